@@ -1,0 +1,210 @@
+"""The API process: the two webhook routes, health, and the pages that describe them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from recado import __version__
+from recado.channels.twilio.accounts import Directory
+from recado.db.group_commit import GroupCommit
+from recado.errors import RecadoError, Rejected
+from recado.journey import accept as accepting
+from recado.journey import confirm as confirming
+from recado.journey import receive as receiving
+from recado.ops import health
+from recado.wiring import Wiring
+
+log = structlog.get_logger(__name__)
+
+WEBHOOKS = "/channels/twilio/v1/webhooks"
+
+
+def create_app(wiring: Wiring) -> FastAPI:
+    """The application of one process; its lanes open and close with its lifespan."""
+    directory = Directory(wiring.pool, wiring.keyring)
+    door = receiving.Door(
+        directory=directory,
+        public_url=wiring.settings.public_url,
+        trusted_proxies=wiring.settings.trusted_proxies,
+    )
+    acceptor: accepting.Acceptor = GroupCommit(wiring.connect, accepting.write, accepting.lane_of)
+    confirmer: confirming.Confirmer = GroupCommit(wiring.connect, confirming.write, confirming.lane_of)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(acceptor)
+            await stack.enter_async_context(confirmer)
+            yield
+
+    app = FastAPI(
+        title="recado", version=__version__, lifespan=lifespan, docs_url="/docs", redoc_url=None,
+        description="Answers WhatsApp messages with AI over Twilio.",
+    )
+
+    async def inbound(request: Request) -> Response:
+        return await receiving.receive(request, door, acceptor, wiring.clock)
+
+    async def outbound(request: Request) -> Response:
+        return await confirming.confirm(request, door, confirmer)
+
+    for path, endpoint in (("/inbound", inbound), ("/outbound", outbound)):
+        app.add_api_route(
+            WEBHOOKS + path,
+            endpoint,
+            methods=["POST"],
+            tags=["Twilio webhooks"],
+            response_class=Response,
+            responses=_CONTRACT,
+            openapi_extra=_FORM,
+            summary=(endpoint.__doc__ or path),
+        )
+
+    @app.get("/healthz", tags=["Operations"])
+    async def healthz() -> dict[str, str]:
+        """The process is up."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["Operations"])
+    async def readyz() -> Response:
+        """The database answers, its schema is the present one, a worker is alive: 200, else 503."""
+        problems = await health.problems(wiring.pool)
+        return JSONResponse(
+            {"status": "ready" if not problems else "not ready", "problems": problems}, 503 if problems else 200
+        )
+
+    app.add_exception_handler(Rejected, _rejected)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+    return app
+
+
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/x-www-form-urlencoded": {"schema": {"type": "object"}}},
+    },
+    "parameters": [
+        {
+            "name": "X-Twilio-Signature",
+            "in": "header",
+            "required": True,
+            "schema": {"type": "string"},
+            "description": "Base64 of the HMAC-SHA1 of URL and parameters under the account's auth token.",
+        }
+    ],
+}
+_CONTRACT: dict[int | str, dict[str, object]] = {
+    200: {"description": "Stored, now or before; an empty TwiML response.", "content": {"text/xml": {}}},
+    400: {"description": "The body can't be read.", "content": {"application/problem+json": {}}},
+    403: {"description": "Not signed by a known account.", "content": {"application/problem+json": {}}},
+    413: {"description": "Larger than 256 KiB.", "content": {"application/problem+json": {}}},
+    415: {"description": "Neither a form nor JSON.", "content": {"application/problem+json": {}}},
+    503: {"description": "Nothing was stored; try again.", "content": {"application/problem+json": {}}},
+}
+
+_TITLES = {
+    400: "Bad request",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Content too large",
+    415: "Unsupported media type",
+    500: "Internal error",
+    503: "Unavailable",
+}
+
+
+def problem(status: int, headers: dict[str, str] | None = None) -> Response:
+    """A problem document (RFC 9457) that says what the status says, and nothing of what is inside."""
+    return JSONResponse(
+        {"type": "about:blank", "title": _TITLES.get(status, "Error"), "status": status},
+        status,
+        headers=headers,
+        media_type="application/problem+json",
+    )
+
+
+async def _rejected(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Rejected)  # noqa: S101 - registered for this class
+    log.warning("rejected", step="receive", route=request.url.path, http_status=error.status, reason=error.reason)
+    return problem(error.status, {"Retry-After": "1"} if error.status == 503 else None)
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
+    return problem(error.status_code, dict(error.headers) if error.headers else None)
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("request_failed", route=request.url.path, exc_info=error)
+    return problem(500)
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the entry point decides when this process stops."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals to `until_stopped`."""
+        yield
+
+
+def server(app: FastAPI, host: str, port: int) -> Server:
+    """A server for the application; headers of proxies are not trusted here but where signatures are checked."""
+    return Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+            limit_concurrency=1000,
+            backlog=2048,
+            h11_max_incomplete_event_size=64 * 1024,
+        )
+    )
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, so that a taken port is said before anything is started; port 0 takes a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise RecadoError(f"can't listen on {host}:{port}: {error.strerror}") from None
+    sock.set_inheritable(True)
+    return sock
+
+
+@asynccontextmanager
+async def stop_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

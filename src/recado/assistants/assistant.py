@@ -1,0 +1,139 @@
+"""Assistants: the settings that answer for a number. Every owner has a default one, made on first need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from recado.db.pool import Row
+from recado.db.scope import Scope
+from recado.errors import NotFound, UsageError
+from recado.ids import new_id
+
+DEFAULT_NAME = "default"
+LANGUAGES = ("pt", "es", "en")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assistant:
+    """What one assistant was told.
+
+    `model` is None where RECADO_MODEL counts; `apology` holds the owner's words for when nothing else is known.
+    """
+
+    id: UUID
+    name: str
+    instructions: str
+    model: str | None
+    language: str
+    apology: str | None
+
+
+async def ensure_default(scope: Scope) -> Assistant:
+    """The owner's default assistant, made if there is none; however many ask at once, there is one."""
+    await scope.conn.execute(
+        """
+        INSERT INTO assistants (owner_id, id, name, is_default)
+        SELECT %(owner)s, %(id)s, %(name)s, true
+        WHERE NOT EXISTS (SELECT FROM assistants WHERE owner_id = %(owner)s AND is_default)
+        ON CONFLICT (owner_id, name) DO UPDATE SET is_default = true
+        """,
+        {"owner": scope.owner_id, "id": new_id(), "name": DEFAULT_NAME},
+    )
+    return await get(scope, None)
+
+
+async def for_number(scope: Scope, number_id: UUID) -> Assistant:
+    """The assistant of a number; the owner's default one where the number names none.
+
+    Raises NotFound when the owner has no such number.
+    """
+    cursor = await scope.conn.execute(
+        """
+        SELECT assistant.id, assistant.name, assistant.instructions, assistant.model, assistant.language,
+               assistant.apology
+        FROM numbers number
+        LEFT JOIN assistants assistant
+               ON assistant.owner_id = number.owner_id AND assistant.id = number.assistant_id
+        WHERE number.owner_id = %s AND number.id = %s
+        """,
+        [scope.owner_id, number_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no number {number_id}")
+    return _assistant(row) if row["id"] is not None else await ensure_default(scope)
+
+
+async def get(scope: Scope, name: str | None) -> Assistant:
+    """The assistant of this name, or the default one for None. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT id, name, instructions, model, language, apology
+        FROM assistants
+        WHERE owner_id = %(owner)s AND (name = %(name)s OR (%(name)s::text IS NULL AND is_default))
+        """,
+        {"owner": scope.owner_id, "name": name},
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no assistant {name!r}" if name is not None else "no default assistant")
+    return _assistant(row)
+
+
+async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command's own word
+    scope: Scope,
+    name: str | None,
+    *,
+    instructions: str | None = None,
+    model: str | None = None,
+    language: str | None = None,
+    apology: str | None = None,
+) -> Assistant:
+    """Change what is given of the named assistant (the default one for None), made if there is none; leave the rest.
+
+    An empty `model` goes back to RECADO_MODEL, an empty `apology` to recado's own words. Raises UsageError for a
+    language that is not one of `LANGUAGES` and for a blank name.
+    """
+    if language is not None and language not in LANGUAGES:
+        raise UsageError(f"language must be one of {', '.join(LANGUAGES)}")
+    if name is not None and not name.strip():
+        raise UsageError("an assistant's name must not be empty")
+    asked = (await ensure_default(scope)).name if name is None else name
+    cursor = await scope.conn.execute(
+        """
+        INSERT INTO assistants AS a (owner_id, id, name, instructions, model, language, apology)
+        VALUES (%(owner)s, %(id)s, %(name)s, coalesce(%(instructions)s, ''), nullif(%(model)s, ''),
+                coalesce(%(language)s, 'pt'), nullif(%(apology)s, ''))
+        ON CONFLICT (owner_id, name) DO UPDATE SET
+            instructions = coalesce(%(instructions)s, a.instructions),
+            model = nullif(coalesce(%(model)s, a.model), ''),
+            language = coalesce(%(language)s, a.language),
+            apology = nullif(coalesce(%(apology)s, a.apology), ''),
+            updated_at = now()
+        RETURNING id, name, instructions, model, language, apology
+        """,
+        {
+            "owner": scope.owner_id,
+            "id": new_id(),
+            "name": asked,
+            "instructions": instructions,
+            "model": model,
+            "language": language,
+            "apology": apology,
+        },
+    )
+    row = await cursor.fetchone()
+    assert row is not None, "an upsert returns its row"  # noqa: S101
+    return _assistant(row)
+
+
+def _assistant(row: Row) -> Assistant:
+    return Assistant(
+        id=row["id"],
+        name=row["name"],
+        instructions=row["instructions"],
+        model=row["model"],
+        language=row["language"],
+        apology=row["apology"],
+    )

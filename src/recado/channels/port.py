@@ -1,0 +1,170 @@
+"""The port: what a messaging channel gives recado, and what recado asks of it.
+
+Fields that hold what a person wrote, or who they are, stay out of `repr`, so that no log line carries them by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from recado.errors import RecadoError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Media:
+    """One attachment as the channel announced it; nothing of it was fetched or checked yet."""
+
+    url: str = field(repr=False)
+    content_type: str
+    file_name: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """One message from a contact.
+
+    `from_address` and `to_address` are as they came: replies go to exactly that. `identity_key` tells people apart
+    and is the same for every form of one person's address. `parameters` holds everything that came, lists kept, with
+    only what no database can store taken out.
+    """
+
+    account_sid: str
+    message_sid: str
+    from_address: str = field(repr=False)
+    to_address: str = field(repr=False)
+    identity_key: str = field(repr=False)
+    kind: str
+    body: str = field(repr=False)
+    profile_name: str | None = field(default=None, repr=False)
+    wa_id: str | None = field(default=None, repr=False)
+    media: tuple[Media, ...] = ()
+    button_payload: str | None = field(default=None, repr=False)
+    button_text: str | None = field(default=None, repr=False)
+    list_id: str | None = field(default=None, repr=False)
+    list_title: str | None = field(default=None, repr=False)
+    list_description: str | None = field(default=None, repr=False)
+    latitude: float | None = field(default=None, repr=False)
+    longitude: float | None = field(default=None, repr=False)
+    address: str | None = field(default=None, repr=False)
+    label: str | None = field(default=None, repr=False)
+    replied_to_sid: str | None = None
+    replied_to_sender: str | None = field(default=None, repr=False)
+    messaging_service_sid: str | None = None
+    idempotency_token: str | None = None
+    parameters: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What the channel says has become of a message that we sent; `event_type` is its own raw word, if it gave one."""
+
+    account_sid: str
+    message_sid: str
+    status: str
+    error_code: int | None = None
+    error_text: str | None = field(default=None, repr=False)
+    event_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """An outbound message as the channel holds it; `date_created` is UTC and has a resolution of one second."""
+
+    sid: str
+    status: str
+    date_created: datetime | None
+    body: str = field(repr=False)
+    to: str = field(repr=False)
+    from_: str | None = field(repr=False)
+
+
+class ErrorClass(StrEnum):
+    """Why a message could not be sent, as far as it decides what happens next."""
+
+    RETRY = "retry"
+    """Certainly not taken, and may be in a moment."""
+    WINDOW = "window"
+    """Outside the 24 h window: only a template, or a new inbound message, opens it."""
+    CONFIGURATION = "configuration"
+    """The owner's account or number is not set up for this: keep the message, tell the owner."""
+    RECIPIENT = "recipient"
+    """This contact can't be reached, or does not want to be: final."""
+    CONTENT = "content"
+    """What was sent is not acceptable: final."""
+    TEMPLATE = "template"
+    """The template is missing, wrong, rejected or paused: final."""
+    QUOTA = "quota"
+    """A limit of the number or account is used up: hold, tell the owner."""
+    UNKNOWN = "unknown"
+    """It may have been taken or not: reconcile before any other attempt."""
+
+
+class SendError(RecadoError):
+    """A message could not be sent; `error_class` says what happens next, `owner_text` is for the owner to read.
+
+    `code` is Twilio's error code. `retry_after_s` is what the channel asked for, not yet bounded. All are kept in
+    `args`, so that the error survives pickling (durable workflows store what a step raised).
+    """
+
+    def __init__(
+        self,
+        error_class: ErrorClass,
+        owner_text: str,
+        code: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(error_class, owner_text, code, retry_after_s)
+        self.error_class = error_class
+        self.owner_text = owner_text
+        self.code = code
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return self.owner_text if self.code is None else f"{self.owner_text} (Twilio {self.code})"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same message may be posted again at once without asking first: an unknown outcome may not."""
+        return self.error_class is ErrorClass.RETRY
+
+
+class Sender(Protocol):
+    """Sends for one Twilio account. Every method raises `SendError` and nothing else of its own.
+
+    A cancelled `send` has an unknown outcome, like a time-out.
+    """
+
+    async def send(
+        self,
+        *,
+        to: str,
+        from_: str | None = None,
+        messaging_service_sid: str | None = None,
+        body: str,
+        status_callback: str | None,
+    ) -> Sent:
+        """Hand one message over, once: there is no repetition below this call."""
+        ...
+
+    async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
+        """The outbound messages to that address created at or after `since` (to the second), newest first.
+
+        For reconciling an unknown outcome: an incomplete answer is never given, it raises `SendError` instead.
+        """
+        ...
+
+    async def fetch(self, sid: str) -> Receipt:
+        """The present status of one message; raises `NotFound` when the channel does not know it."""
+        ...
+
+    async def typing(self, message_sid: str) -> None:
+        """Show the contact that an answer is being written, and mark their message as read."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections; twice does no harm."""
+        ...

@@ -1,0 +1,284 @@
+"""Sending through Twilio's REST API with the official client, over one shared pool of connections.
+
+The client's own asynchronous transport is not used: it ignores the client's time-out, logs every request, and what it
+raises quotes the contact's address. This one turns every failure into a `SendError` whose class says whether Twilio can
+have taken the message, before the client sees it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from twilio.base.exceptions import TwilioException
+from twilio.http import AsyncHttpClient
+from twilio.http.response import Response
+from twilio.rest import Client
+
+from recado.channels.port import ErrorClass, Receipt, SendError, Sent
+from recado.channels.twilio.codes import classify, owner_text
+from recado.errors import NotFound
+
+API_URL = "https://api.twilio.com"
+MESSAGING_URL = "https://messaging.twilio.com"
+
+_PAGE_SIZE = 100
+_MAX_PAGES = 20
+_silent = logging.Logger("recado.silent", logging.CRITICAL + 1)
+
+
+class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
+    """The transport of the official client: explicit time-outs, no redirects, no cookies, nothing logged or kept.
+
+    One may serve all accounts of a process; it belongs to the event loop that first sends through it. Time-outs are in
+    seconds: `connect_s` for reaching Twilio (nothing was sent yet), `timeout_s` for the whole call.
+    """
+
+    def __init__(self, *, timeout_s: float = 15.0, connect_s: float = 5.0, connections: int = 100) -> None:
+        super().__init__(_silent, True, timeout_s)
+        # The whole must be longer than the part, or its end would hide that nothing was sent.
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(connect_s, timeout_s * 0.8))
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def request(
+        self,
+        method: str,
+        uri: str,
+        params: Mapping[str, object] | None = None,
+        data: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the official client's own signature
+        allow_redirects: bool = False,
+    ) -> Response:
+        """The answer, if it is a JSON object with a 2xx status; raises `SendError` for everything else.
+
+        `timeout` and `allow_redirects` are the official client's and change nothing.
+        """
+        failure: SendError
+        try:
+            credentials = aiohttp.BasicAuth(*auth, encoding="utf-8") if auth else None
+            async with self._open().request(
+                method,
+                uri,
+                params={name: str(value) for name, value in params.items()} if params else None,
+                data=urlencode(data, doseq=True).encode() if data else None,
+                headers=headers,
+                auth=credentials,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as answer:
+                text = (await answer.read()).decode("utf-8", "replace")
+                return _accepted(answer.status, text, answer.headers)
+        except SendError as error:
+            failure = error
+        except UnicodeEncodeError:
+            failure = SendError(ErrorClass.CONTENT, "The message holds characters that can't be sent.")
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            failure = SendError(ErrorClass.RETRY, "Twilio could not be reached.")
+        except aiohttp.InvalidURL:
+            failure = SendError(ErrorClass.CONFIGURATION, "The address of Twilio's API is not a valid URL.")
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            failure = SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+        # Raised out here so that no cause hangs on it: those errors hold addresses and what people wrote.
+        raise failure
+
+    def log_request(self, kwargs: dict[str, Any]) -> None:
+        """Nothing: a request holds addresses and what people wrote."""
+
+    def log_response(self, status_code: int, response: Any) -> None:
+        """Nothing, likewise."""
+
+    async def aclose(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._connections),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+
+class TwilioSender:
+    """A `Sender` for one Twilio account. `username` is the account's SID with its auth token, or an API key's.
+
+    With `http` the connections are shared, and closing them is for who made it; without, they are the sender's own.
+    """
+
+    def __init__(
+        self,
+        *,
+        account_sid: str,
+        username: str,
+        password: str,
+        api_url: str | None = None,
+        messaging_url: str | None = None,
+        http: TwilioHttp | None = None,
+    ) -> None:
+        self._account_sid = account_sid
+        self._http = http or TwilioHttp()
+        self._owns_http = http is None
+        # The environment is replaced: TWILIO_EDGE or TWILIO_REGION would change the host behind the settings' back.
+        self._client = Client(
+            username, password, account_sid, http_client=self._http, environment={"TWILIO_ACCOUNT_SID": account_sid}
+        )
+        self._client.api.base_url = (api_url or API_URL).rstrip("/")
+        self._typing_url = (messaging_url or MESSAGING_URL).rstrip("/") + "/v2/Indicators/Typing.json"
+
+    def __repr__(self) -> str:
+        return f"TwilioSender({self._account_sid})"
+
+    async def send(
+        self,
+        *,
+        to: str,
+        from_: str | None = None,
+        messaging_service_sid: str | None = None,
+        body: str,
+        status_callback: str | None,
+    ) -> Sent:
+        """Post the message once. Raises `SendError`; its class UNKNOWN means that Twilio may have taken it."""
+        optional = {
+            "from_": from_,
+            "messaging_service_sid": messaging_service_sid,
+            "status_callback": status_callback,
+        }
+        given = {name: value for name, value in optional.items() if value is not None}
+        sent = _sent(await self._call(self._client.messages.create_async(to=to, body=body, **given)))
+        if sent is None:
+            raise SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+        return sent
+
+    async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
+        """What Twilio holds for that address since then, newest first; UTC or any aware time.
+
+        Not filtered by DateSent: a message that is still queued has none, and missing it would send it twice. Twilio
+        lists the newest first, so the first page that is older as a whole ends the search.
+        """
+        oldest = since.astimezone(UTC).replace(microsecond=0)
+        addresses = {"to": to} if from_ is None else {"to": to, "from_": from_}
+        found: list[Sent] = []
+        page = await self._call(self._client.messages.page_async(page_size=_PAGE_SIZE, **addresses))
+        for _ in range(_MAX_PAGES):
+            records = await self._call(_records(page))
+            recent = [record for record in records if record.date_created is None or record.date_created >= oldest]
+            for record in recent:
+                sent = _sent(record)
+                if sent is not None and str(record.direction).startswith("outbound"):
+                    found.append(sent)
+            page = await self._call(page.next_page_async()) if recent else None
+            if page is None:
+                return sorted(found, key=lambda sent: sent.date_created or oldest, reverse=True)
+        raise SendError(ErrorClass.UNKNOWN, "Twilio lists more messages to this contact than can be searched.")
+
+    async def fetch(self, sid: str) -> Receipt:
+        """The message's present status. Raises `NotFound` or `SendError`."""
+        missing = False
+        try:
+            message = await self._call(self._client.messages(sid).fetch_async())
+        except SendError as error:
+            if error.code != 20404:
+                raise
+            missing = True
+        if missing:
+            raise NotFound("Twilio does not know this message")
+        if _sent(message) is None:
+            raise SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+        return Receipt(
+            account_sid=str(message.account_sid or self._account_sid),
+            message_sid=str(message.sid),
+            status=str(message.status),
+            error_code=message.error_code if isinstance(message.error_code, int) else None,
+            error_text=message.error_message or None,
+        )
+
+    async def typing(self, message_sid: str) -> None:
+        """Show that an answer is being written; for up to 25 s. Raises `SendError`.
+
+        Not in the official client: https://www.twilio.com/docs/whatsapp/api/typing-indicators-resource.
+        """
+        data = {"messageId": message_sid, "channel": "whatsapp"}
+        await self._call(self._client.request_async("POST", self._typing_url, data=data))
+
+    async def aclose(self) -> None:
+        """Close the connections, if they are this sender's own."""
+        if self._owns_http:
+            await self._http.aclose()
+
+    async def _call(self, awaitable: Any) -> Any:
+        """What the official client gives; its own exceptions become an unknown outcome, as they mean an odd answer."""
+        try:
+            return await awaitable
+        except (TwilioException, ValueError, TypeError, KeyError, AttributeError):
+            pass
+        raise SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+
+
+async def _records(page: Any) -> list[Any]:
+    """The page's messages; awaitable because reading them fails in the same ways as fetching them."""
+    return list(page)
+
+
+def _sent(message: Any) -> Sent | None:
+    """The official client's message as ours, or None when it is not one (an answer from something else)."""
+    if not isinstance(message.sid, str) or not message.sid or not isinstance(message.status, str):
+        return None
+    return Sent(
+        sid=message.sid,
+        status=message.status,
+        date_created=message.date_created,
+        body=str(message.body or ""),
+        to=str(message.to or ""),
+        from_=str(message.from_) if message.from_ else None,
+    )
+
+
+def _accepted(status: int, text: str, headers: Mapping[str, str]) -> Response:
+    """The answer, if it says yes; raises the `SendError` that it stands for otherwise.
+
+    Twilio's own message is left out of that, as it may quote the contact's address.
+    """
+    content = _json_object(text)
+    if 200 <= status < 300 and content is not None:
+        return Response(status, text, headers)
+    code = content.get("code") if content else None
+    if not isinstance(code, int) or isinstance(code, bool):
+        code = None
+    error_class = classify(status, code)
+    raise SendError(error_class, owner_text(code, error_class), code, _retry_after_s(headers.get("Retry-After")))
+
+
+def _retry_after_s(value: str | None) -> float | None:
+    """Seconds from now of a Retry-After header, which holds seconds or a date (RFC 9110, section 10.2.3)."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        return float(value[:9])
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    # "-0000" says UTC of a clock of unknown zone, and gives a naive time.
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,255 @@
+"""From Twilio's parameters to an `Inbound` or a `Receipt`.
+
+Source: https://www.twilio.com/docs/messaging/guides/webhook-request. Twilio adds parameters without notice, so only
+what makes a message impossible to keep is refused; everything else odd is left out or kept as raw text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from recado.channels.port import Inbound, Media, Receipt
+from recado.channels.twilio.addresses import identity_key
+from recado.errors import Rejected
+
+CALL_PERMISSION = "call_permission"
+"""Our kind for the answer to a request to call; Twilio gives it as a button."""
+
+_MAX_MEDIA = 10
+_MAX_ADDRESS_CHARS = 255
+_MAX_NAME_CHARS = 128
+_INBOUND_STATUSES = {"received", "receiving"}
+_ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
+_MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
+_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
+_WORD = re.compile(r"[a-z][a-z_-]{0,31}")
+_EVENT = re.compile(r"[A-Za-z_]{1,32}")
+_CODE = re.compile(r"[0-9]{1,9}")
+_DECIMAL = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{1,30})?")
+_MIME_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_JOINERS = "\u200c\u200d"
+# They take room, or none, and show nothing, though Unicode calls them letters or symbols.
+_LOOKS_EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0\u034f\u17b4\u17b5")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwilioWhatsAppPayload:
+    """Typed reading of the parameters of one webhook call; all of them stay in `parameters`, repeated ones too."""
+
+    parameters: Mapping[str, Sequence[str]] = field(repr=False)
+
+    def text(self, name: str) -> str | None:
+        """The first value, or None if the parameter is missing or blank."""
+        values = self.parameters.get(name)
+        return values[0] if values and values[0].strip() else None
+
+    def required(self, name: str, *others: str) -> str:
+        """The value of the first of these names that is there; raises `Rejected` when none is, or it has two values."""
+        for candidate in (name, *others):
+            if value := self.text(candidate):
+                if len(set(self.parameters[candidate])) > 1:
+                    raise Rejected(400, f"{candidate} has more than one value")
+                return value
+        raise Rejected(400, f"{name} is missing")
+
+    def account_sid(self) -> str:
+        """Raises `Rejected` when it is missing or malformed."""
+        return _matching(_ACCOUNT_SID, "AccountSid", self.required("AccountSid"))
+
+    def message_sid(self) -> str:
+        """Raises `Rejected` when it is missing or malformed."""
+        return _matching(_MESSAGE_SID, "MessageSid", self.required("MessageSid", "SmsMessageSid", "SmsSid"))
+
+    def contact_address(self, name: str) -> str:
+        """`From` or `To` as it came; raises `Rejected` when it is missing, too long or holds control characters."""
+        value = self.required(name)
+        if len(value) > _MAX_ADDRESS_CHARS or not value.isprintable():
+            raise Rejected(400, f"{name} is malformed")
+        return value
+
+    def status(self) -> str | None:
+        """The status in Twilio's words, whichever parameter holds it."""
+        value = self.text("MessageStatus") or self.text("SmsStatus")
+        return value.strip().lower() if value else None
+
+    def degrees(self, name: str, most: float) -> float | None:
+        """A coordinate, or None when it is missing or not on this planet."""
+        value = self.text(name)
+        if value is None or not _DECIMAL.fullmatch(value.strip()):
+            return None
+        number = float(value)
+        return number if math.fabs(number) <= most else None
+
+    def media(self) -> tuple[Media, ...]:
+        """The attachments by what is there, not by what NumMedia says."""
+        found = []
+        for index in range(_MAX_MEDIA):
+            if url := self.text(f"MediaUrl{index}"):
+                content_type = (self.text(f"MediaContentType{index}") or "").partition(";")[0].strip().lower()
+                if not _MIME_TYPE.fullmatch(content_type):
+                    content_type = "application/octet-stream"
+                found.append(Media(url=url, content_type=content_type))
+        return tuple(found)
+
+
+def read_payload(params: Sequence[tuple[str, str]]) -> TwilioWhatsAppPayload:
+    """The parameters by name, without what PostgreSQL can't store (NUL, lone surrogates)."""
+    parameters: dict[str, list[str]] = {}
+    for name, value in params:
+        parameters.setdefault(_storable(name), []).append(_storable(value))
+    return TwilioWhatsAppPayload(parameters=parameters)
+
+
+def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str | None = None) -> Inbound:
+    """The message that these parameters announce. Raises `Rejected` (400) and nothing else, whatever they hold."""
+    payload = read_payload(params)
+    account_sid, message_sid = payload.account_sid(), payload.message_sid()
+    status = payload.status()
+    if status is not None and status not in _INBOUND_STATUSES:
+        raise Rejected(400, "a status callback came to the inbound webhook")
+    from_address = payload.contact_address("From")
+    body = payload.parameters.get("Body", [""])[0]
+    media = payload.media()
+    kind = _kind(payload, media)
+    if kind == "document" and media and body.strip():
+        media = (Media(url=media[0].url, content_type=media[0].content_type, file_name=_visible(body)), *media[1:])
+    service_sid = payload.text("MessagingServiceSid")
+    replied_to_sid = payload.text("OriginalRepliedMessageSid")
+    wa_id = payload.text("WaId")
+    return Inbound(
+        account_sid=account_sid,
+        message_sid=message_sid,
+        from_address=from_address,
+        to_address=payload.contact_address("To"),
+        identity_key=identity_key(from_address),
+        kind=kind,
+        body=body,
+        profile_name=_visible(payload.text("ProfileName") or ""),
+        wa_id=wa_id if wa_id and len(wa_id) <= _MAX_ADDRESS_CHARS and wa_id.isprintable() else None,
+        media=media,
+        button_payload=payload.text("ButtonPayload"),
+        button_text=payload.text("ButtonText"),
+        list_id=payload.text("ListId"),
+        list_title=payload.text("ListTitle"),
+        list_description=payload.text("ListDescription"),
+        latitude=payload.degrees("Latitude", 90.0),
+        longitude=payload.degrees("Longitude", 180.0),
+        address=payload.text("Address"),
+        label=payload.text("Label"),
+        replied_to_sid=replied_to_sid if replied_to_sid and _MESSAGE_SID.fullmatch(replied_to_sid) else None,
+        replied_to_sender=payload.text("OriginalRepliedMessageSender"),
+        messaging_service_sid=service_sid if service_sid and _SERVICE_SID.fullmatch(service_sid) else None,
+        idempotency_token=_storable(idempotency_token)[:_MAX_ADDRESS_CHARS] if idempotency_token else None,
+        parameters=payload.parameters,
+    )
+
+
+def parse_receipt(params: Sequence[tuple[str, str]]) -> Receipt:
+    """The status that these parameters report. Raises `Rejected` (400) and nothing else, whatever they hold.
+
+    A status that Twilio may add later is passed on as it is.
+    """
+    payload = read_payload(params)
+    account_sid, message_sid = payload.account_sid(), payload.message_sid()
+    status = payload.status()
+    if status is None:
+        raise Rejected(400, "MessageStatus is missing")
+    if status in _INBOUND_STATUSES:
+        raise Rejected(400, "an inbound message came to the status webhook")
+    code = (payload.text("ErrorCode") or "").strip()
+    event_type = (payload.text("EventType") or "").strip()
+    return Receipt(
+        account_sid=account_sid,
+        message_sid=message_sid,
+        status=_matching(_WORD, "MessageStatus", status),
+        # Some callbacks say 0 for none.
+        error_code=(int(code) or None) if _CODE.fullmatch(code) else None,
+        error_text=payload.text("ErrorMessage") or payload.text("ChannelStatusMessage"),
+        event_type=event_type if _EVENT.fullmatch(event_type) else None,
+    )
+
+
+def contact_words(inbound: Inbound) -> str:
+    """What the contact said, for the assistant; empty when there are no words (a voice note, a file's name).
+
+    It is the contact's text, or anyone's that they forwarded: data, never an instruction.
+    """
+    match inbound.kind:
+        case "document" | "audio" | "contacts" | "call_permission":
+            return ""
+        case "location":
+            return _location_line(inbound)
+        case "button":
+            return inbound.button_text or inbound.body
+        case "interactive":
+            return inbound.list_title or inbound.button_text or inbound.body
+        case _:
+            return inbound.body
+
+
+def _location_line(inbound: Inbound) -> str:
+    place = [text for text in (_visible(inbound.label or ""), _visible(inbound.address or "")) if text]
+    if inbound.latitude is not None and inbound.longitude is not None:
+        place.append(f"({inbound.latitude:.5f}, {inbound.longitude:.5f})")
+    return f"[location: {', '.join(place)}]" if place else inbound.body
+
+
+def _kind(payload: TwilioWhatsAppPayload, media: Sequence[Media]) -> str:
+    """Twilio's MessageType, or what the other parameters tell when it is missing."""
+    if payload.text("ButtonText") == payload.text("Body") == "VOICE_CALL_REQUEST":
+        return CALL_PERMISSION
+    told = (payload.text("MessageType") or "").strip().lower()
+    if _WORD.fullmatch(told):
+        return told
+    if media:
+        major = media[0].content_type.partition("/")[0]
+        return major if major in {"image", "audio", "video"} else "document"
+    if payload.text("Latitude") and payload.text("Longitude"):
+        return "location"
+    if payload.text("ListId"):
+        return "interactive"
+    if payload.text("ButtonPayload") or payload.text("ButtonText"):
+        return "button"
+    return "text"
+
+
+def _matching(pattern: re.Pattern[str], name: str, value: str) -> str:
+    if not pattern.fullmatch(value):
+        raise Rejected(400, f"{name} is malformed")
+    return value
+
+
+def _storable(text: str) -> str:
+    if "\0" in text:
+        text = text.replace("\0", "")
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    # Two halves that belong together become their character again.
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _visible(text: str) -> str | None:
+    """A name as it may be shown: one line, nothing invisible, nothing that turns the direction of what follows.
+
+    Joiners stay between two visible characters, where emoji and several scripts need them.
+    """
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(" " if char.isspace() else char for char in text)
+        kept = [char for char in text if char in _JOINERS or not _is_invisible(char)]
+        text = "".join(
+            char
+            for index, char in enumerate(kept)
+            if char not in _JOINERS
+            or (0 < index < len(kept) - 1 and not set(kept[index - 1] + kept[index + 1]) & {" ", *_JOINERS})
+        )
+        text = unicodedata.normalize("NFC", text)
+    return " ".join(text.split())[:_MAX_NAME_CHARS].strip() or None
+
+
+def _is_invisible(char: str) -> bool:
+    return char in _LOOKS_EMPTY or unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn"}

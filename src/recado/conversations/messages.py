@@ -1,0 +1,107 @@
+"""Messages of a conversation: what waits for an answer, what was said before, and the reply with its delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from recado.db.scope import Scope
+from recado.ids import new_id
+
+#: How many messages before the pending ones an assistant is shown.
+HISTORY = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message, as the journey's later steps need it."""
+
+    id: UUID
+    direction: str
+    author: str
+    kind: str
+    body: str = field(repr=False)
+    status: str
+    provider_sid: str | None
+    correlation_id: UUID
+    received_at: datetime
+
+
+_COLUMNS = "id, direction, author, kind, body, status, provider_sid, correlation_id, received_at"
+
+
+async def pending(scope: Scope, conversation_id: UUID) -> list[Message]:
+    """What the contact has said since the last answer, in the order it came."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_COLUMNS} FROM messages WHERE owner_id = %s AND conversation_id = %s AND status = 'received' "  # noqa: S608
+        "AND direction = 'inbound' ORDER BY id",
+        [scope.owner_id, conversation_id],
+    )
+    return [Message(**row) for row in await cursor.fetchall()]
+
+
+async def history(scope: Scope, conversation_id: UUID, *, before: UUID, limit: int = HISTORY) -> list[Message]:
+    """What was said before the message `before`, oldest first; messages that never reached anyone are left out."""
+    cursor = await scope.conn.execute(
+        f"SELECT * FROM (SELECT {_COLUMNS} FROM messages WHERE owner_id = %s AND conversation_id = %s AND id < %s "  # noqa: S608
+        "AND status NOT IN ('received', 'failed', 'held', 'unrouted') ORDER BY id DESC LIMIT %s) latest ORDER BY id",
+        [scope.owner_id, conversation_id, before, limit],
+    )
+    return [Message(**row) for row in await cursor.fetchall()]
+
+
+async def mark_taken(scope: Scope, ids: Sequence[UUID], *, status: str, turn_id: UUID | None) -> None:
+    """The messages are taken care of: `answered` by a turn, or `held` for people."""
+    await scope.conn.execute(
+        "UPDATE messages SET status = %s, turn_id = %s WHERE owner_id = %s AND id = ANY(%s)",
+        [status, turn_id, scope.owner_id, list(ids)],
+    )
+
+
+async def enqueue_outbound(
+    scope: Scope,
+    *,
+    conversation_id: UUID,
+    author: str,
+    body: str,
+    correlation_id: UUID,
+    reply_to: UUID | None = None,
+    turn_id: UUID | None = None,
+    now: datetime,
+) -> UUID:
+    """Store an outbound message as `queued` together with its delivery's workflow; answers its id.
+
+    The message's id is the workflow's, so however often this transaction is tried it makes one delivery.
+    """
+    message_id = new_id()
+    await scope.conn.execute(
+        """
+        WITH message AS (
+            INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status,
+                                  correlation_id, reply_to, turn_id, received_at)
+            SELECT v.owner_id, %(id)s, v.id, n.account_id, 'outbound', %(author)s, %(body)s, 'queued',
+                   %(correlation_id)s, %(reply_to)s, %(turn_id)s, %(now)s
+            FROM conversations v JOIN numbers n ON n.owner_id = v.owner_id AND n.id = v.number_id
+            WHERE v.owner_id = %(owner_id)s AND v.id = %(conversation_id)s
+            RETURNING id, owner_id, conversation_id
+        )
+        SELECT dbos.enqueue_workflow(
+            'send_whatsapp_message', 'deliveries', ARRAY[to_json(owner_id), to_json(id)],
+            workflow_id => id::text, queue_partition_key => conversation_id::text)
+        FROM message
+        """,
+        {
+            "owner_id": scope.owner_id,
+            "id": message_id,
+            "conversation_id": conversation_id,
+            "author": author,
+            "body": body,
+            "correlation_id": correlation_id,
+            "reply_to": reply_to,
+            "turn_id": turn_id,
+            "now": now,
+        },
+    )
+    return message_id

@@ -1,0 +1,226 @@
+"""The parts in which an outbound message is sent, their attempts, and how their status becomes the message's.
+
+A part is `waiting` until Twilio took it; from then on its status is Twilio's and only moves forward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+import psycopg
+
+from recado.channels.port import ErrorClass
+from recado.db.pool import Row
+from recado.db.scope import Scope
+from recado.delivery.status import FAILURES, RANK
+from recado.ids import new_id
+
+WAITING = "waiting"
+_RANK = "coalesce(array_position(ARRAY[{}]::text[], {{}}), 0)".format(
+    ", ".join(f"'{status}'" for status in sorted(RANK, key=lambda status: RANK[status]))
+)
+_FAILED = ", ".join(f"'{status}'" for status in sorted(FAILURES))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One piece of an outbound message, as it stands."""
+
+    part: int
+    body: str = field(repr=False)
+    status: str
+    provider_sid: str | None
+    error_code: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try to hand a part to Twilio; `started` without an end means that its outcome is not known."""
+
+    id: UUID
+    outcome: str
+    started_at: datetime
+
+
+async def plan(scope: Scope, message_id: UUID, bodies: tuple[str, ...]) -> list[Part]:
+    """The parts of the message; those planned before stay as they are, whatever the settings say now."""
+    await scope.conn.execute(
+        """
+        INSERT INTO message_parts (owner_id, message_id, part, body, status)
+        SELECT %s, %s, ordinality, body, 'waiting' FROM unnest(%s::text[]) WITH ORDINALITY AS planned(body, ordinality)
+        WHERE NOT EXISTS (SELECT FROM message_parts WHERE message_id = %s AND owner_id = %s)
+        """,
+        [scope.owner_id, message_id, list(bodies), message_id, scope.owner_id],
+    )
+    return await of_message(scope, message_id)
+
+
+async def of_message(scope: Scope, message_id: UUID) -> list[Part]:
+    """The parts of the message in order."""
+    cursor = await scope.conn.execute(
+        "SELECT part, body, status, provider_sid, error_code FROM message_parts "
+        "WHERE owner_id = %s AND message_id = %s ORDER BY part",
+        [scope.owner_id, message_id],
+    )
+    return [Part(**row) for row in await cursor.fetchall()]
+
+
+async def move(
+    scope: Scope, *, message_id: UUID | None, part: int, sid: str, status: str, error_code: int | None
+) -> psycopg.AsyncCursor[Row]:
+    """Move a part's status forward, and its message's with it; the cursor holds a row when anything changed.
+
+    The part is named by message and number, or by its MessageSid alone. Works inside a pipeline: nothing is fetched.
+    """
+    parameters = {
+        "owner_id": scope.owner_id,
+        "message_id": message_id,
+        "part": part,
+        "sid": sid,
+        "status": status,
+        "error_code": error_code,
+    }
+    moved = await scope.conn.execute(_MOVE, parameters, prepare=True)
+    await scope.conn.execute(_SETTLE, parameters, prepare=True)
+    return moved
+
+
+_MOVE = f"""
+WITH moved AS (
+    UPDATE message_parts p
+    SET status = CASE WHEN {_RANK.format("%(status)s::text")} > {_RANK.format("p.status")}
+                      THEN %(status)s::text ELSE p.status END,
+        error_code = CASE WHEN {_RANK.format("%(status)s::text")} > {_RANK.format("p.status")}
+                          THEN %(error_code)s::int ELSE p.error_code END,
+        provider_sid = %(sid)s::text,
+        taken_at = coalesce(p.taken_at, now()),
+        updated_at = now()
+    WHERE p.owner_id = %(owner_id)s::uuid
+      AND ((p.message_id = %(message_id)s::uuid AND p.part = %(part)s::smallint
+            AND coalesce(p.provider_sid, %(sid)s::text) = %(sid)s::text)
+           OR (%(message_id)s::uuid IS NULL AND p.provider_sid = %(sid)s::text))
+      AND (p.provider_sid IS NULL OR {_RANK.format("%(status)s::text")} > {_RANK.format("p.status")})
+    RETURNING p.message_id, p.part, p.status, p.error_code
+), event AS (
+    INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, data)
+    SELECT m.owner_id, 'confirm', moved.status, m.conversation_id, m.id, m.correlation_id,
+           jsonb_strip_nulls(jsonb_build_object('part', moved.part, 'error_code', moved.error_code))
+    FROM moved JOIN messages m ON m.owner_id = %(owner_id)s::uuid AND m.id = moved.message_id
+)
+SELECT message_id FROM moved
+"""  # noqa: S608 - the ranks are constants of delivery/status.py
+
+_SETTLE = f"""
+UPDATE messages m
+SET status = settled.status, error_code = settled.error_code
+FROM (
+    SELECT p.message_id,
+           CASE WHEN bool_or(p.status IN ({_FAILED})) THEN 'failed'
+                ELSE coalesce(nullif((array_agg(p.status ORDER BY {_RANK.format("p.status")}))[1], 'waiting'), 'queued')
+           END AS status,
+           max(p.error_code) AS error_code
+    FROM message_parts p
+    WHERE p.owner_id = %(owner_id)s::uuid AND p.message_id = coalesce(
+        %(message_id)s::uuid,
+        (SELECT s.message_id FROM message_parts s
+         WHERE s.owner_id = %(owner_id)s::uuid AND s.provider_sid = %(sid)s::text LIMIT 1))
+    GROUP BY p.message_id
+) settled
+WHERE m.owner_id = %(owner_id)s::uuid AND m.id = settled.message_id
+  AND (m.status, m.error_code) IS DISTINCT FROM (settled.status, settled.error_code)
+"""  # noqa: S608 - the ranks are constants of delivery/status.py
+
+
+async def stop(scope: Scope, message_id: UUID, *, error_code: int | None) -> None:
+    """What is still waiting of the message will not be sent: its first waiting part failed, the others are canceled."""
+    await scope.conn.execute(
+        """
+        UPDATE message_parts SET
+            status = CASE WHEN part = (SELECT min(part) FROM message_parts
+                                       WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s
+                                         AND status = 'waiting') THEN 'failed' ELSE 'canceled' END,
+            error_code = %(error_code)s, updated_at = now()
+        WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s AND status = 'waiting'
+        """,
+        {"owner_id": scope.owner_id, "message_id": message_id, "error_code": error_code},
+    )
+    await scope.conn.execute(
+        "UPDATE messages SET status = 'failed', error_code = %s WHERE owner_id = %s AND id = %s",
+        [error_code, scope.owner_id, message_id],
+    )
+
+
+async def begin_attempt(scope: Scope, message_id: UUID, part: int, *, now: datetime) -> Attempt | None:
+    """Record a new attempt before the call, or None when one with unknown outcome, or a result, stands in its way.
+
+    The part's row is locked, so of two executors that both think the message theirs only one begins.
+    """
+    row = await (
+        await scope.conn.execute(
+            """
+            WITH mine AS (
+                SELECT part FROM message_parts
+                WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s AND part = %(part)s
+                  AND status = 'waiting'
+                FOR UPDATE
+            )
+            INSERT INTO delivery_attempts (owner_id, id, message_id, part, started_at)
+            SELECT %(owner_id)s, %(id)s, %(message_id)s, part, %(now)s FROM mine
+            WHERE NOT EXISTS (
+                SELECT FROM delivery_attempts WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s
+                   AND part = %(part)s AND outcome IN ('started', 'unknown'))
+            RETURNING id, outcome, started_at
+            """,
+            {"owner_id": scope.owner_id, "id": new_id(), "message_id": message_id, "part": part, "now": now},
+        )
+    ).fetchone()
+    return Attempt(**row) if row else None
+
+
+async def open_attempt(scope: Scope, message_id: UUID, part: int) -> Attempt | None:
+    """The attempt at this part whose outcome is not known, if there is one."""
+    row = await (
+        await scope.conn.execute(
+            "SELECT id, outcome, started_at FROM delivery_attempts WHERE owner_id = %s AND message_id = %s "
+            "AND part = %s AND outcome IN ('started', 'unknown') ORDER BY id DESC LIMIT 1",
+            [scope.owner_id, message_id, part],
+        )
+    ).fetchone()
+    return Attempt(**row) if row else None
+
+
+async def count_attempts(scope: Scope, message_id: UUID, part: int) -> int:
+    """How often this part was tried."""
+    row = await (
+        await scope.conn.execute(
+            "SELECT count(*) AS n FROM delivery_attempts WHERE owner_id = %s AND message_id = %s AND part = %s",
+            [scope.owner_id, message_id, part],
+        )
+    ).fetchone()
+    return row["n"] if row else 0
+
+
+async def end_attempt(
+    scope: Scope,
+    attempt_id: UUID,
+    outcome: str,
+    *,
+    error_class: ErrorClass | None = None,
+    error_code: int | None = None,
+) -> None:
+    """Record how an attempt ended: `taken`, `refused`, `unknown` or, after reconciling, `not_taken`."""
+    await scope.conn.execute(
+        "UPDATE delivery_attempts SET outcome = %s, error_class = %s, error_code = %s, finished_at = clock_timestamp() "
+        "WHERE owner_id = %s AND id = %s",
+        [outcome, error_class, error_code, scope.owner_id, attempt_id],
+    )
+
+
+async def attributed(scope: Scope, sids: list[str]) -> set[str]:
+    """Which of these MessageSids already belong to a part of ours."""
+    cursor = await scope.conn.execute(
+        "SELECT provider_sid FROM message_parts WHERE owner_id = %s AND provider_sid = ANY(%s)", [scope.owner_id, sids]
+    )
+    return {row["provider_sid"] for row in await cursor.fetchall()}

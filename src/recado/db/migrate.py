@@ -1,0 +1,100 @@
+"""Bring a database to this version's schema: roles, the product's tables, the tables of the workflow engine.
+
+Migrations only add; none drops data. Run by the role that owns the tables, never by the application's role.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from recado.db.schema import HEAD, compare
+from recado.errors import RecadoError, SchemaError
+
+#: Any two migrations of one database wait for each other.
+LOCK = 0x7265_6361_646F
+
+_ROLES = """
+DO $$
+DECLARE name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['recado_app', 'recado_platform'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
+            BEGIN
+                EXECUTE format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE', name);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;  -- another database of this cluster is being migrated at this moment
+            END;
+        END IF;
+        IF NOT pg_has_role(session_user, name, 'MEMBER') THEN
+            EXECUTE format('GRANT %I TO %I', name, session_user);
+        END IF;
+    END LOOP;
+END $$
+"""
+
+
+def migrate(url: str, *, login: str | None = None) -> list[str]:
+    """Bring the database at `url` to `HEAD` and answer what was done; nothing to do is an empty list.
+
+    `login` is the role that the application connects as, when it is not the one in `url`: it becomes a member of
+    the two roles that the product works under. Raises SchemaError when the database is newer than this code.
+    """
+    os.environ.setdefault("DBOS_DISABLE_TELEMETRY", "1")
+    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
+    try:
+        with engine.begin() as conn:
+            conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+            before = _version(conn)
+            if compare(before) == "newer":
+                raise SchemaError(f"the database has schema {before}, newer than this recado's {HEAD}: nothing done")
+            conn.execute(sa.text(_ROLES))
+            if login is not None:
+                for role in ("recado_app", "recado_platform"):
+                    conn.exec_driver_sql(f'GRANT {role} TO "{login}"')
+            conn.execute(sa.text("CREATE SCHEMA IF NOT EXISTS recado"))
+            conn.execute(sa.text("SET LOCAL search_path TO recado"))
+            config = Config()
+            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+            config.attributes["connection"] = conn
+            command.upgrade(config, "head")
+        done = [] if before == HEAD else [f"recado {before or 'empty'} -> {HEAD}"]
+        return done + _migrate_workflow_engine(engine, url)
+    except (OperationalError, ProgrammingError) as error:
+        raise RecadoError(f"the migration failed, nothing was changed: {_first_line(error)}") from None
+    finally:
+        engine.dispose()
+
+
+def _version(conn: sa.Connection) -> str | None:
+    if conn.execute(sa.text("SELECT to_regclass('recado.schema_version')")).scalar() is None:
+        return None
+    return conn.execute(sa.text("SELECT version_num FROM recado.schema_version")).scalar()
+
+
+def _migrate_workflow_engine(engine: sa.Engine, url: str) -> list[str]:
+    from dbos import DBOS
+
+    def version() -> int:
+        with engine.connect() as conn:
+            if conn.execute(sa.text("SELECT to_regclass('dbos.dbos_migrations')")).scalar() is None:
+                return 0
+            return int(conn.execute(sa.text("SELECT max(version) FROM dbos.dbos_migrations")).scalar() or 0)
+
+    before = version()
+    DBOS.migrate(url, application_role="recado_app")
+    with engine.begin() as conn:
+        conn.execute(sa.text("GRANT USAGE ON SCHEMA dbos TO recado_platform"))
+        conn.execute(sa.text("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dbos TO recado_platform"))
+        conn.execute(sa.text("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA dbos TO recado_platform"))
+    after = version()
+    return [] if before == after else [f"dbos {before or 'empty'} -> {after}"]
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", error)).strip().splitlines()[0]

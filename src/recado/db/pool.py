@@ -1,0 +1,89 @@
+"""Connections: which role they work under, and what happens when PostgreSQL goes away for a while.
+
+Whatever login the URL names, a connection of the product works under one of two roles that own no table and can't
+bypass row-level security: `recado_app` sees the rows of the owner that the transaction names, `recado_platform` is
+for the few jobs that go across owners (recovery, retention, `recado doctor`, the command line).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import psycopg
+import structlog
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+log = structlog.get_logger(__name__)
+
+Role = Literal["recado_app", "recado_platform"]
+Row = dict[str, Any]
+Connection = psycopg.AsyncConnection[Row]
+Pool = AsyncConnectionPool[Connection]
+T = TypeVar("T")
+
+#: What a broken connection, a restart, a deadlock or an exhausted pool raise: the same transaction may be tried again.
+PASSING = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+
+
+def conninfo(url: str, role: Role) -> str:
+    """The URL with the settings that every connection of the product has."""
+    options = f"-c role={role} -c search_path=recado -c timezone=UTC -c plan_cache_mode=force_generic_plan"
+    return make_conninfo(
+        url,
+        options=options,
+        application_name="recado",
+        connect_timeout=5,
+        keepalives_idle=15,
+        keepalives_interval=5,
+        keepalives_count=3,
+    )
+
+
+@asynccontextmanager
+async def open_pool(url: str, role: Role, *, size: int) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections under `role`; it opens without waiting for the database."""
+    pool: Pool = AsyncConnectionPool(
+        conninfo(url, role),
+        connection_class=psycopg.AsyncConnection,
+        kwargs={"row_factory": dict_row},
+        min_size=1,
+        max_size=size,
+        timeout=10,
+        max_idle=120,
+        reconnect_timeout=60,
+        open=False,
+        name=role,
+    )
+    await pool.open(wait=False)
+    try:
+        yield pool
+    finally:
+        await pool.close(timeout=2)
+
+
+async def connect(url: str, role: Role) -> Connection:
+    """One connection of its own, in autocommit, for what a pool is wrong for: a session's lock, a lane."""
+    return await psycopg.AsyncConnection.connect(conninfo(url, role), autocommit=True, row_factory=dict_row)
+
+
+async def persistently(work: Callable[[], Awaitable[T]]) -> T:
+    """Do `work` until the database has answered it; for workflows, which wait out a restart rather than fail.
+
+    `work` is one transaction that may run again when its commit's outcome was lost, so it must be idempotent.
+    """
+    pause_s = 0.05
+    while True:
+        try:
+            return await work()
+        except PASSING as error:
+            log.warning("database_unavailable", error=type(error).__name__, retry_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 2.0)

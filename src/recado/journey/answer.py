@@ -1,0 +1,339 @@
+"""answer: `process_ai_response`, one turn of a conversation.
+
+The queue's lane lets one turn of a conversation run at a time, in order. A turn takes everything that is pending,
+has the assistant answer it, and stores reply, delivery, turn and event in one transaction. When the contact spoke
+meanwhile, the reply is stale: it is made again, not sent, at most twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+import structlog
+
+from recado.assistants import assistant as assistants
+from recado.assistants import keyless, knowledge
+from recado.assistants.assistant import Assistant
+from recado.channels.port import Sender, SendError
+from recado.clock import Clock
+from recado.conversations import conversations, events, messages
+from recado.conversations.conversations import Conversation
+from recado.conversations.messages import Message
+from recado.db.pool import Pool, persistently
+from recado.db.scope import Scope, scoped
+from recado.errors import RecadoError
+from recado.journey.understand import listen
+
+log = structlog.get_logger(__name__)
+
+#: A reply is made at most this often for one turn; then it goes, and what came meanwhile is the next turn's.
+ROUNDS = 3
+#: Twilio shows a typing indicator for 25 s.
+TYPING_S = 20.0
+
+_SHOWING: set[asyncio.Task[None]] = set()
+
+
+class Thought(Protocol):
+    """What a model answered."""
+
+    text: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+Think = Callable[..., Awaitable[Thought]]
+Step = Callable[[str, Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerDesk:
+    """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored."""
+
+    pool: Pool
+    clock: Clock
+    quiet_window: timedelta
+    default_model: str | None
+    model_timeout_s: float
+    think: Think
+    step: Step
+    sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A reply before it is anyone's: what it answers, what it says, and who made it."""
+
+    covered: tuple[UUID, ...]
+    text: str = field(repr=False)
+    outcome: str
+    model: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    error: str | None = None
+
+
+async def process_ai_response(
+    desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, turn_id: UUID, *, arrived_at: datetime
+) -> None:
+    """Answer what is pending in the conversation; nothing pending is nothing to do.
+
+    `turn_id` is the id of the message whose arrival made the turn, and of its workflow. Idempotent: a turn that was
+    committed before a crash is not made again.
+    """
+    since = arrived_at
+    for round_number in range(1, ROUNDS + 1):
+        heard = await listen(desk.pool, desk.clock, desk.quiet_window, owner_id, conversation_id, since=since)
+        if not heard:
+            return
+        started_at = desk.clock.now()
+        draft = await _draft(desk, owner_id, conversation_id, heard)
+        newer_at = await persistently(
+            lambda: _conclude(
+                desk, owner_id, conversation_id, turn_id, draft, round_number=round_number, started_at=started_at  # noqa: B023
+            )
+        )
+        if newer_at is None:
+            return
+        since = newer_at
+
+
+async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard: list[Message]) -> Draft:
+    """A reply to what was heard: by the model if there is one, else by the keyless assistant, else an apology."""
+
+    async def look() -> tuple[Conversation, Assistant, list[Message], list[knowledge.Match]]:
+        async with scoped(desk.pool, owner_id) as scope:
+            conversation = await conversations.get(scope, conversation_id)
+            assistant = await assistants.for_number(scope, conversation.number_id)
+            model = assistant.model or desk.default_model
+            before = await messages.history(scope, conversation_id, before=heard[0].id) if model else []
+            found = (
+                await knowledge.search(scope, _words(heard), language=_language(conversation, assistant))
+                if model
+                else []
+            )
+            return conversation, assistant, before, found
+
+    conversation, assistant, before, found = await persistently(look)
+    if conversation.status != "open" or conversation.owner_status != "active":
+        return Draft(covered=tuple(message.id for message in heard), text="", outcome="silent")
+    model = assistant.model or desk.default_model
+    if model is None:
+        return await _without_model(desk, owner_id, conversation, assistant, heard, error=None)
+
+    async def think() -> dict[str, Any]:
+        """The step: its result says what it covers, so that a replay can't claim what the model never saw."""
+        covered = [str(message.id) for message in heard]
+        try:
+            thought = await desk.think(
+                assistant,
+                model=model,
+                history=[_line(message) for message in before],
+                pending=[_line(message) for message in heard],
+                contact_name=conversation.contact_name,
+                now=desk.clock.now(),
+                timeout_s=desk.model_timeout_s,
+                knowledge=found,
+            )
+        except RecadoError as error:
+            return {"covered": covered, "error": str(error)}
+        except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
+            log.exception("think_failed", step="answer", conversation_id=conversation_id)
+            return {"covered": covered, "error": type(error).__name__}
+        return {
+            "covered": covered,
+            "text": thought.text,
+            "model": thought.model,
+            "input_tokens": thought.input_tokens,
+            "output_tokens": thought.output_tokens,
+        }
+
+    async with _typing(desk, owner_id, conversation, heard[-1]):
+        result = await desk.step("think", think)
+    covered = tuple(UUID(item) for item in result["covered"])
+    if "error" in result:
+        seen = [message for message in heard if message.id in covered]
+        return await _without_model(desk, owner_id, conversation, assistant, seen or heard, error=result["error"])
+    return Draft(
+        covered=covered,
+        text=result["text"],
+        outcome="answered",
+        model=result["model"],
+        input_tokens=result["input_tokens"],
+        output_tokens=result["output_tokens"],
+    )
+
+
+async def _without_model(
+    desk: AnswerDesk,
+    owner_id: UUID,
+    conversation: Conversation,
+    assistant: Assistant,
+    heard: list[Message],
+    *,
+    error: str | None,
+) -> Draft:
+    covered = tuple(message.id for message in heard)
+    words = _words(heard)
+    language = _language(conversation, assistant)
+
+    async def look() -> str | None:
+        async with scoped(desk.pool, owner_id) as scope:
+            return await keyless.answer(scope, words, language=language)
+
+    if error is None:
+        async with _typing(desk, owner_id, conversation, heard[-1]):
+            text = await persistently(look)
+    else:
+        text = await persistently(look)
+    if text is not None:
+        return Draft(covered=covered, text=text, outcome="keyless", error=error)
+    sorry = assistant.apology or keyless.words_for_person(keyless.detect(words) or language)
+    return Draft(covered=covered, text=sorry, outcome="apology", error=error)
+
+
+async def _conclude(
+    desk: AnswerDesk,
+    owner_id: UUID,
+    conversation_id: UUID,
+    turn_id: UUID,
+    draft: Draft,
+    *,
+    round_number: int,
+    started_at: datetime,
+) -> datetime | None:
+    """Store the turn in one transaction; or, when the draft is stale, answer when the newest message arrived."""
+    async with scoped(desk.pool, owner_id) as scope:
+        conversation = await conversations.get(scope, conversation_id, lock=True)
+        waiting = await messages.pending(scope, conversation_id)
+        covered = [message for message in waiting if message.id in draft.covered]
+        if not covered:
+            return None  # this turn was committed before
+        newer = [message for message in waiting if message.id not in draft.covered]
+        silent = conversation.status != "open" or conversation.owner_status != "active"
+        if newer and round_number < ROUNDS and not silent:
+            log.info("stale", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
+            return newer[-1].received_at
+        await _store(scope, desk, conversation_id, turn_id, draft, covered, silent, round_number, started_at)
+    log.info(
+        "answered",
+        step="answer",
+        owner_id=owner_id,
+        conversation_id=conversation_id,
+        correlation_id=turn_id,
+        outcome="silent" if silent else draft.outcome,
+        messages=len(covered),
+        rounds=round_number,
+        error=draft.error,
+    )
+    return None
+
+
+async def _store(
+    scope: Scope,
+    desk: AnswerDesk,
+    conversation_id: UUID,
+    turn_id: UUID,
+    draft: Draft,
+    covered: list[Message],
+    silent: bool,
+    round_number: int,
+    started_at: datetime,
+) -> None:
+    now = desk.clock.now()
+    outcome = "silent" if silent else draft.outcome
+    newest = covered[-1]
+    turn = {
+        "owner_id": scope.owner_id,
+        "id": turn_id,
+        "conversation_id": conversation_id,
+        "correlation_id": newest.correlation_id,
+        "model": draft.model,
+        "outcome": outcome,
+        "rounds": round_number,
+        "input_tokens": draft.input_tokens,
+        "output_tokens": draft.output_tokens,
+        "error": draft.error,
+        "started_at": started_at,
+        "finished_at": now,
+    }
+    await scope.conn.execute(
+        "INSERT INTO turns (owner_id, id, conversation_id, correlation_id, model, outcome, rounds, input_tokens, "
+        "output_tokens, error, started_at, finished_at) VALUES (%(owner_id)s, %(id)s, %(conversation_id)s, "
+        "%(correlation_id)s, %(model)s, %(outcome)s, %(rounds)s, %(input_tokens)s, %(output_tokens)s, %(error)s, "
+        "%(started_at)s, %(finished_at)s) ON CONFLICT (owner_id, id) DO NOTHING",
+        turn,
+    )
+    ids = [message.id for message in covered]
+    await messages.mark_taken(scope, ids, status="held" if silent else "answered", turn_id=turn_id)
+    if not silent:
+        await messages.enqueue_outbound(
+            scope,
+            conversation_id=conversation_id,
+            author="system" if outcome == "apology" else "assistant",
+            body=draft.text,
+            correlation_id=newest.correlation_id,
+            reply_to=newest.id,
+            turn_id=turn_id,
+            now=now,
+        )
+    if outcome == "apology":
+        await conversations.ask_for_people(scope, conversation_id, why="unanswered" if draft.error is None else "failed")
+    await events.record(
+        scope,
+        step="answer",
+        what=outcome,
+        conversation_id=conversation_id,
+        message_id=newest.id,
+        correlation_id=newest.correlation_id,
+        data={"messages": len(covered), "rounds": round_number, "error": draft.error},
+    )
+
+
+@asynccontextmanager
+async def _typing(
+    desk: AnswerDesk, owner_id: UUID, conversation: Conversation, newest: Message
+) -> AsyncIterator[None]:
+    """Show the contact that an answer is being written; whatever goes wrong with it, the turn goes on."""
+
+    done = asyncio.Event()
+
+    async def show() -> None:
+        try:
+            sender = await desk.sender_of(owner_id, conversation.account_id)
+            while newest.provider_sid is not None and not done.is_set():
+                await sender.typing(newest.provider_sid)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(done.wait(), TYPING_S)
+        except SendError as error:
+            log.debug("typing_failed", step="answer", code=error.code)
+        except Exception as error:
+            log.warning("typing_failed", step="answer", error=type(error).__name__)
+
+    # A call that is under way when the answer is there is left to end by itself: nobody waits for it.
+    showing = asyncio.create_task(show())
+    _SHOWING.add(showing)
+    showing.add_done_callback(_SHOWING.discard)
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _words(heard: list[Message]) -> str:
+    return "\n".join(message.body for message in heard if message.body)
+
+
+def _language(conversation: Conversation, assistant: Assistant) -> str:
+    return conversation.contact_language or assistant.language
+
+
+def _line(message: Message) -> assistants.Line:
+    return assistants.Line(author=message.author, text=message.body, at=message.received_at.astimezone(UTC))

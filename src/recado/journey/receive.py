@@ -1,0 +1,106 @@
+"""receive: the webhook's door. Authenticate, parse, hand to `accept`; answer an empty TwiML `<Response/>`.
+
+Wrong or unsigned: 403 with an opaque body and nothing stored. There is no way around the signature, in development
+either: the simulator signs like Twilio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+from fastapi import Request, Response
+
+from recado.channels.port import Inbound
+from recado.channels.twilio.accounts import Account, Directory
+from recado.channels.twilio.parse import contact_words, parse_inbound
+from recado.channels.twilio.signature import canonical_url, is_form, is_signed, parse_form, parse_json
+from recado.clock import Clock
+from recado.db.group_commit import Unavailable
+from recado.db.pool import PASSING
+from recado.errors import Rejected
+from recado.journey.accept import Acceptor, arrival
+from recado.settings import Network
+
+log = structlog.get_logger(__name__)
+
+#: Twilio's webhooks are a few kilobytes; nothing larger is read.
+BODY_LIMIT = 256 * 1024
+TWIML = Response('<?xml version="1.0" encoding="UTF-8"?><Response/>', media_type="text/xml")
+
+Parameters = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """What both webhook routes need to know whom they talk to."""
+
+    directory: Directory
+    public_url: str | None
+    trusted_proxies: Sequence[Network]
+
+    async def authenticate(self, request: Request) -> tuple[Account, Parameters]:
+        """The account whose token signed this request, and its parameters, none dropped.
+
+        Raises Rejected: 413 too large, 415 neither form nor JSON, 400 unreadable, 403 for everything else. The
+        order matters: nobody learns more than 403 about accounts and signatures.
+        """
+        body = await _read(request)
+        content_type = request.headers.get("content-type", "")
+        parameters = _parameters(content_type, body)
+        signature = request.headers.get("x-twilio-signature", "")
+        account_sid = next((value for name, value in parameters if name == "AccountSid"), "")
+        if not signature or not account_sid:
+            raise Rejected(403, "unsigned" if not signature else "no AccountSid")
+        account = await self.directory.account(account_sid)
+        if account is None:
+            raise Rejected(403, "unknown AccountSid")
+        url = canonical_url(request.scope, public_url=self.public_url, trusted_proxies=self.trusted_proxies)
+        if not is_signed(
+            url, account.tokens, signature, content_type=content_type, body=body, params=parameters
+        ):
+            raise Rejected(403, "wrong signature")
+        return account, parameters
+
+
+async def _read(request: Request) -> bytes:
+    declared = request.headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared) > BODY_LIMIT:
+        raise Rejected(413, "body too large")
+    chunks = bytearray()
+    async for chunk in request.stream():
+        chunks += chunk
+        if len(chunks) > BODY_LIMIT:
+            raise Rejected(413, "body too large")
+    return bytes(chunks)
+
+
+def _parameters(content_type: str, body: bytes) -> Parameters:
+    try:
+        if is_form(content_type):
+            return parse_form(body)
+        if content_type.partition(";")[0].strip().lower() == "application/json":
+            return parse_json(body)
+    except ValueError:
+        raise Rejected(400, "unreadable body") from None
+    raise Rejected(415, "neither a form nor JSON")
+
+
+async def receive(request: Request, door: Door, acceptor: Acceptor, clock: Clock) -> Response:
+    """POST /channels/twilio/v1/webhooks/inbound: one inbound message.
+
+    200 means that the message is stored and its turn enqueued, now or by an earlier delivery of the same webhook;
+    503 means that nothing was stored and the caller should try again.
+    """
+    account, parameters = await door.authenticate(request)
+    inbound: Inbound = parse_inbound(parameters)
+    try:
+        number = await door.directory.number(account, inbound.to_address)
+        accepted = await acceptor.submit(
+            arrival(account, number, inbound, contact_words(inbound), now=clock.now())
+        )
+    except (Unavailable, *PASSING):
+        raise Rejected(503, "database unavailable") from None
+    log.info("accepted", correlation_id=accepted.message_id, owner_id=account.owner_id, step="accept", new=accepted.new)
+    return TWIML

@@ -1,0 +1,49 @@
+"""understand: wait until the contact has finished speaking, then take all they said since the last answer.
+
+The quiet window counts from the arrival of the newest message, so the queue's polling hides inside it. It is
+bounded: someone who never stops is answered all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from recado.clock import Clock
+from recado.conversations.messages import Message, pending
+from recado.db.pool import Pool, persistently
+from recado.db.scope import scoped
+
+#: The longest wait, in quiet windows from the arrival of the first message.
+PATIENCE = 5
+
+
+async def listen(
+    pool: Pool, clock: Clock, quiet_window: timedelta, owner_id: UUID, conversation_id: UUID, *, since: datetime
+) -> list[Message]:
+    """All that waits for an answer in the conversation, in order; empty when another turn has taken it.
+
+    `since` is the arrival that the turn was made for: nothing is read before its quiet window is over.
+    """
+
+    async def read() -> list[Message]:
+        async with scoped(pool, owner_id) as scope:
+            return await pending(scope, conversation_id)
+
+    await _until(clock, since + quiet_window)
+    while True:
+        heard = await persistently(read)
+        if not heard:
+            return []
+        quiet_at = min(heard[-1].received_at + quiet_window, heard[0].received_at + quiet_window * PATIENCE)
+        if quiet_at <= clock.now():
+            return heard
+        await _until(clock, quiet_at)
+
+
+async def _until(clock: Clock, moment: datetime) -> None:
+    # A clock of another machine may be ahead: nobody waits longer than the message could ask for.
+    left_s = (moment - clock.now()).total_seconds()
+    if left_s > 0:
+        await asyncio.sleep(min(left_s, 60.0))

@@ -1,0 +1,135 @@
+"""Executors: which worker processes are alive, told by a lock that PostgreSQL holds for each.
+
+An executor is a row and a session-level advisory lock on a connection of its own; the lock goes with the process,
+however it dies. Who takes another executor's lock has shown that it is dead, and while holding it gives its work back
+to the queue. An executor that finds itself declared dead stops at once: its work is somebody else's now.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from recado.db.pool import PASSING, Connection
+
+log = structlog.get_logger(__name__)
+
+#: How often an executor shows that it still holds its lock, and looks for dead ones.
+BEAT_S = 1.0
+#: A restart of PostgreSQL frees every lock; the living get this long to take theirs again.
+AFTER_RESTART_S = 5.0
+
+
+@dataclass(slots=True)
+class Executor:
+    """This process as an executor; `id` is its name in the workflow engine."""
+
+    connect: Callable[[], Awaitable[Connection]]
+    kind: str
+    queues: list[str]
+    id: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    lock_key: int = field(default_factory=lambda: secrets.randbits(62))
+    _conn: Connection | None = None
+
+    async def register(self) -> None:
+        """Take the lock, then appear in the table: a row without its lock is a dead executor."""
+        self._conn = await self.connect()
+        await self._conn.execute("SELECT pg_advisory_lock(%s)", [self.lock_key])
+        await self._conn.execute(
+            "INSERT INTO executors (id, lock_key, kind, host, pid, queues) VALUES (%s, %s, %s, %s, %s, %s)",
+            [self.id, self.lock_key, self.kind, socket.gethostname(), os.getpid(), self.queues],
+        )
+
+    async def beat(self) -> bool:
+        """Is this executor still itself? False: another has declared it dead, it must stop.
+
+        After a lost connection the lock is taken again. Raises what the database raises while it is away.
+        """
+        if self._conn is None or self._conn.closed:
+            conn = await self.connect()
+            row = await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS mine", [self.lock_key])).fetchone()
+            there = await (await conn.execute("SELECT id FROM executors WHERE id = %s", [self.id])).fetchone()
+            if row is None or not row["mine"] or there is None:
+                await conn.close()
+                return False
+            self._conn = conn
+            log.info("executor_lock_taken_again", task="executors")
+        try:
+            found = await (await self._conn.execute("SELECT id FROM executors WHERE id = %s", [self.id])).fetchone()
+        except PASSING:
+            await self._drop()
+            raise
+        return found is not None
+
+    async def recover_dead(self, recover: Callable[[str], Awaitable[int]]) -> int:
+        """Give the work of dead executors back to the queue with `recover(executor id)`; answers how many died."""
+        conn = self._conn
+        if conn is None:
+            return 0
+        rows = await (
+            await conn.execute(
+                """
+                SELECT id, lock_key FROM executors
+                WHERE id <> %s AND now() - pg_postmaster_start_time() > make_interval(secs => %s)
+                """,
+                [self.id, AFTER_RESTART_S],
+            )
+        ).fetchall()
+        dead = 0
+        for row in rows:
+            tried = await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS dead", [row["lock_key"]])).fetchone()
+            if tried is None or not tried["dead"]:
+                continue
+            try:
+                # Its row may be gone already: another executor was faster between our two looks.
+                still = await (await conn.execute("SELECT id FROM executors WHERE id = %s", [row["id"]])).fetchone()
+                if still is not None:
+                    workflows = await recover(row["id"])
+                    await conn.execute("DELETE FROM executors WHERE id = %s", [row["id"]])
+                    log.warning("executor_recovered", task="recovery", executor=row["id"], workflows=workflows)
+                    dead += 1
+            finally:
+                await conn.execute("SELECT pg_advisory_unlock(%s)", [row["lock_key"]])
+        return dead
+
+    async def leave(self, *, idle: bool) -> None:
+        """Give the lock back; with nothing left in work the row goes too, else others find it and take the work."""
+        if self._conn is not None and not self._conn.closed:
+            with contextlib.suppress(*PASSING):
+                if idle:
+                    await self._conn.execute("DELETE FROM executors WHERE id = %s", [self.id])
+        await self._drop()
+
+    async def _drop(self) -> None:
+        if self._conn is not None:
+            with contextlib.suppress(*PASSING):
+                await self._conn.close()
+        self._conn = None
+
+
+async def keep_alive(
+    executor: Executor, recover: Callable[[str], Awaitable[int]], declared_dead: Callable[[], None]
+) -> None:
+    """Beat and look for the dead, each second, until cancelled; `declared_dead` is called when this executor is."""
+    while True:
+        began = time.monotonic()
+        try:
+            if not await executor.beat():
+                log.error("executor_declared_dead", task="executors", note="another worker has taken over; stopping")
+                declared_dead()
+                return
+            await executor.recover_dead(recover)
+        except PASSING as error:
+            log.warning("database_unavailable", task="executors", error=type(error).__name__)
+            await executor._drop()  # noqa: SLF001 - its own module
+        except Exception:
+            log.exception("recovery_failed", task="executors")
+        await asyncio.sleep(max(0.1, BEAT_S - (time.monotonic() - began)))

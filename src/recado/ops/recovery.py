@@ -1,0 +1,155 @@
+"""Recovery: nothing that was accepted stays without work.
+
+Crashes are met by the executors' locks (`ops/executors`). This is the net below: messages that wait although no
+workflow stands behind them, deliveries that Twilio never reported on, workflows that a lost answer of the database left
+to nobody. Each is found by looking at the rows, and put right by the same doors that new work comes through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+from dbos import DBOS
+from dbos._dbos import _get_dbos_instance
+
+from recado.channels.port import Sender, SendError
+from recado.conversations import parts
+from recado.db.pool import Pool
+from recado.db.scope import scoped
+from recado.errors import NotFound
+
+log = structlog.get_logger(__name__)
+
+#: A message without work is looked at after this time: long after its workflow would have been there.
+STRAY_S = 30
+#: How often a message is given new work before it is shown as failed.
+TRIES = 5
+#: A message that Twilio took and has said nothing of for this long is asked after.
+SILENCE_S = 120
+
+_STRAYS = """
+WITH stray AS (
+    SELECT m.owner_id, m.id, m.conversation_id, m.direction, m.received_at
+    FROM messages m
+    WHERE m.status IN ('received', 'queued')
+      AND m.id < uuid_floor(now() - make_interval(secs => %(stray_s)s))
+      AND (m.direction = 'inbound' OR NOT EXISTS (
+            SELECT FROM message_parts p WHERE p.owner_id = m.owner_id AND p.message_id = m.id)
+           OR EXISTS (SELECT FROM message_parts p
+                      WHERE p.owner_id = m.owner_id AND p.message_id = m.id AND p.status = 'waiting'))
+      AND NOT EXISTS (
+            SELECT FROM dbos.workflow_status w
+            WHERE w.queue_name = CASE m.direction WHEN 'inbound' THEN 'turns' ELSE 'deliveries' END
+              AND w.status IN ('ENQUEUED', 'PENDING')
+              AND w.queue_partition_key = m.conversation_id::text)
+    ORDER BY m.id LIMIT 100
+), counted AS (
+    SELECT stray.*, (SELECT count(*) FROM generate_series(1, %(tries)s) n
+                     JOIN dbos.workflow_status w ON w.workflow_uuid = stray.id::text || ':' || n) AS tries
+    FROM stray
+), given_up AS (
+    UPDATE messages m SET status = 'failed' FROM counted c
+    WHERE m.owner_id = c.owner_id AND m.id = c.id AND c.tries >= %(tries)s
+    RETURNING m.owner_id, m.id, m.conversation_id, m.correlation_id
+), event AS (
+    INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
+    SELECT owner_id, 'answer', 'gave_up', conversation_id, id, correlation_id FROM given_up
+)
+SELECT id, CASE direction
+    WHEN 'inbound' THEN dbos.enqueue_workflow(
+        'process_ai_response', 'turns',
+        ARRAY[to_json(owner_id), to_json(conversation_id), to_json(id),
+              to_json((extract(epoch FROM received_at) * 1000)::bigint)],
+        workflow_id => id::text || ':' || (tries + 1), queue_partition_key => conversation_id::text)
+    ELSE dbos.enqueue_workflow(
+        'send_whatsapp_message', 'deliveries', ARRAY[to_json(owner_id), to_json(id)],
+        workflow_id => id::text || ':' || (tries + 1), queue_partition_key => conversation_id::text)
+    END AS workflow
+FROM counted WHERE tries < %(tries)s
+"""
+
+
+async def give_work_to_strays(platform: Pool) -> int:
+    """Enqueue work for messages that wait without any; answers how many there were.
+
+    Two workers that do so at once give the same workflow ids: the second changes nothing.
+    """
+    async with platform.connection() as conn:
+        rows = await (await conn.execute(_STRAYS, {"stray_s": STRAY_S, "tries": TRIES})).fetchall()
+    if rows:
+        log.warning("strays_enqueued", task="recovery", messages=len(rows))
+    return len(rows)
+
+
+async def ask_after_silent(
+    platform: Pool, pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]], now: datetime
+) -> int:
+    """Fetch the status of parts that Twilio took and never reported on; answers how many moved."""
+    async with platform.connection() as conn:
+        rows = await (
+            await conn.execute(
+                """
+                SELECT p.owner_id, p.message_id, p.part, p.provider_sid, m.account_id
+                FROM message_parts p JOIN messages m ON m.owner_id = p.owner_id AND m.id = p.message_id
+                WHERE p.status IN ('accepted', 'scheduled', 'queued', 'sending') AND p.provider_sid IS NOT NULL
+                  AND p.updated_at < %s AND p.updated_at > %s
+                ORDER BY p.updated_at LIMIT 50
+                """,
+                [now - timedelta(seconds=SILENCE_S), now - timedelta(hours=5)],
+            )
+        ).fetchall()
+    for row in rows:
+        try:
+            sender = await sender_of(row["owner_id"], row["account_id"])
+            receipt = await sender.fetch(row["provider_sid"])
+        except (SendError, NotFound) as error:
+            log.info("status_not_fetched", task="recovery", message_id=row["message_id"], error=type(error).__name__)
+            continue
+        async with scoped(pool, row["owner_id"]) as scope:
+            await parts.move(
+                scope,
+                message_id=row["message_id"],
+                part=row["part"],
+                sid=row["provider_sid"],
+                status=receipt.status,
+                error_code=receipt.error_code,
+            )
+            await scope.conn.execute(
+                "UPDATE message_parts SET updated_at = now() WHERE owner_id = %s AND message_id = %s AND part = %s",
+                [row["owner_id"], row["message_id"], row["part"]],
+            )
+    return len(rows)
+
+
+def give_back_unstarted() -> int:
+    """Give back what this process claimed but never started; answers how many.
+
+    The queue claims a workflow and then starts it; when the database commits a claim and its answer is lost, the
+    workflow is ours and nobody runs it. Blocks: for a thread.
+    """
+    dbos = _get_dbos_instance()
+    running = set(dbos._active_workflows_set.activeList())  # noqa: SLF001
+    ws = dbos._sys_db.tables.workflow_status  # noqa: SLF001
+    with dbos._sys_db.engine.begin() as conn:  # noqa: SLF001
+        claimed = [
+            row[0]
+            for row in conn.execute(
+                sa.select(ws.c.workflow_uuid).where(
+                    ws.c.status == "PENDING",
+                    ws.c.queue_name.in_(["turns", "deliveries"]),
+                    ws.c.executor_id == DBOS.executor_id,
+                    ws.c.started_at_epoch_ms < int((time.time() - STRAY_S) * 1000),
+                )
+            )
+        ]
+    lost = [workflow_id for workflow_id in claimed if workflow_id not in running]
+    for workflow_id in lost:
+        dbos._sys_db.reenqueue_for_recovery(workflow_id, [DBOS.executor_id], "turns")  # noqa: SLF001
+    if lost:
+        log.warning("unstarted_given_back", task="recovery", workflows=len(lost))
+    return len(lost)

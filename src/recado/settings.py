@@ -1,0 +1,105 @@
+"""Settings: environment variables with the prefix `RECADO_`, read once at the start, `.env` included.
+
+A wrong value stops the start with the variable's name and what is allowed. `docs/reference/settings.md` lists every
+field of `Settings`; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from recado.errors import SettingsError
+
+PREFIX = "RECADO_"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Settings(BaseSettings):
+    """What one process of recado was told; immutable, secrets hidden in its repr."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore", frozen=True)
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL 15+ to work on. Not set: the embedded PostgreSQL under RECADO_HOME."
+    )
+    migrate_url: SecretStr | None = Field(
+        None, description="How `recado migrate` connects, when the role of RECADO_DATABASE_URL may not change tables."
+    )
+    home: Path = Field(Path(".recado"), description="Folder of the embedded database, the media and the keys.")
+    public_url: str | None = Field(
+        None, description="What Twilio calls, for instance https://hooks.example.com; signatures are checked against it."
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (), description="CIDRs, comma-separated, whose X-Forwarded-* headers count when RECADO_PUBLIC_URL is not set."
+    )
+    model: str | None = Field(
+        None, description="Model of assistants that name none, for instance openai:gpt-5-mini. Not set: no model."
+    )
+    model_timeout_s: float = Field(60.0, gt=0, le=600, description="Time one run of a model may take, retries included.")
+    twilio_api_url: str | None = Field(
+        None, description="Where the Twilio REST client goes instead of https://api.twilio.com: simulator, tests."
+    )
+    twilio_messaging_url: str | None = Field(
+        None,
+        description="Where typing indicators go instead of https://messaging.twilio.com; RECADO_TWILIO_API_URL if set.",
+    )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="Keys that encrypt stored secrets, 32 bytes in URL-safe base64, comma-separated: the first "
+        "encrypts, all decrypt. Not set: made once in RECADO_HOME.",
+    )
+    quiet_window_ms: int = Field(
+        1200, ge=0, le=60_000, description="How long a contact must be silent before a turn starts, from arrival."
+    )
+    split_chars: int = Field(1500, ge=20, le=1600, description="Longest part of an answer, in UTF-16 code units.")
+    turns_at_once: int = Field(128, ge=1, le=2000, description="Turns that one worker process has in work at once.")
+    deliveries_at_once: int = Field(64, ge=1, le=2000, description="Deliveries that one worker has in work at once.")
+    log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
+
+    @field_validator("database_url", "migrate_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+            raise ValueError("must start with postgresql://")
+        return value
+
+    @field_validator("public_url", "twilio_api_url", "twilio_messaging_url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is None or value == "":
+            return None
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an http:// or https:// address without query")
+        if parts.username or parts.password:
+            raise ValueError("must not hold a user name or password")
+        return value.rstrip("/")
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(ipaddress.ip_network(item.strip(), strict=False) for item in value.split(",") if item.strip())
+        return value
+
+
+def load(**overrides: Any) -> Settings:
+    """The settings of this process; arguments win over the environment.
+
+    Raises SettingsError with the variable's name and what is allowed, never with the value.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_url=False, include_input=False, include_context=False):
+            name = PREFIX + "_".join(str(part) for part in problem["loc"][:1]).upper()
+            lines.append(f"{name}: {problem['msg'].removeprefix('Value error, ')}")
+        raise SettingsError("; ".join(lines)) from None

@@ -1,0 +1,191 @@
+"""The simulator as one application: Twilio's REST API, the control API, the phone; and how to run it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import AsyncIterator, Generator, Iterable
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from recado.simulator import engine as twilio
+from recado.simulator import state as records
+from recado.simulator.control import control_api
+from recado.simulator.engine import Engine, Pace
+from recado.simulator.phone import FOLDER, phone_pages
+from recado.simulator.rest import RestApi
+from recado.simulator.state import Account, Number
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+GRACE_S = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountSettings:
+    """An account that is there from the start, with its numbers."""
+
+    account_sid: str
+    auth_tokens: tuple[str, ...]
+    api_keys: tuple[tuple[str, str], ...] = ()
+    numbers: tuple[Number, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorSettings:
+    """How the simulator starts; port 0 takes a free one.
+
+    `allowed_hosts` are names besides the loopback's under which the control API and the phone may be reached.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8010
+    accounts: tuple[AccountSettings, ...] = ()
+    pace: Pace = field(default_factory=Pace)
+    allowed_hosts: tuple[str, ...] = ()
+    kept_calls: int = 50_000
+    kept_webhooks: int = 50_000
+    retry_delay_ms: float = 100
+    webhook_connections: int = 64
+
+
+class Guard:
+    """Lets only this machine's own pages and programs at the control API and the phone.
+
+    Twilio's REST API is not guarded: it has its own credentials.
+    """
+
+    def __init__(self, app: ASGIApp, allowed_hosts: Iterable[str]) -> None:
+        self._app = app
+        self._hosts = LOOPBACK | set(allowed_hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer 403."""
+        if scope["type"] == "http" and not self._may_pass(scope):
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+            return
+        await self._app(scope, receive, send)
+
+    def _may_pass(self, scope: Scope) -> bool:
+        if scope["path"].startswith(("/2010-04-01/", "/v2/")):
+            return True
+        headers = dict(scope["headers"])
+        host = headers.get(b"host", b"").decode("latin-1")
+        if urlsplit(f"//{host}").hostname not in self._hosts:
+            return False
+        origin = headers.get(b"origin")
+        return scope["method"] in ("GET", "HEAD") or origin is None or urlsplit(origin.decode("latin-1")).netloc == host
+
+
+def new_engine(settings: SimulatorSettings) -> Engine:
+    """An engine with the settings' accounts and numbers."""
+    engine = Engine(
+        pace=settings.pace,
+        calls=deque(maxlen=settings.kept_calls),
+        posted=deque(maxlen=settings.kept_webhooks),
+        retry_delay_ms=settings.retry_delay_ms,
+        connections=settings.webhook_connections,
+    )
+    for account in settings.accounts:
+        records.put_account(
+            engine.state, Account(sid=account.account_sid, auth_tokens=account.auth_tokens, api_keys=account.api_keys)
+        )
+        for number in account.numbers:
+            records.put_number(engine.state, account.account_sid, number)
+    return engine
+
+
+def create_app(settings: SimulatorSettings) -> FastAPI:
+    """The ASGI application; its engine is `app.state.engine`."""
+    engine = new_engine(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await twilio.open_engine(engine)
+        yield
+        await twilio.close_engine(engine)
+
+    # The documentation page of FastAPI loads its scripts from another host; the schema alone stays here.
+    app = FastAPI(
+        title="recado's local Twilio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/sim/openapi.json"
+    )
+    app.state.engine = engine
+    app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts)
+    rest = RestApi(engine)
+    app.mount("/2010-04-01", rest)
+    app.mount("/v2", rest)
+    app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
+    app.include_router(control_api(engine))
+    app.include_router(phone_pages(engine))
+    return app
+
+
+class SimulatorServer(uvicorn.Server):
+    """uvicorn that ends event streams and held connections first when it is told to stop."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, and leave no stream open."""
+        app = self.config.app
+        if isinstance(app, FastAPI):
+            app.state.engine.feed.closing.set()
+        await super().shutdown(sockets)
+
+
+class EmbeddedServer(SimulatorServer):
+    """A server inside another program, whose signals are not its business."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the signal handlers alone."""
+        yield
+
+
+def server_config(settings: SimulatorSettings) -> uvicorn.Config:
+    """Uvicorn's settings for a simulator."""
+    return uvicorn.Config(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+    )
+
+
+async def serve(settings: SimulatorSettings) -> None:
+    """Run the simulator until SIGINT or SIGTERM."""
+    await SimulatorServer(server_config(settings)).serve()
+
+
+@asynccontextmanager
+async def running(settings: SimulatorSettings | None = None) -> AsyncIterator[str]:
+    """A simulator in this event loop, on a free port unless the settings name one; gives its base URL.
+
+    Raises:
+        OSError: the port is taken.
+
+    """
+    settings = settings or SimulatorSettings(port=0)
+    # asyncio turns Nagle's algorithm off only where the protocol is named; with it every answer takes 40 ms.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((settings.host, settings.port))
+        server = EmbeddedServer(server_config(settings))
+        serving = asyncio.create_task(server.serve([listener]))
+        try:
+            while not server.started:
+                if serving.done():
+                    serving.result()
+                await asyncio.sleep(0.005)
+            yield f"http://{settings.host}:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving

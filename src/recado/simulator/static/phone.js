@@ -1,0 +1,256 @@
+/** The phone: contacts, the open conversation, the composer, live by server-sent events. */
+
+import { byId, call, keyOf, listen, make, toast } from "./api.js";
+import { bubble, dayOf, hueOf, initials, ticks, timeOf } from "./bubbles.js";
+import * as switchboard from "./switchboard.js";
+
+const SHOWN = 300;
+const threads = new Map();
+let open = null;
+let typingTimer;
+let loads = 0;
+
+const nameOf = (thread) => thread.name || thread.contact.replace("whatsapp:", "");
+const plain = (address) => address.replace("whatsapp:", "");
+
+function paintAvatar(place, thread) {
+  place.textContent = initials(nameOf(thread));
+  place.className = `avatar ${hueOf(thread.contact)}`;
+}
+
+function contactItem(thread) {
+  const avatar = make("span", { ariaHidden: "true" });
+  paintAvatar(avatar, thread);
+  const last = make("span", { className: "last" });
+  if (thread.typing_s > 0) last.append(make("em", { textContent: "typing…" }));
+  else if (thread.last) last.append(ticks(thread.last), thread.last.body.slice(0, 120) || "Attachment");
+  else last.append(make("em", { className: "quiet", textContent: `writes to ${plain(thread.number)}` }));
+  const button = make("button", { type: "button", className: "contact" },
+    avatar,
+    make("span", { className: "name", textContent: nameOf(thread) }),
+    make("time", { textContent: thread.last ? timeOf(thread.last.created_at) : "" }),
+    last);
+  if (thread.unread) button.append(make("span", { className: "unread", textContent: thread.unread, ariaLabel: `${thread.unread} unread` }));
+  if (keyOf(thread) === open) button.setAttribute("aria-current", "true");
+  button.addEventListener("click", () => choose(keyOf(thread)));
+  const item = make("li", {}, button);
+  item.dataset.key = keyOf(thread);
+  return item;
+}
+
+let painting = false;
+/** Paint the contact list once a frame at most, keeping the focus where it was. */
+function paintContacts() {
+  if (painting) return;
+  painting = true;
+  requestAnimationFrame(() => {
+    painting = false;
+    const focused = document.activeElement?.closest?.("#contact-list li")?.dataset.key;
+    const sorted = [...threads.values()].sort((one, two) => (two.last?.seq ?? Infinity) - (one.last?.seq ?? Infinity));
+    const items = sorted.map(contactItem);
+    byId("contact-list").replaceChildren(...items);
+    byId("no-contacts").hidden = sorted.length > 0;
+    if (focused) items.find((item) => item.dataset.key === focused)?.firstElementChild.focus();
+  });
+}
+
+function paintHeader() {
+  const thread = threads.get(open);
+  if (!thread) return;
+  byId("chat-name").textContent = nameOf(thread);
+  byId("chat-state").textContent = thread.typing_s > 0 ? "typing…" : `${plain(thread.contact)} writes to ${plain(thread.number)}`;
+  paintAvatar(byId("chat-avatar"), thread);
+  const atEnd = nearEnd();
+  byId("typing").hidden = !(thread.typing_s > 0);
+  if (atEnd) toEnd();
+  clearTimeout(typingTimer);
+  if (thread.typing_s > 0) {
+    typingTimer = setTimeout(() => { thread.typing_s = 0; paintHeader(); paintContacts(); }, thread.typing_s * 1000);
+  }
+}
+
+const log = byId("log");
+const nearEnd = () => log.scrollHeight - log.scrollTop - log.clientHeight < 120;
+const toEnd = () => { log.scrollTop = log.scrollHeight; };
+
+function separators() {
+  let day = "";
+  for (const item of [...byId("bubbles").children]) {
+    if (item.classList.contains("day")) { item.remove(); continue; }
+    const own = dayOf(Date.parse(item.querySelector("time").dateTime) / 1000);
+    if (own !== day) item.before(make("li", { className: "day", textContent: own }));
+    day = own;
+  }
+}
+
+function put(message) {
+  const list = byId("bubbles");
+  const item = bubble(message, sendAgain);
+  const old = list.querySelector(`[data-sid="${CSS.escape(message.sid)}"]`);
+  if (old) { old.replaceWith(item); return; }
+  const atEnd = nearEnd() || message.direction === "inbound";
+  list.append(item);
+  separators();
+  if (atEnd) toEnd();
+}
+
+async function choose(key) {
+  open = key;
+  const thread = threads.get(key);
+  document.body.dataset.view = "chat";
+  byId("no-chat").hidden = true;
+  byId("composer-text").disabled = byId("composer").querySelector("button").disabled = false;
+  byId("bubbles").replaceChildren();
+  paintHeader();
+  paintContacts();
+  await loadThread(thread);
+  if (matchMedia("(hover: hover)").matches) byId("composer-text").focus();
+}
+
+async function loadThread(thread) {
+  const load = ++loads;
+  const query = new URLSearchParams({ account_sid: thread.account_sid, number: thread.number, limit: SHOWN });
+  const { messages } = await call("GET", `/threads/${encodeURIComponent(thread.contact)}?${query}`);
+  if (load !== loads || keyOf(thread) !== open) return;
+  byId("bubbles").replaceChildren(...messages.map((message) => bubble(message, sendAgain)));
+  separators();
+  toEnd();
+  read();
+}
+
+/** Tell the simulator that the contact looks at what was delivered, if that is how this phone behaves. */
+function read() {
+  const thread = threads.get(open);
+  if (!thread || document.hidden || !byId("reads").checked) return;
+  const { account_sid, number, contact } = thread;
+  call("POST", "/read", { account_sid, number, contact }).catch(() => {});
+}
+
+async function sendAgain(message) {
+  try {
+    const { attempts } = await call("POST", `/messages/${message.sid}/resend`, {});
+    toast(attempts.length ? `Sent again: ${attempts.map((attempt) => attempt.status ?? "no answer").join(", ")}` : "Sent again: nothing was posted");
+  } catch (error) {
+    toast(error.message);
+  }
+}
+
+async function sendText(text) {
+  const { account_sid, number, contact, name } = threads.get(open);
+  await call("POST", "/messages", { account_sid, from: contact, to: number, body: text, profile_name: name, wait: false });
+}
+
+async function resync() {
+  const { threads: all } = await call("GET", "/threads?limit=200");
+  threads.clear();
+  for (const thread of all) threads.set(keyOf(thread), thread);
+  paintContacts();
+  switchboard.refresh();
+  const thread = threads.get(open);
+  if (thread) { paintHeader(); await loadThread(thread); } else close();
+}
+
+function close() {
+  open = null;
+  document.body.dataset.view = "contacts";
+  byId("bubbles").replaceChildren();
+  byId("typing").hidden = true;
+  byId("no-chat").hidden = false;
+  byId("chat-name").textContent = "No conversation";
+  byId("chat-state").textContent = byId("chat-avatar").textContent = "";
+  byId("chat-avatar").className = "avatar";
+  byId("composer-text").disabled = byId("composer").querySelector("button").disabled = true;
+}
+
+let counting;
+function onEvent(event) {
+  if (event.type === "resync") resync().catch((error) => toast(error.message));
+  if (event.type === "faults") switchboard.refresh();
+  if (event.type === "thread") {
+    threads.set(keyOf(event.thread), event.thread);
+    paintContacts();
+    if (keyOf(event.thread) === open) paintHeader();
+  }
+  if (event.type === "message") {
+    if (keyOf(event.message) === open) {
+      put(event.message);
+      if (event.message.status === "delivered") read();
+    }
+    // Faults strike unannounced; where messages move, their counts may have moved too.
+    clearTimeout(counting);
+    counting = setTimeout(switchboard.refresh, 300);
+  }
+}
+
+function grow(box) {
+  box.style.height = "auto";
+  box.style.height = `${Math.min(box.scrollHeight, 160)}px`;
+}
+
+function startComposer() {
+  const box = byId("composer-text");
+  box.addEventListener("input", () => grow(box));
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      byId("composer").requestSubmit();
+    }
+  });
+  byId("composer").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const text = box.value;
+    if (!text.trim() || !open) return;
+    box.value = "";
+    grow(box);
+    try {
+      await sendText(text);
+    } catch (error) {
+      box.value = text;
+      grow(box);
+      toast(error.message);
+    }
+  });
+}
+
+function startDialog() {
+  const dialog = byId("contact-dialog");
+  const form = byId("contact-form");
+  const complain = (words) => { byId("contact-error").textContent = words; byId("contact-error").hidden = !words; };
+  byId("add-contact").addEventListener("click", async () => {
+    const { accounts } = await call("GET", "/accounts");
+    const options = accounts.flatMap(({ account_sid, numbers }) => numbers.map(({ address }) =>
+      make("option", { value: JSON.stringify([account_sid, address]), textContent: plain(address) })));
+    form.elements.number.replaceChildren(...options);
+    complain(options.length ? "" : "The simulator has no number yet: POST one to /sim/numbers.");
+    dialog.showModal();
+  });
+  byId("contact-cancel").addEventListener("click", () => dialog.close());
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const [account_sid, number] = JSON.parse(form.elements.number.value);
+    const prefix = number.startsWith("whatsapp:") ? "whatsapp:" : "";
+    try {
+      const thread = await call("POST", "/contacts", { account_sid, number, contact: prefix + form.elements.phone.value.trim(), name: form.elements.name.value.trim() });
+      threads.set(keyOf(thread), thread);
+      dialog.close();
+      form.reset();
+      await choose(keyOf(thread));
+    } catch (error) {
+      complain(error.message);
+    }
+  });
+}
+
+startComposer();
+startDialog();
+switchboard.start();
+byId("back").addEventListener("click", () => {
+  document.body.dataset.view = "contacts";
+  byId("contact-list").querySelector("[aria-current] ")?.focus();
+});
+document.addEventListener("visibilitychange", read);
+byId("reads").addEventListener("change", read);
+listen(onEvent, (up) => {
+  byId("live").classList.toggle("up", up);
+  byId("live-words").textContent = up ? "live" : "reconnecting";
+});

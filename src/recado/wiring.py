@@ -1,0 +1,157 @@
+"""The one composition root: settings become a frozen `Wiring` that entry points hand on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from recado.clock import Clock, SystemClock
+from recado.db import pool as db
+from recado.db.pool import Connection, Pool, Role
+from recado.db.schema import refuse, state
+from recado.db.secrets import Keyring, load_keyring
+from recado.errors import RecadoError
+from recado.settings import Settings
+
+if TYPE_CHECKING:
+    from recado.db.embedded import Lease
+
+log = structlog.get_logger(__name__)
+
+#: The login of the embedded database; like any other it works under the roles that own nothing.
+LOGIN = "recado"
+DATABASE = "recado"
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Where the database is: for the application, and for the one who may change its tables."""
+
+    url: str = field(repr=False)
+    admin_url: str = field(repr=False)
+    login: str | None
+    lease: Lease | None
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[Database]:
+    """The database of the settings; the embedded one runs as long as this is open.
+
+    The embedded database is brought to the present schema here, an external one only by `recado migrate`.
+    """
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        admin = settings.migrate_url.get_secret_value() if settings.migrate_url else url
+        yield Database(url, admin, _login(url) if settings.migrate_url else None, None)
+        return
+    from recado.db.embedded import acquire
+
+    with acquire(settings.home) as lease:
+        password = lease.password(LOGIN)
+        admin_url = lease.url("postgres", lease.password("postgres"), DATABASE)
+        _prepare_embedded(lease.admin_url, admin_url, password)
+        yield Database(lease.url(LOGIN, password, DATABASE), admin_url, LOGIN, lease)
+
+
+def _login(url: str) -> str | None:
+    from psycopg.conninfo import conninfo_to_dict
+
+    return str(conninfo_to_dict(url).get("user") or "") or None
+
+
+def _prepare_embedded(server_url: str, admin_url: str, password: str) -> None:
+    """Database, login and schema of the embedded server; a few milliseconds when all is there."""
+    import psycopg
+    from psycopg import sql
+
+    from recado.db.schema import HEAD
+
+    with psycopg.connect(server_url, autocommit=True) as conn:
+        conn.execute("SELECT pg_advisory_lock(%s)", [0x7265_6361])
+        if conn.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
+            conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
+        if conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [LOGIN]).fetchone() is None:
+            conn.execute(
+                sql.SQL("CREATE ROLE {} LOGIN NOINHERIT NOSUPERUSER PASSWORD {}").format(
+                    sql.Identifier(LOGIN), sql.Literal(password)
+                )
+            )
+        with psycopg.connect(admin_url, autocommit=True) as there:
+            row = there.execute("SELECT to_regclass('recado.schema_version') IS NOT NULL").fetchone()
+            version = (
+                there.execute("SELECT version_num FROM recado.schema_version").fetchone() if row and row[0] else None
+            )
+            dbos = there.execute("SELECT to_regclass('dbos.workflow_status') IS NOT NULL").fetchone()
+        if version is None or version[0] < HEAD or not (dbos and dbos[0]):
+            from recado.db.migrate import migrate
+
+            migrate(admin_url, login=LOGIN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wiring:
+    """What the parts of one process are given."""
+
+    settings: Settings
+    database: Database
+    keyring: Keyring
+    clock: Clock
+    pool: Pool
+
+    async def connect(self, role: Role = "recado_app") -> Connection:
+        """A connection of its own, under a role that owns nothing."""
+        return await db.connect(self.database.url, role)
+
+    @asynccontextmanager
+    async def platform_pool(self, *, size: int = 2) -> AsyncIterator[Pool]:
+        """A pool that sees all owners' rows, for recovery and the command line; the webhooks' process opens none."""
+        async with db.open_pool(self.database.url, "recado_platform", size=size) as pool:
+            yield pool
+
+
+@asynccontextmanager
+async def wire(settings: Settings, *, clock: Clock | None = None, connections: int = 16) -> AsyncIterator[Wiring]:
+    """A Wiring whose database answers and has the present schema.
+
+    Raises SchemaError, or RecadoError when the database can't be reached, before anything is served.
+    """
+    opening = database(settings)
+    there = await asyncio.to_thread(opening.__enter__)
+    try:
+        keyring = load_keyring(settings)
+        try:
+            conn = await db.connect(there.url, "recado_app")
+        except db.PASSING as error:
+            raise RecadoError(f"the database of RECADO_DATABASE_URL can't be used: {_reason(error)}") from None
+        async with conn:
+            refuse(await state(conn))
+        async with db.open_pool(there.url, "recado_app", size=connections) as pool:
+            keeping = asyncio.create_task(_keep(there), name="embedded-database")
+            try:
+                yield Wiring(
+                    settings=settings, database=there, keyring=keyring, clock=clock or SystemClock(), pool=pool
+                )
+            finally:
+                keeping.cancel()
+    finally:
+        await asyncio.to_thread(opening.__exit__, None, None, None)
+
+
+async def _keep(there: Database) -> None:
+    while there.lease is not None:
+        await asyncio.sleep(1.0)
+        try:
+            await asyncio.to_thread(there.lease.ensure)
+        except (OSError, RecadoError) as error:
+            log.warning("embedded_database_down", error=type(error).__name__)
+
+
+def _reason(error: Exception) -> str:
+    """Why, without what libpq adds of hosts and users."""
+    text = str(error).strip().splitlines()[-1]
+    return text.rsplit("FATAL:", 1)[-1].strip()[:200]

@@ -1,0 +1,47 @@
+"""A simulator on a socket, an application that its webhooks reach, and the official client that talks to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from aiohttp import web
+from simulator_stage import ACCOUNT, NUMBER, TOKEN, Receiver, official_client
+from twilio.rest import Client
+
+from recado.simulator.app import SimulatorSettings, running
+from recado.simulator.client import SimulatorClient
+from recado.simulator.engine import Pace
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    got = Receiver()
+    app = web.Application()
+    app.router.add_post("/{tail:.*}", got.take)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    got.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield got
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def sim(receiver: Receiver) -> AsyncIterator[SimulatorClient]:
+    """A simulator with one account whose number's webhook is the receiver's `/inbound`."""
+    pace = Pace(sent_ms=10, delivered_ms=30, read_ms=20)
+    async with (
+        running(SimulatorSettings(port=0, pace=pace, retry_delay_ms=5)) as url,
+        SimulatorClient(url) as client,
+    ):
+        await client.add_account(ACCOUNT, TOKEN)
+        await client.add_number(ACCOUNT, NUMBER, f"{receiver.url}/inbound?tenant=acme")
+        yield client
+
+
+@pytest.fixture
+def twilio(sim: SimulatorClient) -> Iterator[Client]:
+    """The official client, unmodified, pointed at the simulator; its calls block: run them in a thread."""
+    with official_client(sim.base_url) as client:
+        yield client
