@@ -42,6 +42,7 @@ class FakeTwilio:
     url: str = ""
     answer: Answer | None = None
     calls: list[tuple[str, str, list[tuple[str, str]], dict[str, str]]] = field(default_factory=list)
+    called: asyncio.Event = field(default_factory=asyncio.Event)
     held: asyncio.Event = field(default_factory=asyncio.Event)
 
     def gives(self, content: Any, status: int = 200, **headers: str) -> None:
@@ -80,5 +81,6 @@ class FakeTwilio:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         form = parse_qsl((await request.read()).decode(), keep_blank_values=True)
         self.calls.append((request.method, request.raw_path, form, dict(request.headers)))
+        self.called.set()
         assert self.answer is not None
         return await self.answer(request)

@@ -23,6 +23,7 @@ class Hit:
 
     path: str
     query: str
+    target: str
     headers: dict[str, str]
     params: dict[str, str]
 
@@ -40,7 +41,13 @@ class Receiver:
         form = await request.post()
         params = {name: str(value) for name, value in form.items()}
         self.hits.append(
-            Hit(path=request.path, query=request.query_string, headers=dict(request.headers), params=params)
+            Hit(
+                path=request.path,
+                query=request.query_string,
+                target=request.raw_path,
+                headers=dict(request.headers),
+                params=params,
+            )
         )
         if self.delay_s:
             await asyncio.sleep(self.delay_s)

@@ -74,7 +74,7 @@ async def test_an_encoded_url_is_called_as_it_was_given(sim: SimulatorClient, re
     await sim.add_number(ACCOUNT, NUMBER, url)
     await write(sim)
     (hit,) = receiver.hits
-    assert hit.query == "a=%7Eb%20c&d=%C3%A9+f"
+    assert hit.target == "/in%2Fbound?a=%7Eb%20c&d=%C3%A9+f"
     assert signed(hit, url)
 
 

@@ -17,7 +17,7 @@ from recado.db.scope import Scope
 __all__ = ["answer", "detect", "sure", "words_for_person"]
 
 #: Below this it does not answer; and the best entry must be this far ahead of the next that says something else.
-THRESHOLD = 0.55
+THRESHOLD = 0.53
 LEAD = 0.06
 
 MOST_QUESTIONS = 8

@@ -94,30 +94,31 @@ STOP = (
 )
 
 #: Words that ask for the same thing in what every company is asked, across the languages. A question mark makes a
-#: word vague: it is no evidence by itself ("onde", "que horas").
+#: word vague: it is no evidence by itself ("que horas"). An exclamation mark makes it so in a question only: an entry
+#: that says "onde" does tell the address.
 _GROUPS = (
     # opening hours
     """
     horario horarios hora? horas? funcionamento funciona? funcionam? aberto aberta abertos abre abrem abrir
-    abrimos abriu abrira fecha fecham fechar fechado fechamos fechamento expediente atendimento atendem abren
-    abierto abierta abiertos atencion cierra cierran cerrar cerrado cerramos cierre atienden atendemos hours
+    abrimos abriu abrira fecha fecham fechar fechado fechamos fechamento expediente atendimento atendem? abren
+    abierto abierta abiertos atencion cierra cierran cerrar cerrado cerramos cierre atienden? atendemos? hours
     hour? open opens opened opening close closes closed closing time? schedule
     """,
     # asking for something, and taking it along
     """
-    passa? passar? manda? mandar? envia? deixo? deixar? levar? trazer? pasa? pasas? pasar? mandas? dejar? llevar? traer?
-    bring? take? give? send? show? leave?
+    passa? passar? manda? mandar? envia? deixo? deixar? levar? trazer? pasa? pasas? pasar? mandas? dejar?
+    llevar? traer? bring? take? give? send? show? leave?
     """,
     # price
     """
-    preco precos valor valores custa? custam? custo tabela precio precios cuesta? cuestan? vale? valen? price
+    preco precos valor valores custa! custam! custo tabela precio precios cuesta! cuestan! vale? valen? price
     prices cost? costs? pricing
     """,
     # where
     """
-    endereco enderecos localizacao localizada localizado localizados onde? aonde? fica? ficam? mapa rua chegar?
-    direccion ubicacion ubicado ubicada ubicados donde? queda? quedan? llegar? calle address location located
-    where? find? map street perto? proximo? cerca? near? nearby?
+    endereco enderecos localizacao localizada localizado localizados onde! aonde! fica? ficam? mapa rua chegar?
+    direccion ubicacion ubicado ubicada ubicados donde! queda? quedan? llegar? calle address location located
+    where! find? map street perto? proximo? cerca? near? nearby?
     """,
     # delivery
     """
@@ -127,8 +128,8 @@ _GROUPS = (
     # payment
     """
     pagamento pagamentos pagar pago paga? pagam? pix cartao cartoes credito debito dinheiro boleto aceitam?
-    aceita? passa? passam? pagos tarjeta tarjetas efectivo transferencia aceptan? acepta? pay payment payments paying card
-    cards cash accept?
+    aceita? passa? passam? pagos tarjeta tarjetas efectivo transferencia aceptan? acepta? pay payment payments
+    paying card cards cash accept? parcela parcelas parcelar parcelado cuotas installments
     """,
     # orders
     """
@@ -170,9 +171,15 @@ _GROUPS = (
     """,
 )
 
-SAME = tuple(_set(group.replace("?", "")) for group in _GROUPS)
+_MEMBERS = tuple(group.split() for group in _GROUPS)
 
-VAGUE = frozenset(member.rstrip("?") for group in _GROUPS for member in group.split() if member.endswith("?"))
+#: Each group's words that call for the others, and the words that they call for.
+SAME = tuple(
+    (frozenset(word.rstrip("?!") for word in group), frozenset(word.rstrip("!") for word in group if word[-1] != "?"))
+    for group in _MEMBERS
+)
+
+VAGUE = frozenset(word.rstrip("?!") for group in _MEMBERS for word in group if word[-1] in "?!")
 
 #: Small words by which a language is told from the other two.
 TELLING: dict[Language, frozenset[str]] = {

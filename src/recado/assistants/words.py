@@ -112,8 +112,5 @@ def _stem(word: str, language: str) -> str:
 
 
 def _near(plain: str, exact: frozenset[str]) -> frozenset[str]:
-    found: set[str] = set()
-    for members in SAME:
-        if plain in members:
-            found |= members
-    return frozenset(found) - exact
+    called = frozenset(word for callers, called in SAME if plain in callers for word in called)
+    return called - exact

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -63,15 +64,16 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         `timeout` and `allow_redirects` are the official client's and change nothing.
         """
         failure: SendError
+        all_headers = dict(headers or {})
+        if auth:
+            all_headers["Authorization"] = "Basic " + b64encode(":".join(auth).encode("utf-8", "replace")).decode()
         try:
-            credentials = aiohttp.BasicAuth(*auth, encoding="utf-8") if auth else None
             async with self._open().request(
                 method,
                 uri,
                 params={name: str(value) for name, value in params.items()} if params else None,
                 data=urlencode(data, doseq=True).encode() if data else None,
-                headers=headers,
-                auth=credentials,
+                headers=all_headers,
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as answer:

@@ -1,0 +1,123 @@
+"""Commands that run the product: `serve`, `api`, `worker`, `simulator`, and `migrate` before them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Annotated, Any
+
+import structlog
+import typer
+
+from recado import telemetry
+from recado.cli.app import app
+from recado.errors import RecadoError
+from recado.settings import Settings, load
+
+log = structlog.get_logger("recado")
+
+Host = Annotated[str, typer.Option(help="Address to listen on.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
+
+
+def _settings() -> Settings:
+    settings = load()
+    telemetry.configure(format=settings.log_format, level=settings.log_level)
+    return settings
+
+
+def _run(main: Coroutine[Any, Any, int]) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        code = runner.run(main)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Run API and worker in one process."""
+    _run(_process(_settings(), host=host, port=port, api=True, work=True))
+
+
+@app.command()
+def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+    """Run the API only: webhooks are accepted, workers elsewhere answer."""
+    _run(_process(_settings(), host=host, port=port, api=True, work=False))
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker only; any number of them share the work."""
+    _run(_process(_settings(), host="", port=0, api=False, work=True))
+
+
+async def _process(settings: Settings, *, host: str, port: int, api: bool, work: bool) -> int:
+    """One process until SIGTERM or SIGINT, or until another worker has taken over; answers the exit code."""
+    from recado.wiring import wire
+
+    code = 0
+    async with AsyncExitStack() as stack:
+        sock = None
+        if api:
+            from recado.app import bind
+
+            sock = stack.enter_context(bind(host, port))
+        stop = await stack.enter_async_context(stop_signals())
+        wiring = await stack.enter_async_context(wire(settings))
+        if work:
+            from recado.worker import working
+
+            def declared_dead() -> None:
+                nonlocal code
+                code = 1
+                stop.set()
+
+            await stack.enter_async_context(working(wiring, declared_dead=declared_dead))
+        if sock is not None:
+            from recado.app import create_app, server
+
+            serving = server(create_app(wiring), *sock.getsockname()[:2])
+            task = asyncio.create_task(serving.serve(sockets=[sock]))
+            while not serving.started and not task.done():
+                await asyncio.sleep(0.01)
+            log.info("listening", host=sock.getsockname()[0], port=sock.getsockname()[1])
+            waiting = asyncio.create_task(stop.wait())
+            await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            serving.should_exit = True
+            await task
+            if not stop.is_set():
+                raise RecadoError("the server could not start")
+        else:
+            await stop.wait()
+    return code
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to this version's schema. Never drops data."""
+    from recado.db.migrate import migrate as bring_up
+    from recado.wiring import database
+
+    settings = _settings()
+    with database(settings) as there:
+        done = bring_up(there.admin_url, login=there.login)
+    typer.echo("\n".join(done) if done else "nothing to do: the schema is the present one")
+
+
+@asynccontextmanager
+async def stop_signals() -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
