@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import psycopg
 import pytest
 
+from recado.db.embedded import Lease
+from recado.db.migrate import migrate
 from tests import postgres
-from tests.postgres import cluster
+from tests.postgres import cluster, create_database, drop_database
 
 __all__ = ["cluster"]
+
+#: A key of the tests alone: 32 bytes in URL-safe base64.
+SECRET_KEYS = "dGVzdHMtb25seS10ZXN0cy1vbmx5LXRlc3RzLW9ubHk="
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -18,3 +26,26 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     # Later than the session's end: with pytest-xdist the workers have left by now.
     if not hasattr(config, "workerinput"):
         postgres.end_run()
+
+
+@pytest.fixture(scope="session")
+def template(cluster: Lease) -> str:
+    """The name of a database with the present schema, made once a run; nobody stays connected to it."""
+    name = "template_recado"
+    with psycopg.connect(cluster.admin_url, autocommit=True) as conn:
+        conn.execute("SELECT pg_advisory_lock(4711)")
+        there = conn.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
+        if there is None:
+            url = create_database(cluster)
+            migrate(url)
+            made = url.rsplit("/", 1)[1].split("?")[0]
+            conn.execute(f'ALTER DATABASE "{made}" RENAME TO {name}')
+    return name
+
+
+@pytest.fixture
+def database_url(cluster: Lease, template: str) -> Iterator[str]:
+    """A migrated database of this test's own; works as RECADO_DATABASE_URL together with SECRET_KEYS."""
+    url = create_database(cluster, template)
+    yield url
+    drop_database(cluster, url)

@@ -183,7 +183,8 @@ def server(app: FastAPI, host: str, port: int) -> Server:
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket, so that a taken port is said before anything is started; port 0 takes a free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's algorithm off only where the protocol is named.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))

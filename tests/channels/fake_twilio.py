@@ -60,9 +60,11 @@ class FakeTwilio:
         self.answer = answer
 
     def hangs(self) -> None:
+        """Until `held` is set; then it says yes."""
+
         async def answer(_: web.Request) -> web.StreamResponse:
             await self.held.wait()
-            return web.Response()
+            return web.json_response(message(), status=201)
 
         self.answer = answer
 

@@ -282,10 +282,12 @@ async def test_closing_a_sender_leaves_shared_connections_open(twilio: FakeTwili
     one, other = (
         TwilioSender(account_sid=ACCOUNT, username=ACCOUNT, password="x", api_url=twilio.url, http=http) for _ in "ab"
     )
-    twilio.gives(message(), 201)
-    await send(one)
+    twilio.hangs()
+    under_way = asyncio.create_task(send(other))
+    await twilio.called.wait()
     await one.aclose()
-    assert (await send(other)).status == "queued"
+    twilio.held.set()
+    assert (await under_way).status == "queued"
     await http.aclose()
 
 

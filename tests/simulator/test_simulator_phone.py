@@ -61,8 +61,8 @@ async def page(browser: Browser, sim: SimulatorClient, complaints: list[str]) ->
 
 async def add_contact(page: Page, name: str = "Maria Souza", phone: str = "+5511987654321") -> None:
     await page.get_by_role("button", name="Add a contact").click()
-    await page.get_by_label("Name").fill(name)
-    await page.get_by_label("Phone").fill(phone)
+    await page.get_by_role("textbox", name="Name").fill(name)
+    await page.get_by_role("textbox", name="Phone").fill(phone)
     await page.get_by_role("button", name="Add", exact=True).click()
     await expect(page.get_by_role("heading", name=name)).to_be_visible()
 

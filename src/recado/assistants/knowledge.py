@@ -14,7 +14,7 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -29,6 +29,9 @@ PATH = " › "
 TITLE_CHARS = 300
 CONTENT_CHARS = 20_000
 QUESTION_CHARS = 2_000
+
+#: How many entries are looked at closely: those that could score best.
+LIKELIEST = 40
 
 #: What a word of the question is worth when the entry has it: as itself or as a word that asks for the same thing.
 IN_TITLE, IN_CONTENT = 1.0, 0.8
@@ -195,7 +198,9 @@ async def search(scope: Scope, question: str, *, language: str, limit: int = 5) 
     if corrected != asked:
         asked = corrected
         candidates, total = await _candidates(scope, asked)
-    scores = score(asked, {row["id"]: _found(row) for row in candidates}, total=total)
+    weights = weigh(asked, [frozenset(row["hits"]) for row in candidates], total=total)
+    likely = sorted(candidates, key=lambda row: (-_at_most(asked, weights, frozenset(row["hits"])), row["id"]))
+    scores = {row["id"]: cover(asked, weights, _found(row)) for row in likely[: max(LIKELIEST, limit)]}
     best = sorted(scores, key=lambda entry_id: (-scores[entry_id], entry_id))[:limit]
     cursor = await scope.conn.execute(
         "SELECT id, title, content FROM knowledge WHERE owner_id = %s AND id = ANY(%s)", [scope.owner_id, best]
@@ -220,20 +225,24 @@ class Found:
     heading: tuple[frozenset[str], ...]
 
 
-def score(asked: Sequence[Word], entries: Mapping[UUID, Found], *, total: int) -> dict[UUID, float]:
-    """How well each entry covers the question, 0 to 1, given `total` entries of the owner.
+def weigh(asked: Sequence[Word], entries: Sequence[frozenset[str]], *, total: int) -> list[float]:
+    """What each word of the question weighs, given the lexemes of it in each entry and `total` entries of the owner.
 
-    A word's weight falls with the share of entries that have it; one that none has weighs as much as the rarest. Of
-    two entries that cover it alike, the one whose title says less else is ahead. Vague words alone are no evidence.
+    It falls with the share of entries that have the word; one that none has weighs as much as the rarest.
     """
     weights = []
     for word in asked:
-        having = sum(bool(entry.hits & word.exact) for entry in entries.values())
+        having = sum(bool(hits & word.exact) for hits in entries)
         weights.append(math.log1p(total / (max(having, 1) + 0.5)) * (VAGUE_WEIGHT if word.vague else 1.0))
-    return {entry_id: _cover(asked, weights, entry) for entry_id, entry in entries.items()}
+    return weights
 
 
-def _cover(asked: Sequence[Word], weights: Sequence[float], entry: Found) -> float:
+def cover(asked: Sequence[Word], weights: Sequence[float], entry: Found) -> float:
+    """How well an entry covers the question: the weight of the words it has in the weight of all, 0 to 1.
+
+    Of two entries that cover it alike, the one whose heading says less else is ahead. Vague words alone are no
+    evidence: the entry that has nothing more than one of them gets 0.
+    """
     gained = 0.0
     evidence = 0.0
     for word, weight in zip(asked, weights, strict=True):
@@ -254,6 +263,14 @@ def _cover(asked: Sequence[Word], weights: Sequence[float], entry: Found) -> flo
     lexemes = frozenset(lexeme for word in asked for lexeme in word.exact | word.near)
     said = sum(bool(word & lexemes) for word in entry.heading) / len(entry.heading) if entry.heading else 0.0
     return gained / sum(weights) * (0.8 + 0.2 * said)
+
+
+def _at_most(asked: Sequence[Word], weights: Sequence[float], hits: frozenset[str]) -> float:
+    """What `cover` could come to at most, told without looking at the entry's title."""
+    return sum(
+        weight * (IN_TITLE if word.exact & hits else NEAR_TITLE if word.near & hits else 0.0)
+        for word, weight in zip(asked, weights, strict=True)
+    )
 
 
 async def _candidates(scope: Scope, asked: Sequence[Word]) -> tuple[list[Row], int]:
@@ -327,10 +344,10 @@ def _entry(title: str, content: str, *, where: str) -> Entry:
 
 
 def _delimiter(text: str) -> str:
-    """The one of comma, semicolon and tab that stands most often outside quotes in the first filled line."""
-    line = next((line for line in text.splitlines() if line.strip()), "")
-    bare = re.sub(r'"[^"]*"', "", line)
-    return max(",;\t", key=bare.count)
+    """The one of comma, semicolon and tab that stands most often outside quotes in the first filled row."""
+    bare = re.sub(r'"[^"]*"', "x", text)
+    row = next((line for line in bare.splitlines() if line.strip()), "")
+    return max(",;\t", key=row.count)
 
 
 def _stem_of(name: str) -> str:

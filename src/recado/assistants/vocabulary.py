@@ -186,10 +186,10 @@ TELLING: dict[Language, frozenset[str]] = {
     "pt": _set(
         """
         abrem aceitam agora amanha ao aos aqui ate bem blz boa bolo bom com da das dia do dos e eh em entregam
-        esta estao fazem fecham fica ficam gente gostaria hoje horario horas isso ja mais mas meu minha na nao
-        no noite obg obrigada obrigado oi ola onde os pao para pela pelo posso pra preciso quais qual quando
-        quanto queria quero sao sem seu sim sua tambem tarde tb tbm tem tenho tudo um uma valeu vc vcs voce
-        voces
+        esta estao fazem fecham fica ficam gente gostaria hoje hora horario horas isso ja mais mas meu minha na
+        nao noite obg obrigada obrigado oi ola onde os pao para pela pelo por porque posso pra preciso quais
+        qual quando quanto que queria quero sao sem seu sim sua tambem tarde tb tbm tem tenho tudo um uma valeu
+        vc vcs voce voces
         """
     ),
     "es": _set(
@@ -203,7 +203,7 @@ TELLING: dict[Language, frozenset[str]] = {
     "en": _set(
         """
         afternoon am and any are at be can close could did do does evening for from good has have hello hey hi
-        how i in is it many me morning much my need night not of on open or please thank thanks that the there
+        how i in is it many morning much my need night not of on open or please thank thanks that the there
         these they this those to today tomorrow want was we were what when where which who why will with without
         would yes you your
         """

@@ -56,14 +56,13 @@ def split(text: str, limit: int) -> tuple[str, ...]:
     while True:
         reach = _reach(text, start, limit)
         first = _first_visible(text, start)
-        if first >= reach:
-            start, reach = first, _reach(text, first, limit)
         if reach == len(text):
             parts.append(text[start:])
             return tuple(parts)
         # What follows must hold something to see, so the cut is before the last visible character.
         cut = _cut(text, start, min(reach, end - 1), limit, first)
         if cut is None and first > start:
+            # Nothing to see fits behind these blanks.
             start = first
             continue
         if cut is None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, cast
 from uuid import UUID
 
 import structlog
@@ -20,6 +20,7 @@ import structlog
 from recado.assistants import assistant as assistants
 from recado.assistants import keyless, knowledge
 from recado.assistants.assistant import Assistant
+from recado.assistants.run import Author, Line, Thought
 from recado.channels.port import Sender, SendError
 from recado.clock import Clock
 from recado.conversations import conversations, events, messages
@@ -38,15 +39,6 @@ ROUNDS = 3
 TYPING_S = 20.0
 
 _SHOWING: set[asyncio.Task[None]] = set()
-
-
-class Thought(Protocol):
-    """What a model answered."""
-
-    text: str
-    model: str
-    input_tokens: int
-    output_tokens: int
 
 
 Think = Callable[..., Awaitable[Thought]]
@@ -335,5 +327,5 @@ def _language(conversation: Conversation, assistant: Assistant) -> str:
     return conversation.contact_language or assistant.language
 
 
-def _line(message: Message) -> assistants.Line:
-    return assistants.Line(author=message.author, text=message.body, at=message.received_at.astimezone(UTC))
+def _line(message: Message) -> Line:
+    return Line(author=cast("Author", message.author), text=message.body, at=message.received_at.astimezone(UTC))

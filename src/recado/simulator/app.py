@@ -153,7 +153,7 @@ def server_config(settings: SimulatorSettings) -> uvicorn.Config:
         create_app(settings),
         host=settings.host,
         port=settings.port,
-        log_level="warning",
+        log_config=None,
         access_log=False,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,

@@ -23,7 +23,7 @@ function contactItem(thread) {
   paintAvatar(avatar, thread);
   const last = make("span", { className: "last" });
   if (thread.typing_s > 0) last.append(make("em", { textContent: "typing…" }));
-  else if (thread.last) last.append(ticks(thread.last), thread.last.body.slice(0, 120) || "Attachment");
+  else if (thread.last) last.append(ticks(thread.last), make("span", { className: "text", textContent: thread.last.body.slice(0, 120) || "Attachment" }));
   else last.append(make("em", { className: "quiet", textContent: `writes to ${plain(thread.number)}` }));
   const button = make("button", { type: "button", className: "contact" },
     avatar,
@@ -246,7 +246,7 @@ startDialog();
 switchboard.start();
 byId("back").addEventListener("click", () => {
   document.body.dataset.view = "contacts";
-  byId("contact-list").querySelector("[aria-current] ")?.focus();
+  byId("contact-list").querySelector("[aria-current]")?.focus();
 });
 document.addEventListener("visibilitychange", read);
 byId("reads").addEventListener("change", read);

@@ -50,7 +50,6 @@ CREATE TABLE knowledge (
     PRIMARY KEY (owner_id, id),
     UNIQUE (owner_id, source, ordinal) DEFERRABLE INITIALLY IMMEDIATE
 );
-CREATE INDEX knowledge_search ON knowledge USING gin (search);
 
 CREATE TABLE twilio_accounts (
     owner_id         uuid NOT NULL REFERENCES owners,

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recado.assistants import words
+from recado.assistants.vocabulary import SAME, SHORT, STOP, VAGUE
+
+LETTERS = st.text(alphabet="abcdeçãé", min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [("horário", "horarios"), ("pão", "paes"), ("cartões", "cartao"), ("reclamação", "reclamacao"), ("Açaí", "acai")],
+)
+def test_forms_of_a_word_share_a_lexeme(left: str, right: str) -> None:
+    assert words.indexed(left, "pt") & words.indexed(right, "pt")
+
+
+@pytest.mark.parametrize(("left", "right"), [("pão", "pau"), ("avó", "ave"), ("conta", "canto")])
+def test_different_words_share_none(left: str, right: str) -> None:
+    assert not words.indexed(left, "pt") & words.indexed(right, "pt")
+
+
+def test_a_word_that_was_typed_twice_counts_once() -> None:
+    assert [word.text for word in words.asked("entrega Entrega ENTREGA entregas?", "pt")] == ["entrega", "entregas"]
+
+
+def test_shortened_words_are_read_in_full() -> None:
+    assert [word.text for word in words.asked("q hrs? qual o end?", "pt")] == ["horas", "endereco"]
+
+
+@given(LETTERS, st.integers(0, 12), st.sampled_from("abcde"))
+def test_one_slip_is_forgiven_whichever_it_is(word: str, at: int, letter: str) -> None:
+    at = min(at, len(word) - 1)
+    slips = [word[:at] + letter + word[at:], word[:at] + word[at + 1 :], word[:at] + letter + word[at + 1 :]]
+    if at + 1 < len(word):
+        slips.append(word[:at] + word[at + 1] + word[at] + word[at + 2 :])
+    for slip in slips:
+        assert words.almost(word, slip)
+        assert words.almost(slip, word)
+
+
+@pytest.mark.parametrize(("left", "right"), [("bolos", "lobos"), ("entrega", "encomenda"), ("abc", "abcde")])
+def test_two_slips_are_another_word(left: str, right: str) -> None:
+    assert not words.almost(left, right)
+
+
+@given(st.text())
+def test_folding_twice_is_folding_once(text: str) -> None:
+    once = words.fold(text)
+    assert words.fold(once) == once
+
+
+def test_the_vocabulary_is_written_as_it_is_looked_up() -> None:
+    everything = STOP | VAGUE | SHORT.keys() | {word for callers, called in SAME for word in callers | called}
+    assert [word for word in sorted(everything) if words.fold(word) != word or not word.isalnum()] == []

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from recado.db.embedded import Lease
+from recado.db.migrate import migrate
+from recado.db.pool import conninfo
+from recado.db.schema import HEAD, compare, refuse
+from recado.errors import SchemaError
+from tests.postgres import create_database, drop_database
+
+
+def test_a_migrated_database_has_the_head_that_the_code_expects(database_url: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        assert conn.execute("SELECT version_num FROM recado.schema_version").fetchone() == (HEAD,)
+
+
+def test_migrating_again_does_nothing(database_url: str) -> None:
+    assert migrate(database_url) == []
+
+
+def test_migrating_keeps_what_is_there(database_url: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        conn.execute("INSERT INTO recado.owners (id, name) VALUES (gen_random_uuid(), 'Padaria')")
+    migrate(database_url)
+    with psycopg.connect(database_url) as conn:
+        assert conn.execute("SELECT name FROM recado.owners").fetchall() == [("Padaria",)]
+
+
+def test_a_newer_database_is_left_alone_and_said_to_be_newer(database_url: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        conn.execute("UPDATE recado.schema_version SET version_num = '9999'")
+    with pytest.raises(SchemaError, match="newer"):
+        migrate(database_url)
+    with pytest.raises(SchemaError, match="newer"):
+        refuse(compare("9999"))
+
+
+@pytest.mark.parametrize("version", [None, "0000"])
+def test_a_missing_or_older_schema_says_what_to_do(version: str | None) -> None:
+    with pytest.raises(SchemaError, match="recado migrate"):
+        refuse(compare(version))
+
+
+def test_no_migration_drops_or_deletes() -> None:
+    from pathlib import Path
+
+    import recado.db.migrations.versions as versions
+
+    for file in Path(versions.__path__[0]).glob("m*.py"):
+        text = file.read_text().upper()
+        for word in ("DROP TABLE", "DROP COLUMN", "TRUNCATE", "DELETE FROM"):
+            assert word not in text, f"{file.name}: {word}"
+
+
+@pytest.mark.parametrize("role", ["recado_app", "recado_platform"])
+def test_the_roles_of_the_product_own_nothing_and_can_bypass_nothing(database_url: str, role: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        row = conn.execute(
+            "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolcanlogin FROM pg_roles WHERE rolname = %s",
+            [role],
+        ).fetchone()
+        owned = conn.execute("SELECT count(*) FROM pg_tables WHERE tableowner = %s", [role]).fetchone()
+    assert row == (False, False, False, False, False)
+    assert owned == (0,)
+
+
+def test_connections_work_under_the_applications_role_whatever_the_login(database_url: str) -> None:
+    with psycopg.connect(conninfo(database_url, "recado_app")) as conn:
+        assert conn.execute("SELECT current_user").fetchone() == ("recado_app",)
+        conn.execute("RESET ROLE")
+        assert conn.execute("SELECT current_user").fetchone() == ("recado_app",)
+
+
+def test_a_login_of_its_own_becomes_a_member_and_needs_no_more(cluster: Lease) -> None:
+    url = create_database(cluster)
+    login = "login_" + url.rsplit("/t_", 1)[1][:8]
+    try:
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(sql.SQL("CREATE ROLE {} LOGIN NOINHERIT PASSWORD 'x'").format(sql.Identifier(login)))
+        migrate(url, login=login)
+        name = url.rsplit("/", 1)[1].split("?")[0]
+        with psycopg.connect(conninfo(cluster.url(login, "x", name), "recado_app")) as conn:
+            assert conn.execute("SELECT count(*) FROM messages").fetchone() == (0,)
+    finally:
+        drop_database(cluster, url)
+        with psycopg.connect(cluster.admin_url, autocommit=True) as conn:
+            conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
+
+
+def test_every_table_with_an_owner_has_row_level_security_forced(database_url: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        rows = conn.execute(
+            """
+            SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity,
+                   EXISTS (SELECT FROM pg_policies p WHERE p.schemaname = 'recado' AND p.tablename = c.relname
+                           AND 'recado_app' = ANY(p.roles))
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE n.nspname = 'recado' AND c.relkind = 'r' AND (c.relname = 'owners' OR EXISTS (
+                SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'owner_id'))
+            """
+        ).fetchall()
+    assert len(rows) >= 13
+    assert [row for row in rows if row[1:] != (True, True, True)] == []
+
+
+def test_an_owner_sees_no_row_of_another_in_any_table(database_url: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        conn.execute("SET search_path TO recado")
+        conn.execute("INSERT INTO owners (id, name) SELECT gen_random_uuid(), name FROM unnest(ARRAY['a', 'b']) name")
+        conn.execute(
+            """
+            INSERT INTO events (owner_id, step, what) SELECT id, 'accept', 'received' FROM owners;
+            INSERT INTO contacts (owner_id, id, identity_key, address) SELECT id, id, 'k', 'k' FROM owners;
+            INSERT INTO suppressions (owner_id, identity_key, reason) SELECT id, 'k', 'stop' FROM owners;
+            INSERT INTO assistants (owner_id, id, name) SELECT id, id, 'x' FROM owners;
+            """
+        )
+        ids = [row[0] for row in conn.execute("SELECT id FROM owners ORDER BY name").fetchall()]
+    with psycopg.connect(conninfo(database_url, "recado_app")) as conn:
+        tables = ["events", "contacts", "suppressions", "assistants"]
+        for table in tables:
+            assert conn.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), "no owner named, no row seen"
+        conn.execute("SELECT set_config('recado.owner_id', %s, true)", [str(ids[0])])
+        for table in tables:
+            assert conn.execute(f"SELECT DISTINCT owner_id FROM {table}").fetchall() == [(ids[0],)]
+            assert conn.execute(f"UPDATE {table} SET owner_id = owner_id WHERE owner_id = %s", [ids[1]]).rowcount == 0 if (
+                table != "events"
+            ) else True
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            conn.execute(
+                "INSERT INTO suppressions (owner_id, identity_key, reason) VALUES (%s, 'other', 'x')", [ids[1]]
+            )
