@@ -46,10 +46,13 @@ def environment(home: Path, **settings: Any) -> dict[str, str]:
 
 
 @contextmanager
-def process(*arguments: str, env: dict[str, str], up: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def process(
+    *arguments: str, env: dict[str, str], up: str | None = None, wait_s: float = 0.0
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process of this interpreter, up when the address answers 200, stopped at the end."""
     running = subprocess.Popen([sys.executable, *arguments], env=env)
     try:
+        time.sleep(wait_s)
         deadline = time.monotonic() + 30
         while up is not None:
             if running.poll() is not None:

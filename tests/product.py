@@ -141,21 +141,12 @@ class Product:
         account_sid, token = "AC" + secrets.token_hex(16), secrets.token_hex(16)
         number = f"whatsapp:+1415{secrets.randbelow(10**7):07d}"
 
-        async def make() -> UUID:
-            async with await wiring.connect("recado_platform") as conn:
-                owner = await owners.add(conn, "Padaria " + secrets.token_hex(8))
-            async with scoped(wiring.pool, owner.id) as scope:
-                await accounts.add_account(scope, wiring.keyring, account_sid=account_sid, auth_token=token)
-                made = await assistant.ensure_default(scope)
-                await assistant.set(scope, None, instructions=instructions, model=model, language="pt")
-                await accounts.add_number(scope, account_sid=account_sid, address=number, assistant_id=made.id)
-                if faq:
-                    await knowledge.replace(
-                        scope, source="faq.md", entries=knowledge.read_markdown(faq), language="pt"
-                    )
-            return owner.id
-
-        company = Company(self, self.call(make), account_sid, token, number)
+        owner_id = self.call(
+            lambda: establish(
+                wiring, account_sid, token, number, model=model, faq=faq, instructions=instructions
+            )
+        )
+        company = Company(self, owner_id, account_sid, token, number)
 
         async def introduce() -> None:
             async with SimulatorClient(self.simulator_url) as client:
@@ -164,6 +155,29 @@ class Product:
 
         self.call(introduce)
         return company
+
+
+async def establish(
+    wiring: Wiring,
+    account_sid: str,
+    token: str,
+    number: str,
+    *,
+    model: str | None = None,
+    faq: str = "",
+    instructions: str = "",
+) -> UUID:
+    """A new owner with an account and a number, and knowledge if there is any; answers its id."""
+    async with await wiring.connect("recado_platform") as conn:
+        owner = await owners.add(conn, "Padaria " + secrets.token_hex(8))
+    async with scoped(wiring.pool, owner.id) as scope:
+        await accounts.add_account(scope, wiring.keyring, account_sid=account_sid, auth_token=token)
+        made = await assistant.ensure_default(scope)
+        await assistant.set(scope, None, instructions=instructions, model=model, language="pt")
+        await accounts.add_number(scope, account_sid=account_sid, address=number, assistant_id=made.id)
+        if faq:
+            await knowledge.replace(scope, source="faq.md", entries=knowledge.read_markdown(faq), language="pt")
+    return owner.id
 
 
 @dataclass(frozen=True, slots=True)

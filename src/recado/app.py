@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from recado import __version__
 from recado.channels.twilio.accounts import Directory
 from recado.db.group_commit import GroupCommit
+from recado.db.pool import Connection
 from recado.errors import RecadoError, Rejected
 from recado.journey import accept as accepting
 from recado.journey import confirm as confirming
@@ -36,8 +37,17 @@ def create_app(wiring: Wiring) -> FastAPI:
         public_url=wiring.settings.public_url,
         trusted_proxies=wiring.settings.trusted_proxies,
     )
-    acceptor: accepting.Acceptor = GroupCommit(wiring.connect, accepting.write, accepting.lane_of)
-    confirmer: confirming.Confirmer = GroupCommit(wiring.connect, confirming.write, confirming.lane_of)
+
+    def lane(prepare: Callable[[Connection], Awaitable[None]]) -> Callable[[], Awaitable[Connection]]:
+        async def connect() -> Connection:
+            conn = await wiring.connect()
+            await prepare(conn)
+            return conn
+
+        return connect
+
+    acceptor: accepting.Acceptor = GroupCommit(lane(accepting.prepare), accepting.write, accepting.lane_of)
+    confirmer: confirming.Confirmer = GroupCommit(lane(confirming.prepare), confirming.write, confirming.lane_of)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -43,6 +43,17 @@ def product(
     drop_database(cluster, url)
 
 
+@pytest.fixture(scope="session")
+def reception(cluster: Lease, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """API and simulated Twilio without a worker: what is enqueued stays, a test does the work itself."""
+    url = create_database(cluster, template)
+    telemetry.configure(format="json", level="DEBUG")
+    home: Path = tmp_path_factory.mktemp("reception")
+    with Product(url, home, {"secret_keys": SECRET_KEYS}, work=False) as running:
+        yield running
+    drop_database(cluster, url)
+
+
 @pytest.fixture
 def company(product: Product) -> Company:
     """An owner whose assistant has no model."""

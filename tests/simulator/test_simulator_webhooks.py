@@ -239,6 +239,16 @@ async def test_what_was_posted_is_remembered(sim: SimulatorClient, receiver: Rec
     await sim.wait_for(both)
 
 
+async def test_after_a_reset_nothing_is_told_about_messages_from_before(
+    sim: SimulatorClient, receiver: Receiver, twilio: Client
+) -> None:
+    await sim.pace(sent_ms=100, delivered_ms=150)
+    await create(twilio, status_callback=f"{receiver.url}/status")
+    await sim.reset()
+    await asyncio.sleep(0.3)
+    assert receiver.hits == []
+
+
 async def test_a_simulator_stops_quickly_while_a_webhook_and_a_stream_are_open(receiver: Receiver) -> None:
     receiver.delay_s = 30
     loop = asyncio.get_running_loop()

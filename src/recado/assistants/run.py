@@ -28,6 +28,7 @@ from recado.errors import RecadoError, SettingsError
 if TYPE_CHECKING:
     from pydantic_ai import Agent
     from pydantic_ai.messages import ModelMessage
+    from pydantic_ai.models import Model
     from pydantic_ai.settings import ModelSettings
 
 log = structlog.get_logger(__name__)
@@ -103,7 +104,7 @@ class Thought:
 class _Minds:
     """The models of one event loop, each with its HTTP client, which can't be used from another loop."""
 
-    agents: dict[str, asyncio.Future[Agent[None, str]]] = field(default_factory=dict)
+    agents: dict[str, asyncio.Task[Agent[None, str]]] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
 
@@ -123,11 +124,16 @@ async def think(
 ) -> Thought:
     """The model's answer to the `pending` lines, within `timeout_s` seconds, retries included.
 
+    Loading a model's package, once in a process, is not counted: see `check_model`.
+
     Rate limits, 5xx, broken connections and time-outs are tried again after a pause that grows and honours Retry-After;
     what can't pass fails at once. Raises ModelFailed, and ValueError when nothing is pending.
     """
     if not any(line.author == "contact" for line in pending):
         raise ValueError("nothing to answer: no pending line of the contact")
+    agent = await _agent(model)
+    if agent is None:
+        raise ModelFailed("not_configured", attempts=0)
     prompt, messages = _messages(history, pending, _data(contact_name, now, knowledge))
     rules = RULES.format(language=assistant.language)
     instructions = f"{assistant.instructions.strip()}\n\n{rules}".strip()
@@ -138,7 +144,7 @@ async def think(
     while True:
         attempts += 1
         limit_s = max(0.0, min(ATTEMPT_SHARE * timeout_s, end - loop.time()))
-        outcome = await _attempt(model, prompt, messages, instructions, limit_s)
+        outcome = await _attempt(agent, model, prompt, messages, instructions, limit_s)
         if isinstance(outcome, Thought):
             return outcome
         wait_s = max(pause_s * random.uniform(0.5, 1.0), outcome.retry_after_s)  # noqa: S311 - jitter
@@ -154,9 +160,7 @@ def check_model(model: str) -> None:
 
     Sends nothing. It also loads the provider's package, about a second of CPU that the first turn then does not spend.
     """
-    problem = _problem(model)
-    if problem is not None:
-        raise SettingsError(problem)
+    _make(model)
 
 
 async def aclose() -> None:
@@ -173,18 +177,20 @@ class _Failure:
 
 
 async def _attempt(
-    model: str, prompt: Sequence[str], messages: list[ModelMessage], instructions: str, limit_s: float
+    agent: Agent[None, str],
+    model: str,
+    prompt: Sequence[str],
+    messages: list[ModelMessage],
+    instructions: str,
+    limit_s: float,
 ) -> Thought | _Failure:
     """One run. A failure comes back as a value, so that no exception of the provider's chains into ours."""
     try:
         async with asyncio.timeout(limit_s):
-            agent = await _agent(model)
             # One agent serves every assistant of a model: what differs between assistants is given for the run.
             result = await agent.run(
                 prompt, message_history=messages, instructions=instructions, infer_name=False, deps=None
             )
-    except SettingsError:
-        return _Failure(reason="not_configured")
     except Exception as error:
         return _failure(error)
     text = result.output.strip()
@@ -226,31 +232,27 @@ def _failure(error: Exception) -> _Failure:
     return _Failure(reason="rejected" if status else "unexpected")
 
 
-async def _agent(model: str) -> Agent[None, str]:
-    """The one agent of a model in this event loop, made on first use, in a thread: its package takes long to load."""
-    loop = asyncio.get_running_loop()
-    minds = _minds.setdefault(loop, _Minds())
+async def _agent(model: str) -> Agent[None, str] | None:
+    """The one agent of a model in this event loop, made on first need; None when it can't be made here."""
+    minds = _minds.setdefault(asyncio.get_running_loop(), _Minds())
     made = minds.agents.get(model)
     if made is None:
-        made = asyncio.ensure_future(_open(model, minds))
-        minds.agents[model] = made
-        made.add_done_callback(lambda done: _forget_failure(minds, model, done))
-    return await asyncio.shield(made)
-
-
-def _forget_failure(minds: _Minds, model: str, made: asyncio.Future[Agent[None, str]]) -> None:
-    if made.cancelled() or made.exception() is not None:
-        minds.agents.pop(model, None)
+        made = minds.agents[model] = asyncio.ensure_future(_open(model, minds))
+    try:
+        # One caller's end must not end it for the others.
+        return await asyncio.shield(made)
+    except Exception as error:
+        problem = str(error) if isinstance(error, SettingsError) else type(error).__name__
+        log.warning("model_not_configured", model=model, problem=problem)
+        if minds.agents.get(model) is made:
+            del minds.agents[model]
+        return None
 
 
 async def _open(model: str, minds: _Minds) -> Agent[None, str]:
-    problem = await asyncio.to_thread(_problem, model)
-    if problem is not None:
-        raise SettingsError(problem)
+    opened = await asyncio.to_thread(_make, model)
     from pydantic_ai import Agent
-    from pydantic_ai.models import infer_model
 
-    opened = infer_model(model)
     settings: ModelSettings = {}
     if "max_retries" not in opened.unsupported_settings:
         # The provider's own retries know nothing of our bound.
@@ -259,26 +261,24 @@ async def _open(model: str, minds: _Minds) -> Agent[None, str]:
     return Agent(opened, model_settings=settings, retries=0)
 
 
-def _problem(model: str) -> str | None:
-    """Why `model` can't be made here, in one line; None when it can."""
+def _make(model: str) -> Model:
+    """The model, without a request to anyone. Raises SettingsError, in one line that says what is missing."""
     try:
         from pydantic_ai.exceptions import UserError
         from pydantic_ai.models import infer_model
     except ImportError:
-        return f"RECADO_MODEL {model}: language models need the extra `models` (pip install 'recado[models]')"
-    provider = model.partition(":")[0]
+        problem = "language models need the extra `models` (pip install 'recado[models]')"
+        raise SettingsError(f"RECADO_MODEL {model}: {problem}") from None
     try:
-        infer_model(model)
+        return infer_model(model)
     except ImportError:
-        return f"RECADO_MODEL {model}: the provider's package is missing (pip install 'pydantic-ai-slim[{provider}]')"
+        problem = f"its package is missing (pip install 'pydantic-ai-slim[{model.partition(':')[0]}]')"
     except UserError as error:
         variables = sorted(set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)`", error.message)))
-        if variables:
-            return f"RECADO_MODEL {model}: {' or '.join(variables)} is not set"
-        return f"RECADO_MODEL {model}: not a known PROVIDER:MODEL, for instance openai:gpt-5-mini"
+        problem = f"{' or '.join(variables)} is not set" if variables else "not a known PROVIDER:MODEL"
     except Exception as error:
-        return f"RECADO_MODEL {model}: the provider can't be set up ({type(error).__name__})"
-    return None
+        problem = f"the provider can't be set up ({type(error).__name__})"
+    raise SettingsError(f"RECADO_MODEL {model}: {problem}")
 
 
 def _messages(history: Sequence[Line], pending: Sequence[Line], data: str) -> tuple[Sequence[str], list[ModelMessage]]:

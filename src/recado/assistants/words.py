@@ -36,13 +36,13 @@ class Word:
 
 def fold(text: str) -> str:
     """Lower case, without accents: `Horário` and `horario` become one."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(character for character in decomposed if not unicodedata.combining(character))
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    return "".join(character for character in decomposed if not unicodedata.combining(character)).casefold()
 
 
 def tokens(text: str) -> list[str]:
     """The words of a text in lower case, accents kept, letters that were drawn out ("oiiii") shortened."""
-    composed = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", text).casefold())
+    composed = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return [_DRAWN_OUT.sub(r"\1", word) for word in _WORD.findall(composed)]
 
 

@@ -28,7 +28,7 @@ def main() -> None:
     except typer.TyperException as error:
         text = error.format_message()
         if text.startswith("Usage:"):
-            print(text, file=sys.stderr)  # noqa: T201 - a group without a command shows what there is
+            print(text, file=sys.stderr)
             sys.exit(error.exit_code)
         _fail(f"{text.rstrip('.')}: see `{_path(error)} --help`", error.exit_code)
     except typer.Abort:
@@ -55,6 +55,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), 1
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1
+    if isinstance(error, UnicodeEncodeError):
+        return "an argument holds characters that are no Unicode text", 2
     if "psycopg" in sys.modules:
         from recado.db.pool import PASSING
 
@@ -79,5 +81,5 @@ def _path(error: object) -> str:
 
 
 def _fail(text: str, code: int) -> None:
-    print(f"recado: {' '.join(text.split())}", file=sys.stderr)  # noqa: T201 - the one line
+    print(f"recado: {' '.join(text.split())}", file=sys.stderr)
     sys.exit(code)

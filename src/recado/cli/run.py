@@ -1,4 +1,4 @@
-"""Commands that run the product: `serve`, `api`, `worker`, `simulator`, and `migrate` before them."""
+"""Commands that run the product: `serve`, `api`, `worker`, and `migrate` before them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import structlog
 import typer
 
-from recado import telemetry
 from recado.cli.app import app
 from recado.errors import RecadoError
-from recado.settings import Settings, load
 
-log = structlog.get_logger("recado")
+if TYPE_CHECKING:
+    from recado.settings import Settings
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 
 
 def _settings() -> Settings:
+    from recado import telemetry
+    from recado.settings import load
+
     settings = load()
     telemetry.configure(format=settings.log_format, level=settings.log_level)
     return settings
@@ -57,6 +58,8 @@ def worker() -> None:
 
 async def _process(settings: Settings, *, host: str, port: int, api: bool, work: bool) -> int:
     """One process until SIGTERM or SIGINT, or until another worker has taken over; answers the exit code."""
+    import structlog
+
     from recado.wiring import wire
 
     code = 0
@@ -82,9 +85,9 @@ async def _process(settings: Settings, *, host: str, port: int, api: bool, work:
 
             serving = server(create_app(wiring), *sock.getsockname()[:2])
             task = asyncio.create_task(serving.serve(sockets=[sock]))
-            while not serving.started and not task.done():
+            while not serving.started and not task.done():  # noqa: ASYNC110 - a flag is all that uvicorn has
                 await asyncio.sleep(0.01)
-            log.info("listening", host=sock.getsockname()[0], port=sock.getsockname()[1])
+            structlog.get_logger("recado").info("listening", host=sock.getsockname()[0], port=sock.getsockname()[1])
             waiting = asyncio.create_task(stop.wait())
             await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()

@@ -30,6 +30,7 @@ Result = Mapping[str, Any] | Sequence[Any]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OwnerId = Annotated[UUID, typer.Option("--owner", metavar="ID", help="The owner's id, of `recado owners list`.")]
+OnlyOwner = Annotated[UUID | None, typer.Option("--owner", metavar="ID", help="Only this owner's.")]
 
 SECRET_CHARS = 4096
 
@@ -69,12 +70,20 @@ def at_desk(main: Callable[[Desk], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
+async def check_owner(desk: Desk, owner: UUID | None) -> None:
+    """Raise NotFound when an owner is named that does not exist: an empty list would hide a wrong id."""
+    if owner is not None:
+        from recado.identity import owners
+
+        await owners.get(desk.platform, owner)
+
+
 def answer(result: Result, *, as_json: bool, text: str) -> None:
     """Print the result: as JSON for programs, or `text` for people."""
     if as_json:
-        print(json.dumps(result, ensure_ascii=False, indent=2, default=_plain))  # noqa: T201 - the result
+        print(json.dumps(result, ensure_ascii=False, indent=2, default=_plain))
     elif text:
-        print(text)  # noqa: T201 - the result
+        print(text)
 
 
 def _plain(value: object) -> str:

@@ -9,19 +9,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-import psycopg
-
 from recado.channels.port import ErrorClass
-from recado.db.pool import Row
 from recado.db.scope import Scope
 from recado.delivery.status import FAILURES, RANK
 from recado.ids import new_id
 
 WAITING = "waiting"
-_RANK = "coalesce(array_position(ARRAY[{}]::text[], {{}}), 0)".format(
-    ", ".join(f"'{status}'" for status in sorted(RANK, key=lambda status: RANK[status]))
-)
-_FAILED = ", ".join(f"'{status}'" for status in sorted(FAILURES))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +44,7 @@ async def plan(scope: Scope, message_id: UUID, bodies: tuple[str, ...]) -> list[
         INSERT INTO message_parts (owner_id, message_id, part, body, status)
         SELECT %s, %s, ordinality, body, 'waiting' FROM unnest(%s::text[]) WITH ORDINALITY AS planned(body, ordinality)
         WHERE NOT EXISTS (SELECT FROM message_parts WHERE message_id = %s AND owner_id = %s)
+        ON CONFLICT DO NOTHING -- another executor planned it while our statement ran
         """,
         [scope.owner_id, message_id, list(bodies), message_id, scope.owner_id],
     )
@@ -67,13 +61,8 @@ async def of_message(scope: Scope, message_id: UUID) -> list[Part]:
     return [Part(**row) for row in await cursor.fetchall()]
 
 
-async def move(
-    scope: Scope, *, message_id: UUID | None, part: int, sid: str, status: str, error_code: int | None
-) -> psycopg.AsyncCursor[Row]:
-    """Move a part's status forward, and its message's with it; the cursor holds a row when anything changed.
-
-    The part is named by message and number, or by its MessageSid alone. Works inside a pipeline: nothing is fetched.
-    """
+async def move(scope: Scope, *, message_id: UUID, part: int, sid: str, status: str, error_code: int | None) -> None:
+    """Move a part's status forward, and its message's with it."""
     parameters = {
         "owner_id": scope.owner_id,
         "message_id": message_id,
@@ -82,55 +71,67 @@ async def move(
         "status": status,
         "error_code": error_code,
     }
-    moved = await scope.conn.execute(_MOVE, parameters, prepare=True)
-    await scope.conn.execute(_SETTLE, parameters, prepare=True)
-    return moved
+    await scope.conn.execute(_MOVE, parameters)
+    await scope.conn.execute(_SETTLE, parameters)
 
 
-_MOVE = f"""
-WITH moved AS (
-    UPDATE message_parts p
-    SET status = CASE WHEN {_RANK.format("%(status)s::text")} > {_RANK.format("p.status")}
-                      THEN %(status)s::text ELSE p.status END,
-        error_code = CASE WHEN {_RANK.format("%(status)s::text")} > {_RANK.format("p.status")}
-                          THEN %(error_code)s::int ELSE p.error_code END,
-        provider_sid = %(sid)s::text,
-        taken_at = coalesce(p.taken_at, now()),
-        updated_at = now()
-    WHERE p.owner_id = %(owner_id)s::uuid
-      AND ((p.message_id = %(message_id)s::uuid AND p.part = %(part)s::smallint
-            AND coalesce(p.provider_sid, %(sid)s::text) = %(sid)s::text)
-           OR (%(message_id)s::uuid IS NULL AND p.provider_sid = %(sid)s::text))
-      AND (p.provider_sid IS NULL OR {_RANK.format("%(status)s::text")} > {_RANK.format("p.status")})
-    RETURNING p.message_id, p.part, p.status, p.error_code
-), event AS (
-    INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, data)
-    SELECT m.owner_id, 'confirm', moved.status, m.conversation_id, m.id, m.correlation_id,
-           jsonb_strip_nulls(jsonb_build_object('part', moved.part, 'error_code', moved.error_code))
-    FROM moved JOIN messages m ON m.owner_id = %(owner_id)s::uuid AND m.id = moved.message_id
+def moving(message: str, **values: str) -> tuple[str, str]:
+    """The two statements of `move` with these SQL expressions for its values; `message` names the part's message.
+
+    The first affects a row, an event's, when anything changed; the second must follow it in the same transaction.
+    """
+    rank = f"array_position({_RANKS}, %s)"
+    newer = f"{rank % values['status']} > {rank % 'p.status'}"
+    move = f"""
+        WITH moved AS (
+            UPDATE message_parts p
+            SET status = CASE WHEN {newer} THEN {values["status"]}
+                              -- Twilio has it, whatever its word for that: it must not be posted again.
+                              WHEN p.status = 'waiting' THEN 'accepted' ELSE p.status END,
+                error_code = CASE WHEN {newer} THEN {values["error_code"]} ELSE p.error_code END,
+                provider_sid = {values["sid"]},
+                taken_at = coalesce(p.taken_at, now()),
+                updated_at = now()
+            WHERE p.owner_id = {values["owner_id"]} AND p.message_id = {message} AND {values["which"]}
+              AND coalesce(p.provider_sid, {values["sid"]}) = {values["sid"]}
+              AND (p.provider_sid IS NULL OR {newer})
+            RETURNING p.message_id, p.part, p.status, p.error_code
+        )
+        INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, data)
+        SELECT m.owner_id, 'confirm', moved.status, m.conversation_id, m.id, m.correlation_id,
+               jsonb_strip_nulls(jsonb_build_object('part', moved.part, 'error_code', moved.error_code))
+        FROM moved JOIN messages m ON m.owner_id = {values["owner_id"]} AND m.id = moved.message_id
+    """  # noqa: S608 - ranks and expressions are constants
+    settle = f"""
+        UPDATE messages m
+        SET status = settled.status, error_code = settled.error_code
+        FROM (
+            SELECT CASE WHEN bool_or(p.status IN ({_FAILED})) THEN 'failed'
+                        ELSE coalesce(nullif((array_agg(p.status ORDER BY {rank % "p.status"}))[1], 'waiting'), 'queued')
+                   END AS status,
+                   max(p.error_code) AS error_code
+            FROM message_parts p
+            WHERE p.owner_id = {values["owner_id"]} AND p.message_id = {message}
+        ) settled
+        WHERE m.owner_id = {values["owner_id"]} AND m.id = {message} AND settled.status IS NOT NULL
+          AND (m.status, m.error_code) IS DISTINCT FROM (settled.status, settled.error_code)
+    """  # noqa: S608 - ranks and expressions are constants
+    return move, settle
+
+
+# A word that is not on the list has no position: it is never newer, and what it is compared with never older.
+_RANKS = "ARRAY['waiting', {}]::text[]".format(
+    ", ".join(f"'{status}'" for status in sorted(RANK, key=lambda status: RANK[status]))
 )
-SELECT message_id FROM moved
-"""  # noqa: S608 - the ranks are constants of delivery/status.py
-
-_SETTLE = f"""
-UPDATE messages m
-SET status = settled.status, error_code = settled.error_code
-FROM (
-    SELECT p.message_id,
-           CASE WHEN bool_or(p.status IN ({_FAILED})) THEN 'failed'
-                ELSE coalesce(nullif((array_agg(p.status ORDER BY {_RANK.format("p.status")}))[1], 'waiting'), 'queued')
-           END AS status,
-           max(p.error_code) AS error_code
-    FROM message_parts p
-    WHERE p.owner_id = %(owner_id)s::uuid AND p.message_id = coalesce(
-        %(message_id)s::uuid,
-        (SELECT s.message_id FROM message_parts s
-         WHERE s.owner_id = %(owner_id)s::uuid AND s.provider_sid = %(sid)s::text LIMIT 1))
-    GROUP BY p.message_id
-) settled
-WHERE m.owner_id = %(owner_id)s::uuid AND m.id = settled.message_id
-  AND (m.status, m.error_code) IS DISTINCT FROM (settled.status, settled.error_code)
-"""  # noqa: S608 - the ranks are constants of delivery/status.py
+_FAILED = ", ".join(f"'{status}'" for status in sorted(FAILURES))
+_MOVE, _SETTLE = moving(
+    "%(message_id)s",
+    owner_id="%(owner_id)s",
+    which="p.part = %(part)s",
+    sid="%(sid)s::text",
+    status="%(status)s::text",
+    error_code="%(error_code)s::int",
+)
 
 
 async def stop(scope: Scope, message_id: UUID, *, error_code: int | None) -> None:

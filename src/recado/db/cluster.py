@@ -219,8 +219,11 @@ def stop(cluster: Cluster) -> None:
 
 
 def abandon(cluster: Cluster) -> None:
-    """End the server whose data directory was removed; without /proc it notices by itself within a minute."""
+    """End the server whose home was removed; without /proc it notices by itself within a minute."""
     _quit_processes(Path(f"{cluster.data} (deleted)"))
+    # A removal that the server's own writes disturbed leaves part of the folder. Leases tell that it is in use anew.
+    if not cluster.leases.exists():
+        _quit_processes(cluster.data)
 
 
 def open_home(home: Path) -> Cluster:

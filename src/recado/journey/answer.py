@@ -89,7 +89,13 @@ async def process_ai_response(
         draft = await _draft(desk, owner_id, conversation_id, heard)
         newer_at = await persistently(
             lambda: _conclude(
-                desk, owner_id, conversation_id, turn_id, draft, round_number=round_number, started_at=started_at  # noqa: B023
+                desk,
+                owner_id,
+                conversation_id,
+                turn_id,
+                draft,
+                round_number=round_number,
+                started_at=started_at,  # noqa: B023
             )
         )
         if newer_at is None:
@@ -277,7 +283,9 @@ async def _store(
             now=now,
         )
     if outcome == "apology":
-        await conversations.ask_for_people(scope, conversation_id, why="unanswered" if draft.error is None else "failed")
+        await conversations.ask_for_people(
+            scope, conversation_id, why="unanswered" if draft.error is None else "failed"
+        )
     await events.record(
         scope,
         step="answer",
@@ -290,9 +298,7 @@ async def _store(
 
 
 @asynccontextmanager
-async def _typing(
-    desk: AnswerDesk, owner_id: UUID, conversation: Conversation, newest: Message
-) -> AsyncIterator[None]:
+async def _typing(desk: AnswerDesk, owner_id: UUID, conversation: Conversation, newest: Message) -> AsyncIterator[None]:
     """Show the contact that an answer is being written; whatever goes wrong with it, the turn goes on."""
 
     done = asyncio.Event()

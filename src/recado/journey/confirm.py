@@ -6,8 +6,10 @@ message, and tells us its MessageSid. A callback about a message that we don't k
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -16,10 +18,9 @@ from fastapi import Request, Response
 from recado.channels.port import Receipt
 from recado.channels.twilio.parse import parse_receipt
 from recado.conversations import parts
-from recado.conversations.contacts import OPT_OUT_CODES, suppress
+from recado.conversations.contacts import OPT_OUT_CODES, suppressing
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import PASSING, Connection
-from recado.db.scope import Scope
 from recado.errors import Rejected
 from recado.journey.receive import TWIML, Door
 
@@ -44,26 +45,83 @@ def lane_of(row: Callback) -> int:
 Confirmer = GroupCommit[Callback, bool]
 
 
+_VALUES = {
+    "owner_id": "callback.owner_id",
+    "sid": "callback.sid",
+    "status": "callback.status",
+    "error_code": "callback.error_code",
+}
+_BY_ID = parts.moving("callback.message_id", which="p.part = callback.part", **_VALUES)
+_BY_SID = parts.moving("named", which="p.provider_sid = callback.sid", **_VALUES)
+_SUPPRESS = suppressing(
+    owner_id="callback.owner_id", message_id="callback.message_id", reason="'twilio ' || callback.error_code"
+)
+
+# A function of the lane's session, like `accept`'s: a batch of callbacks is one message to the server and one back. In
+# the order of the messages, so that two processes with callbacks about the same ones don't lock crosswise.
+_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION pg_temp.confirm(input json) RETURNS SETOF int LANGUAGE plpgsql AS $confirm$
+#variable_conflict use_column
+DECLARE
+    callback record;
+    named uuid;
+BEGIN
+    FOR callback IN
+        SELECT * FROM json_to_recordset(input) AS r(
+            index int, owner_id uuid, message_id uuid, part smallint, sid text, status text, error_code int)
+        ORDER BY message_id, index
+    LOOP
+        PERFORM set_config('recado.owner_id', callback.owner_id::text, true);
+        IF callback.message_id IS NOT NULL THEN
+            IF callback.error_code IN ({", ".join(map(str, sorted(OPT_OUT_CODES)))}) THEN
+                {_SUPPRESS};
+            END IF;
+            {_BY_ID[0]};
+            IF FOUND THEN
+                RETURN NEXT callback.index;
+                {_BY_ID[1]};
+            END IF;
+        ELSE
+            SELECT p.message_id INTO named FROM message_parts p
+            WHERE p.owner_id = callback.owner_id AND p.provider_sid = callback.sid LIMIT 1;
+            {_BY_SID[0]};
+            IF FOUND THEN
+                RETURN NEXT callback.index;
+                {_BY_SID[1]};
+            END IF;
+        END IF;
+    END LOOP;
+END
+$confirm$
+"""
+
+
+async def prepare(conn: Connection) -> None:
+    """Make a new connection one that `write` works on."""
+    await conn.execute(_FUNCTION)
+
+
 async def write(conn: Connection, rows: Sequence[Callback]) -> list[bool]:
-    """Move the statuses in one transaction, and answer which rows moved anything."""
-    cursors = {}
-    async with conn.pipeline(), conn.transaction():
-        # In the order of the messages: two processes with callbacks about the same messages can't lock crosswise.
-        for index in sorted(range(len(rows)), key=lambda index: str(rows[index].message_id)):
-            row, receipt = rows[index], rows[index].receipt
-            scope = Scope(conn, row.owner_id)
-            await conn.execute("SELECT set_config('recado.owner_id', %s, true)", [str(row.owner_id)])
-            cursors[index] = await parts.move(
-                scope,
-                message_id=row.message_id,
-                part=row.part,
-                sid=receipt.message_sid,
-                status=receipt.status,
-                error_code=receipt.error_code,
-            )
-            if receipt.error_code in OPT_OUT_CODES and row.message_id is not None:
-                await suppress(scope, row.message_id, reason=f"twilio {receipt.error_code}")
-    return [await cursors[index].fetchone() is not None for index in range(len(rows))]
+    """Move the statuses in one transaction and one round trip, and answer which rows moved anything."""
+    cursor = await conn.execute(
+        "SELECT confirm FROM pg_temp.confirm(%s::json)",
+        [json.dumps([_columns(index, row) for index, row in enumerate(rows)])],
+        prepare=True,
+    )
+    moved = {row["confirm"] for row in await cursor.fetchall()}
+    return [index in moved for index in range(len(rows))]
+
+
+def _columns(index: int, row: Callback) -> dict[str, Any]:
+    return {
+        "index": index,
+        "owner_id": str(row.owner_id),
+        "message_id": None if row.message_id is None else str(row.message_id),
+        "part": row.part,
+        "sid": row.receipt.message_sid,
+        "status": row.receipt.status,
+        "error_code": row.receipt.error_code,
+    }
 
 
 async def confirm(request: Request, door: Door, confirmer: Confirmer) -> Response:
@@ -73,9 +131,7 @@ async def confirm(request: Request, door: Door, confirmer: Confirmer) -> Respons
     """
     account, parameters = await door.authenticate(request)
     message_id, part = _named(request)
-    callback = Callback(
-        owner_id=account.owner_id, message_id=message_id, part=part, receipt=parse_receipt(parameters)
-    )
+    callback = Callback(owner_id=account.owner_id, message_id=message_id, part=part, receipt=parse_receipt(parameters))
     try:
         moved = await confirmer.submit(callback)
     except (Unavailable, *PASSING):

@@ -23,7 +23,7 @@ from recado.conversations.conversations import Conversation
 from recado.conversations.parts import Attempt, Part
 from recado.db.pool import Pool, persistently
 from recado.db.scope import Scope, scoped
-from recado.delivery.retry import Action, decide
+from recado.delivery.retry import POLICY, Action, RetryPolicy, decide
 from recado.delivery.split import split
 from recado.delivery.status import FAILURES, LEFT
 
@@ -51,6 +51,8 @@ class DeliverDesk:
     settle_s: float = 5.0
     crash_settle_s: float = 20.0
     reconcile_poll_s: float = 1.0
+    predecessor_s: float = PREDECESSOR_S
+    policy: RetryPolicy = POLICY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +117,8 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
             await parts.stop(scope, message_id, error_code=before.error_code)
             return None
         wait = await _predecessor(scope, conversation.id, message_id, part.part)
-        if wait is not None and wait + timedelta(seconds=PREDECESSOR_S) > now:
-            return _Wait(wait + timedelta(seconds=PREDECESSOR_S))
+        if wait is not None and wait + timedelta(seconds=desk.predecessor_s) > now:
+            return _Wait(wait + timedelta(seconds=desk.predecessor_s))
         tries = await parts.count_attempts(scope, message_id, part.part)
         begun = await parts.begin_attempt(scope, message_id, part.part, now=now)
         attempt = begun or await parts.open_attempt(scope, message_id, part.part)
@@ -237,6 +239,7 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: _Job, error: SendError
         age_s=age_s,
         retry_after_s=error.retry_after_s,
         random=random.random,  # noqa: S311 - jitter
+        policy=desk.policy,
     )
     # An unknown outcome is looked up in any case: a message that Twilio took did not fail.
     unknown = error.error_class is ErrorClass.UNKNOWN
@@ -301,6 +304,7 @@ async def _reconcile(desk: DeliverDesk, owner_id: UUID, job: _Job) -> None:
         await asyncio.sleep(max(error.retry_after_s or 0.0, desk.reconcile_poll_s * 3))
         return
     same = [sent for sent in listed if sent.body.strip() == job.part.body.strip()]
+    max_age = timedelta(seconds=desk.policy.max_age_s)
 
     async def settle() -> bool:
         async with scoped(desk.pool, owner_id) as scope:
@@ -321,6 +325,8 @@ async def _reconcile(desk: DeliverDesk, owner_id: UUID, job: _Job) -> None:
             if looked_at >= await _settled_at(scope, desk, job.attempt):
                 await parts.end_attempt(scope, job.attempt.id, "not_taken")
                 await _note_reconciled(scope, job, "not_taken")
+                if job.tries >= desk.policy.max_attempts or looked_at - job.queued_at > max_age:
+                    await parts.stop(scope, job.message_id, error_code=None)
                 return True
             return False
 

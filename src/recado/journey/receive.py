@@ -57,9 +57,7 @@ class Door:
         if account is None:
             raise Rejected(403, "unknown AccountSid")
         url = canonical_url(request.scope, public_url=self.public_url, trusted_proxies=self.trusted_proxies)
-        if not is_signed(
-            url, account.tokens, signature, content_type=content_type, body=body, params=parameters
-        ):
+        if not is_signed(url, account.tokens, signature, content_type=content_type, body=body, params=parameters):
             raise Rejected(403, "wrong signature")
         return account, parameters
 
@@ -97,9 +95,7 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, clock: Clock
     inbound: Inbound = parse_inbound(parameters)
     try:
         number = await door.directory.number(account, inbound.to_address)
-        accepted = await acceptor.submit(
-            arrival(account, number, inbound, contact_words(inbound), now=clock.now())
-        )
+        accepted = await acceptor.submit(arrival(account, number, inbound, contact_words(inbound), now=clock.now()))
     except (Unavailable, *PASSING):
         raise Rejected(503, "database unavailable") from None
     log.info("accepted", correlation_id=accepted.message_id, owner_id=account.owner_id, step="accept", new=accepted.new)

@@ -7,7 +7,6 @@ sites) unless told otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Literal
 
@@ -173,11 +172,12 @@ def _messages(router: APIRouter, engine: Engine) -> None:
 
     @router.get("/threads")
     async def threads(limit: int | None = None) -> dict[str, Any]:
-        latest: Iterable[Thread] = sorted(
-            engine.state.threads.values(), key=lambda thread: thread.messages[-1].seq if thread.messages else 0
+        latest = sorted(
+            engine.state.threads.values(),
+            key=lambda thread: thread.messages[-1].seq if thread.messages else 0,
+            reverse=True,
         )
-        summaries = [feed.summary(thread, engine.now()) for thread in reversed(list(latest))]
-        return {"threads": summaries[:limit]}
+        return {"threads": [feed.summary(thread, engine.now()) for thread in latest[:limit]]}
 
     @router.get("/threads/{contact}")
     async def thread(

@@ -66,7 +66,7 @@ async def _all_of_it(home: Path, console: Console, stop: asyncio.Event, *, stay:
     with _progress(console) as tell:
         async with staged(home, tell) as stage:
             tell("")
-            console.print(f"[dim]ready in {time.monotonic() - began:.1f} s: {stage.where}[/dim]\n")
+            console.print(f"[dim]ready after {time.monotonic() - began:.1f} s: {stage.where}[/dim]\n")
             code = await _play(stage, console, tell)
             if stay:
                 tell("")

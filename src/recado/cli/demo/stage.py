@@ -10,11 +10,12 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from typing import Any, TypeVar
 from uuid import UUID
 
 import aiohttp
@@ -30,6 +31,8 @@ from recado.settings import PREFIX, load
 from recado.simulator.app import running
 from recado.simulator.client import SimulatorClient
 from recado.wiring import Wiring, wire
+
+T = TypeVar("T")
 
 OWNER = "Padaria Central"
 NUMBER = "whatsapp:+14155238886"
@@ -59,7 +62,7 @@ class Stage:
     @property
     def where(self) -> str:
         """One line about what runs where."""
-        return f"API {self.api_url}, local Twilio {self.phone.base_url}, {len(WORKERS)} workers, PostgreSQL"
+        return f"API {self.api_url}, local Twilio {self.phone.base_url}"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,6 +75,9 @@ class Processes:
 
     async def start(self, name: str, *arguments: str) -> None:
         """Start `recado ARGUMENTS`; what it writes goes to NAME.log."""
+        await _whole(self._start(name, arguments))
+
+    async def _start(self, name: str, arguments: tuple[str, ...]) -> None:
         with (self.folder / f"{name}.log").open("wb") as log:
             self._running[name] = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -132,7 +138,7 @@ async def staged(home: Path, tell: Callable[[str], None]) -> AsyncIterator[Stage
         settings = load(
             _env_file=None, home=home, database_url=None, migrate_url=None, secret_keys=None, twilio_api_url=None
         )
-        wiring = await stack.enter_async_context(wire(settings, connections=4))
+        wiring = await _whole(stack.enter_async_context(wire(settings, connections=4)))
         tell("API and two workers")
         api_url = f"http://127.0.0.1:{_free_port()}"
         processes = Processes(folder=home, environment=_environment(home, api_url, simulator_url))
@@ -157,6 +163,16 @@ async def staged(home: Path, tell: Callable[[str], None]) -> AsyncIterator[Stage
             account_sid=account_sid,
             entries={entry.title: entry.content for entry in entries},
         )
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives; a cancellation waits for its end, as what is half started could not be stopped."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _set_up_owner(wiring: Wiring, account_sid: str, auth_token: str, entries: list[Entry]) -> UUID:

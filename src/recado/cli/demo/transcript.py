@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.align import Align
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.panel import Panel
 from rich.text import Text
@@ -71,11 +72,11 @@ def _bubble(bubble: Bubble, began: float, heard_at: float | None) -> RenderableT
         if bubble.read_at is not None:
             foot += f" · read {bubble.read_at - bubble.created_at:.2f} s later"
         foot += f" {TICKS.get(bubble.status, bubble.status)}"
+    text = _abridged(bubble.body)
+    widest = max((cell_len(line) for line in text.splitlines()), default=0)
     panel = Panel(
-        Text(_abridged(bubble.body)),
-        width=min(
-            WIDTH, max(len(foot) + 6, max(len(line) for line in _abridged(bubble.body).splitlines() or [""]) + 4)
-        ),
+        Text(text),
+        width=min(WIDTH, max(cell_len(Text.from_markup(foot).plain) + 6, widest + 4)),
         subtitle=f"[dim]{foot}[/dim]",
         subtitle_align="right",
         border_style="bright_black" if bubble.inbound else "green",
@@ -91,6 +92,8 @@ def _incident(incident: Incident, began: float) -> RenderableType:
 def _abridged(body: str) -> str:
     if len(body) <= 3 * ENDS_CHARS:
         return body.strip()
-    left_out = len(body) - 2 * ENDS_CHARS
-    start, end = body[:ENDS_CHARS].rstrip(), body[-ENDS_CHARS:].strip()
+    # Whole words, but for one that is longer than the end itself.
+    start = body[:ENDS_CHARS].rsplit(maxsplit=1)[0].rstrip()
+    end = body[-ENDS_CHARS:].split(maxsplit=1)[-1].strip()
+    left_out = len(body) - len(start) - len(end)
     return f"{start}\n… {left_out} characters more …\n{end}"

@@ -1,0 +1,12 @@
+"""The simulator as a process of a measurement."""
+
+from __future__ import annotations
+
+import sys
+
+import uvloop
+
+from recado.simulator.app import SimulatorSettings, serve
+
+if __name__ == "__main__":
+    uvloop.run(serve(SimulatorSettings(port=int(sys.argv[1]))))

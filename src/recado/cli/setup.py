@@ -1,0 +1,234 @@
+"""Commands that set an owner up: `owners`, `accounts`, `numbers`. Repeated, each finds what it made before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from recado.cli.app import app, group
+from recado.cli.terminal import Desk, Json, OnlyOwner, OwnerId, answer, at_desk, check_owner, secret_from_stdin, table
+from recado.errors import NotFound, UsageError
+
+if TYPE_CHECKING:
+    from recado.identity.owners import Owner
+
+owners_commands = group("owners", "The companies whose numbers and assistants these are.")
+accounts_commands = group("accounts", "Their Twilio accounts.")
+numbers_commands = group("numbers", "The accounts' WhatsApp numbers.")
+app.add_typer(owners_commands)
+app.add_typer(accounts_commands)
+app.add_typer(numbers_commands)
+
+AccountSid = Annotated[str, typer.Option("--account", metavar="AC...", help="The Twilio account's AccountSid.")]
+TokenOnStdin = Annotated[
+    bool,
+    typer.Option("--auth-token-stdin", help="Read the auth token from standard input; a terminal asks, hidden."),
+]
+TOKEN = "the auth token"  # noqa: S105 - its name
+
+
+@owners_commands.command("add")
+def add_owner(name: Annotated[str, typer.Argument(help="The company's name.")], json: Json = False) -> None:
+    """Add an owner, or find the one of that name."""
+
+    async def main(desk: Desk) -> Owner:
+        from recado.identity import owners
+
+        return await owners.add(desk.platform, name)
+
+    owner = at_desk(main)
+    answer(_owner(owner), as_json=json, text=f"owner {owner.id}  {owner.name}")
+
+
+@owners_commands.command("list")
+def list_owners(json: Json = False) -> None:
+    """List the owners, oldest first."""
+
+    async def main(desk: Desk) -> list[Owner]:
+        from recado.identity import owners
+
+        return await owners.all_of_them(desk.platform)
+
+    found = at_desk(main)
+    rows = [(owner.id, owner.name, owner.status, owner.created_at) for owner in found]
+    text = table(("ID", "NAME", "STATUS", "ADDED (UTC)"), rows, empty="no owner yet: `recado owners add NAME`")
+    answer([_owner(owner) for owner in found], as_json=json, text=text)
+
+
+def _owner(owner: Owner) -> dict[str, Any]:
+    return {"id": owner.id, "name": owner.name, "status": owner.status, "created_at": owner.created_at}
+
+
+@accounts_commands.command("add")
+def add_account(
+    owner: OwnerId,
+    account_sid: Annotated[str, typer.Option("--account-sid", metavar="AC...", help="The AccountSid.")],
+    auth_token_stdin: TokenOnStdin = False,
+    json: Json = False,
+) -> None:
+    """Add a Twilio account to an owner, or replace its auth token. The token is stored encrypted."""
+    _need_token(auth_token_stdin)
+    token = secret_from_stdin(TOKEN)
+
+    async def main(desk: Desk) -> UUID:
+        from recado.channels.twilio import accounts
+        from recado.db.scope import scoped
+
+        await check_owner(desk, owner)
+        async with scoped(desk.wiring.pool, owner) as scope:
+            return await accounts.add_account(scope, desk.wiring.keyring, account_sid=account_sid, auth_token=token)
+
+    account_id = at_desk(main)
+    made = {"id": account_id, "owner_id": owner, "account_sid": account_sid}
+    answer(made, as_json=json, text=f"Twilio account {account_id}  {account_sid}")
+
+
+@accounts_commands.command("list")
+def list_accounts(owner: OnlyOwner = None, json: Json = False) -> None:
+    """List the Twilio accounts; a second token means that a rotation is under way."""
+
+    async def main(desk: Desk) -> list[dict[str, Any]]:
+        await check_owner(desk, owner)
+        cursor = await desk.platform.execute(
+            """
+            SELECT a.id, a.owner_id, o.name AS owner, a.account_sid, a.secondary_token IS NOT NULL AS rotating,
+                   (SELECT count(*) FROM numbers n WHERE n.owner_id = a.owner_id AND n.account_id = a.id) AS numbers,
+                   a.created_at, a.updated_at
+            FROM twilio_accounts a JOIN owners o ON o.id = a.owner_id
+            WHERE %(owner)s::uuid IS NULL OR a.owner_id = %(owner)s
+            ORDER BY o.name, a.id
+            """,
+            {"owner": owner},
+        )
+        return await cursor.fetchall()
+
+    found = at_desk(main)
+    rows = [
+        (row["id"], row["account_sid"], row["owner"], row["numbers"], "yes" if row["rotating"] else "no")
+        for row in found
+    ]
+    text = table(
+        ("ID", "ACCOUNT SID", "OWNER", "NUMBERS", "ROTATING"), rows, empty="no account yet: `recado accounts add`"
+    )
+    answer(found, as_json=json, text=text)
+
+
+@accounts_commands.command("rotate")
+def rotate(
+    account: AccountSid,
+    auth_token_stdin: TokenOnStdin = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Make the second token the only one.")] = False,
+    json: Json = False,
+) -> None:
+    """Change an account's auth token without a gap: first a second token beside the first, then it alone."""
+    if auth_token_stdin == finish:
+        raise UsageError("give the new token with --auth-token-stdin, and later --finish; one of the two at a time")
+    token = secret_from_stdin(TOKEN) if auth_token_stdin else None
+
+    async def main(desk: Desk) -> dict[str, Any]:
+        from recado.channels.twilio import accounts
+        from recado.db.scope import scoped
+
+        found = await _account(desk, account)
+        async with scoped(desk.wiring.pool, found["owner_id"]) as scope:
+            await accounts.rotate_token(scope, desk.wiring.keyring, account_sid=account, auth_token=token)
+        return {"id": found["id"], "owner_id": found["owner_id"], "account_sid": account, "rotating": not finish}
+
+    done = at_desk(main)
+    text = (
+        "From now on only the new token counts. Within a minute every process knows."
+        if finish
+        else "Both tokens count now; within a minute every process knows.\n"
+        "Next: promote the secondary token in Twilio's console, then run\n"
+        f"  recado accounts rotate --account {account} --finish"
+    )
+    answer(done, as_json=json, text=text)
+
+
+@numbers_commands.command("add")
+def add_number(
+    account: AccountSid,
+    address: Annotated[str, typer.Option(metavar="whatsapp:+E164", help="The WhatsApp sender.")],
+    assistant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who answers; if not given, the owner's default assistant.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Add a number to a Twilio account; what waits for an unrouted one (for a day at most) is answered then."""
+
+    async def main(desk: Desk) -> dict[str, Any]:
+        from recado.assistants import assistant as assistants
+        from recado.channels.twilio import accounts
+        from recado.db.scope import scoped
+
+        owner_id = (await _account(desk, account))["owner_id"]
+        async with scoped(desk.wiring.pool, owner_id) as scope:
+            default = await assistants.ensure_default(scope)
+            named = await assistants.get(scope, assistant) if assistant is not None else default
+            number_id = await accounts.add_number(scope, account_sid=account, address=address, assistant_id=named.id)
+            if assistant is not None:
+                # Adding leaves the assistant of a known number alone; naming one changes it.
+                await scope.conn.execute(
+                    "UPDATE numbers SET assistant_id = %s WHERE owner_id = %s AND id = %s",
+                    [named.id, owner_id, number_id],
+                )
+        return await _number(desk, number_id)
+
+    made = at_desk(main)
+    text = f"number {made['id']}  {made['address']}  answered by {made['assistant']}"
+    answer(made, as_json=json, text=text)
+
+
+@numbers_commands.command("list")
+def list_numbers(owner: OnlyOwner = None, json: Json = False) -> None:
+    """List the numbers, also those that got messages without having been added (unrouted)."""
+
+    async def main(desk: Desk) -> list[dict[str, Any]]:
+        await check_owner(desk, owner)
+        cursor = await desk.platform.execute(
+            _NUMBERS + "WHERE %(owner)s::uuid IS NULL OR n.owner_id = %(owner)s ORDER BY o.name, n.address",
+            {"owner": owner},
+        )
+        return await cursor.fetchall()
+
+    found = at_desk(main)
+    rows = [
+        (row["id"], row["address"], row["status"], row["assistant"], row["account_sid"], row["owner"]) for row in found
+    ]
+    text = table(
+        ("ID", "ADDRESS", "STATUS", "ASSISTANT", "ACCOUNT SID", "OWNER"),
+        rows,
+        empty="no number yet: `recado numbers add`",
+    )
+    answer(found, as_json=json, text=text)
+
+
+_NUMBERS = """
+SELECT n.id, n.owner_id, o.name AS owner, a.account_sid, n.address, n.status, s.name AS assistant, n.created_at
+FROM numbers n
+JOIN owners o ON o.id = n.owner_id
+JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
+LEFT JOIN assistants s ON s.owner_id = n.owner_id AND s.id = n.assistant_id
+"""
+
+
+async def _number(desk: Desk, number_id: UUID) -> dict[str, Any]:
+    row = await (await desk.platform.execute(_NUMBERS + "WHERE n.id = %s", [number_id])).fetchone()
+    if row is None:
+        raise NotFound("the number is gone")
+    return row
+
+
+async def _account(desk: Desk, account_sid: str) -> dict[str, Any]:
+    cursor = await desk.platform.execute("SELECT id, owner_id FROM account_by_sid(%s)", [account_sid])
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no Twilio account {account_sid}: see `recado accounts list`")
+    return row
+
+
+def _need_token(given: bool) -> None:
+    if not given:
+        raise UsageError("the auth token comes on standard input: add --auth-token-stdin and pipe it in")

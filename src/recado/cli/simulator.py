@@ -1,0 +1,216 @@
+"""`recado simulator`: run a local Twilio, and cause faults or write as a contact in one that runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from recado.cli.app import app, group
+from recado.cli.terminal import Json, answer, secret_from_stdin, table
+from recado.errors import RecadoError, UsageError
+
+if TYPE_CHECKING:
+    from recado.simulator.client import Sent, SimulatorClient
+
+T = TypeVar("T")
+
+TOKEN_VARIABLE = "RECADO_SIMULATOR_TOKEN"  # noqa: S105 - its name
+PORT = 8900
+ACCOUNT_SID = "AC" + "5" * 32
+NUMBER = "whatsapp:+14155238886"
+WEBHOOK_URL = "http://127.0.0.1:8000/channels/twilio/v1/webhooks/inbound"
+
+simulator_commands = group(
+    "simulator", "A local Twilio: without a command it runs, with one it controls a running one."
+)
+
+Url = Annotated[str, typer.Option("--url", help="Where the simulator runs.")]
+URL = f"http://127.0.0.1:{PORT}"
+
+
+@simulator_commands.callback(invoke_without_command=True, no_args_is_help=False)
+def simulator(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = PORT,
+    account_sid: Annotated[str, typer.Option(metavar="AC...", help="AccountSid of its one account.")] = ACCOUNT_SID,
+    number: Annotated[str, typer.Option(metavar="whatsapp:+E164", help="The account's number.")] = NUMBER,
+    webhook_url: Annotated[str, typer.Option(help="Where it posts what contacts write.")] = WEBHOOK_URL,
+    auth_token_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--auth-token-stdin",
+            help=f"Read the account's auth token from standard input. Else {TOKEN_VARIABLE} counts, else one is made.",
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Run a local Twilio: REST API, signed webhooks, faults, and a phone in the browser."""
+    if context.invoked_subcommand is not None:
+        return
+    if not re.fullmatch(r"AC[0-9a-fA-F]{32}", account_sid):
+        raise UsageError("--account-sid: an AccountSid is AC and 32 hexadecimal digits")
+    if not re.fullmatch(r"whatsapp:\+[1-9]\d{6,14}", number):
+        raise UsageError("--number: a number is whatsapp: and E.164, for instance whatsapp:+14155238886")
+    if not webhook_url.startswith(("http://", "https://")):
+        raise UsageError("--webhook-url: must be an http:// or https:// address")
+    given = secret_from_stdin("the auth token") if auth_token_stdin else os.environ.get(TOKEN_VARIABLE, "").strip()
+    token = given or secrets.token_hex(16)
+    asyncio.run(_run(host, port, account_sid, number, webhook_url, token, made=not given, as_json=json))
+
+
+async def _run(
+    host: str, port: int, account_sid: str, number: str, webhook_url: str, token: str, *, made: bool, as_json: bool
+) -> None:
+    from recado import telemetry
+    from recado.cli.run import stop_signals
+    from recado.simulator.app import AccountSettings, SimulatorSettings, running
+    from recado.simulator.state import Number
+
+    telemetry.configure(format="console", level="WARNING")
+    account = AccountSettings(
+        account_sid=account_sid,
+        auth_tokens=(token,),
+        numbers=(Number(address=number, webhook_url=webhook_url),),
+    )
+    try:
+        async with stop_signals() as stop, running(SimulatorSettings(host=host, port=port, accounts=(account,))) as url:
+            _announce(url, account_sid, number, webhook_url, token if made else None, as_json=as_json)
+            await stop.wait()
+    except OSError as error:
+        raise RecadoError(f"can't listen on {host} port {port}: {error.strerror or error}") from None
+
+
+def _announce(
+    url: str, account_sid: str, number: str, webhook_url: str, made_token: str | None, *, as_json: bool
+) -> None:
+    """Say where it is and what recado needs; a token that was made here is shown, one that was given is not."""
+    result: dict[str, Any] = {"url": url, "account_sid": account_sid, "number": number, "webhook_url": webhook_url}
+    if made_token is not None:
+        result["auth_token"] = made_token
+    lines = [
+        f"phone        {url}/",
+        f"account      {account_sid}",
+        f"number       {number}",
+        f"webhook      {webhook_url}",
+        f"for recado   RECADO_TWILIO_API_URL={url}",
+    ]
+    if made_token is not None:
+        lines.append(f"auth token   {made_token} (made now; {TOKEN_VARIABLE} keeps one)")
+    answer(result, as_json=as_json, text="\n".join(lines))
+    sys.stdout.flush()
+
+
+@simulator_commands.command("fault")
+def add_fault(
+    name: Annotated[str, typer.Argument(help="Which one: `recado simulator faults` lists them.")],
+    count: Annotated[int | None, typer.Option(min=1, help="How often it strikes; if not given, until removed.")] = None,
+    probability: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="The chance to strike.")] = None,
+    to: Annotated[str | None, typer.Option(metavar="REGEX", help="Only where To matches.")] = None,
+    body: Annotated[str | None, typer.Option(metavar="REGEX", help="Only where Body matches.")] = None,
+    url: Url = URL,
+    json: Json = False,
+) -> None:
+    """Put a fault in force; its id removes it again."""
+    given = {"count": count, "probability": probability, "to": to, "body": body}
+    fields = {field: value for field, value in given.items() if value is not None}
+
+    async def main(client: SimulatorClient) -> str:
+        known = {preset["name"] for preset in (await client.call("GET", "/faults"))["presets"]}
+        if name not in known:
+            raise UsageError(f"no fault {name}; there are {', '.join(sorted(known))}")
+        return await client.add_fault(name, **fields)
+
+    fault_id = _control(url, main)
+    answer({"id": fault_id, "name": name, **fields}, as_json=json, text=f"fault {fault_id}  {name}")
+
+
+@simulator_commands.command("faults")
+def list_faults(
+    remove: Annotated[str | None, typer.Option(metavar="ID", help="End this one first.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="End all of them first.")] = False,
+    url: Url = URL,
+    json: Json = False,
+) -> None:
+    """List the faults in force and those there are; with --remove or --clear, end some first."""
+
+    async def main(client: SimulatorClient) -> dict[str, Any]:
+        if clear:
+            await client.clear_faults()
+        elif remove is not None:
+            await client.remove_fault(remove)
+        return dict(await client.call("GET", "/faults"))
+
+    found = _control(url, main)
+    rows = [
+        (fault["id"], fault.get("name"), fault["hits"], fault.get("count", "no limit")) for fault in found["faults"]
+    ]
+    known = [(preset["name"], preset["says"]) for preset in found["presets"]]
+    text = "\n\n".join(
+        (
+            table(("ID", "NAME", "STRUCK", "OF"), rows, empty="no fault is in force"),
+            table(("THERE ARE", "WHAT HAPPENS"), known, empty=""),
+        )
+    )
+    answer(found, as_json=json, text=text)
+
+
+@simulator_commands.command("send")
+def send(
+    body: Annotated[str, typer.Argument(help="What the contact writes.")],
+    from_: Annotated[str, typer.Option("--from", metavar="whatsapp:+E164", help="The contact.")],
+    to: Annotated[
+        str | None, typer.Option(metavar="whatsapp:+E164", help="The number; if not given, the only one.")
+    ] = None,
+    profile_name: Annotated[str | None, typer.Option(help="The contact's name.")] = None,
+    url: Url = URL,
+    json: Json = False,
+) -> None:
+    """Write as a contact, and say what the webhook answered. Exit code 1 unless it was accepted."""
+
+    async def main(client: SimulatorClient) -> Sent:
+        account_sid, number = await _sender(client, to)
+        return await client.send(body, account_sid=account_sid, from_=from_, to=number, profile_name=profile_name)
+
+    sent = _control(url, main)
+    result = {"id": sent.sid, "statuses": sent.statuses}
+    told = ", ".join("no answer" if status is None else str(status) for status in sent.statuses) or "nothing"
+    answer(result, as_json=json, text=f"{sent.sid}  the webhook answered {told}")
+    if 200 not in sent.statuses:
+        raise typer.Exit(1)
+
+
+async def _sender(client: SimulatorClient, to: str | None) -> tuple[str, str]:
+    """Account and number that a contact writes to."""
+    accounts = (await client.call("GET", "/accounts"))["accounts"]
+    known = [(account["account_sid"], number["address"]) for account in accounts for number in account["numbers"]]
+    fitting = [pair for pair in known if to in (None, pair[1])]
+    if len(fitting) != 1:
+        there = ", ".join(address for _, address in known) or "none"
+        raise UsageError(f"--to: name one of the simulator's numbers: {there}")
+    return fitting[0]
+
+
+def _control(url: str, work: Callable[[SimulatorClient], Awaitable[T]]) -> T:
+    async def main() -> T:
+        import aiohttp
+
+        from recado.simulator.client import SimulatorClient
+
+        async with SimulatorClient(url) as client:
+            try:
+                return await work(client)
+            except (aiohttp.ClientError, TimeoutError, ValueError):
+                raise RecadoError(f"no simulator answers at {url}: start it with `recado simulator`") from None
+
+    return asyncio.run(main())
+
+
+app.add_typer(simulator_commands)

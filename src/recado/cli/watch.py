@@ -1,0 +1,250 @@
+"""Commands for looking at what happens, and putting it right: `trace`, `failed`, `doctor`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
+
+import typer
+
+from recado.cli.app import app, group
+from recado.cli.terminal import (
+    Desk,
+    Json,
+    OnlyOwner,
+    ago,
+    answer,
+    at_desk,
+    check_owner,
+    progress,
+    settings_for_command,
+    shown,
+    table,
+)
+from recado.errors import Conflict, RecadoError, SettingsError, UsageError
+
+if TYPE_CHECKING:
+    from recado.db.pool import Connection
+    from recado.ops.doctor import Finding
+    from recado.ops.failed import Failure
+    from recado.ops.trace import Trace
+    from recado.settings import Settings
+
+failed_commands = group("failed", "Messages that failed or are held.")
+
+
+@app.command("trace")
+def trace_message(
+    reference: Annotated[str, typer.Argument(metavar="MESSAGE_OR_SID", help="A message's id or its MessageSid.")],
+    content: Annotated[bool, typer.Option("--content", help="Show what people wrote, and their addresses.")] = False,
+    json: Json = False,
+) -> None:
+    """Tell one message's whole life, with times."""
+
+    async def main(desk: Desk) -> Trace:
+        from recado.ops.trace import trace
+
+        return await trace(desk.platform, reference, content=content)
+
+    found = at_desk(main)
+    result = {
+        "message": found.message,
+        "status": found.message["status"],
+        "correlation_id": found.message["correlation_id"],
+        "timeline": [asdict(moment) for moment in found.timeline],
+        "replies": found.replies,
+    }
+    answer(result, as_json=json, text=_told(found))
+
+
+def _told(found: Trace) -> str:
+    message = found.message
+    start = message["received_at"]
+    lines = [
+        f"{message['direction']} {message['kind']} of {message['length']} characters, {message['status']}"
+        + _error(message),
+        f"message      {message['id']}  {message['provider_sid'] or ''}".rstrip(),
+        f"correlation  {message['correlation_id']}",
+        f"owner        {shown(message['owner'])}, number {shown(message['number'])}",
+        f"{'arrived' if message['direction'] == 'inbound' else 'made':12} {start:%Y-%m-%d %H:%M:%S.%f}"[:-3] + " UTC",
+    ]
+    if message.get("answers"):
+        lines.append(f"answers      {message['answers']['id']}  {message['answers']['provider_sid'] or ''}".rstrip())
+    if "body" in message:
+        name = f" {shown(message['profile_name'])}" if message["profile_name"] else ""
+        lines += [f"contact      {shown(message['contact'])}{name}", f"text         {shown(message['body'])}"]
+    lines += [*_parts(message), ""]
+    for moment in found.timeline:
+        after_ms = round((moment.at - start).total_seconds() * 1000)
+        lines.append(f"{after_ms:>+10,} ms  {moment.step:10}  {shown(moment.what)}")
+    for number, reply in enumerate(found.replies, start=1):
+        lines += ["", f"reply {number}: {reply['id']} by {reply['author']}, {reply['length']} characters, "]
+        lines[-1] += f"{reply['status']}{_error(reply)}"
+        lines += _parts(reply)
+        if "body" in reply:
+            lines.append(f"  text    {shown(reply['body'])}")
+    return "\n".join(lines)
+
+
+def _parts(message: dict[str, Any]) -> list[str]:
+    return [
+        f"  part {part['part']}  {part['status']:11}  {part['provider_sid'] or '-'}"
+        for part in message.get("parts", [])
+    ]
+
+
+def _error(message: dict[str, Any]) -> str:
+    if message["error_code"] is None:
+        return ""
+    return f" (Twilio {message['error_code']}: {message['error_text'] or 'see its error dictionary'})"
+
+
+@failed_commands.command("list")
+def list_failed(
+    owner: OnlyOwner = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 200,
+    json: Json = False,
+) -> None:
+    """List the messages that failed or are held, and why."""
+
+    async def main(desk: Desk) -> list[Failure]:
+        from recado.ops.failed import failures
+
+        await check_owner(desk, owner)
+        return await failures(desk.platform, owner_id=owner, limit=limit)
+
+    found = at_desk(main)
+    rows = [
+        (item.id, item.direction, item.status, item.error_code, ago(item.age_s), item.owner, item.text)
+        for item in found
+    ]
+    text = table(
+        ("MESSAGE", "DIRECTION", "STATUS", "CODE", "AGE", "OWNER", "WHY"), rows, empty="no message failed or is held"
+    )
+    answer([asdict(item) for item in found], as_json=json, text=text)
+
+
+@failed_commands.command("retry")
+def retry_failed(
+    message: Annotated[UUID | None, typer.Argument(metavar="MESSAGE", help="The message's id.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that failed or are held.")] = False,
+    owner: OnlyOwner = None,
+    json: Json = False,
+) -> None:
+    """Try a message again, or all of them. What Twilio took and did not fail is never sent again."""
+    if (message is None) != everything or (owner is not None and not everything):
+        raise UsageError("name one message, or give --all (with --owner for one owner's only)")
+
+    async def main(desk: Desk) -> list[dict[str, Any]]:
+        from recado.ops.failed import failures, retry
+
+        if message is not None:
+            return [{"id": message, "outcome": await retry(desk.platform, message)}]
+        await check_owner(desk, owner)
+        # Oldest first: the order in which they were meant to go out.
+        ids = [item.id for item in reversed(await failures(desk.platform, owner_id=owner))]
+        done: list[dict[str, Any]] = []
+        with progress("retrying", len(ids)) as advance:
+            for message_id in ids:
+                try:
+                    done.append({"id": message_id, "outcome": await retry(desk.platform, message_id)})
+                except Conflict as conflict:
+                    done.append({"id": message_id, "outcome": "left", "why": str(conflict)})
+                advance()
+        return done
+
+    done = at_desk(main)
+    rows = [(item["id"], item["outcome"], item.get("why")) for item in done]
+    text = table(("MESSAGE", "OUTCOME", "WHY"), rows, empty="no message failed or is held")
+    answer(done, as_json=json, text=text)
+
+
+app.add_typer(failed_commands)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Check all that a deployment needs, and say what to do about what is missing. Exit code 1 if a check fails."""
+    findings = asyncio.run(_examined())
+    bad = any(finding.state == "fail" for finding in findings)
+    result = {"ok": not bad, "checks": [asdict(finding) for finding in findings]}
+    answer(result, as_json=json, text=_report(findings))
+    if bad:
+        raise typer.Exit(1)
+
+
+def _report(findings: Sequence[Finding]) -> str:
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.state:4}  {finding.name:13}  {shown(finding.text)}")
+        if finding.fix is not None:
+            lines.append(f"{'':21}-> {shown(finding.fix)}")
+    return "\n".join(lines)
+
+
+async def _examined() -> list[Finding]:
+    from recado.ops.doctor import examine_settings, fail, ok
+
+    try:
+        settings = settings_for_command()
+    except SettingsError as error:
+        return [fail("settings", str(error), "see docs/reference/settings.md")]
+    return [ok("settings", "every value is allowed"), *examine_settings(settings), *await _database(settings)]
+
+
+async def _database(settings: Settings) -> list[Finding]:
+    """What only the database can tell; the embedded one is started for as long as that takes."""
+    from recado.db.secrets import load_keyring
+    from recado.ops import doctor as checks
+    from recado.wiring import database
+
+    findings: list[Finding] = []
+    models = [settings.model] if settings.model else []
+    keyring = None
+    try:
+        keyring = load_keyring(settings)
+    except SettingsError as error:
+        findings.append(checks.fail("keys", str(error), "set RECADO_SECRET_KEYS as every other process has it"))
+    async with AsyncExitStack() as stack:
+        opening = database(settings)
+        try:
+            there = await asyncio.to_thread(opening.__enter__)
+        except RecadoError as error:
+            return [*findings, checks.fail("database", str(error), "start it, or set RECADO_DATABASE_URL")]
+        stack.push_async_callback(asyncio.to_thread, opening.__exit__, None, None, None)
+        conn = await _connected(there.url)
+        if isinstance(conn, str):
+            fix = "start it, correct RECADO_DATABASE_URL, or run `recado migrate` if it is new"
+            findings.append(checks.fail("database", conn, fix))
+        else:
+            await stack.enter_async_context(conn)
+            findings += await checks.examine(conn, keyring)
+            if all(finding.state != "fail" for finding in findings if finding.name in ("database", "schema")):
+                models = await checks.models_in_use(conn, settings.model)
+    return findings + await asyncio.to_thread(_models, models)
+
+
+def _models(models: Sequence[str]) -> list[Finding]:
+    from recado.ops.doctor import examine_models
+
+    def check(model: str) -> None:
+        from recado.assistants.run import check_model
+
+        check_model(model)
+
+    return examine_models(models, check)
+
+
+async def _connected(url: str) -> Connection | str:
+    """A connection that sees all owners' rows, or why there is none."""
+    from recado.db.pool import PASSING, connect
+
+    try:
+        return await connect(url, "recado_platform")
+    except PASSING as error:
+        # libpq's text names hosts and users; its last part says what is wrong.
+        return str(error).strip().splitlines()[-1].rsplit("FATAL:", 1)[-1].strip()[:200]

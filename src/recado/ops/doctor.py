@@ -1,0 +1,325 @@
+"""What stands in the way of the product's promises, and what to do about each.
+
+Every check is a function that gives lines; none changes anything, and one that breaks does not stop the others.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from recado.db.pool import Connection
+from recado.db.schema import HEAD, state
+from recado.db.secrets import Keyring
+from recado.errors import SecretError, SettingsError
+from recado.settings import Settings
+
+State = Literal["ok", "warn", "fail"]
+
+#: Where Twilio posts what contacts write; the fragment tells Twilio to try again (it is not part of the signature).
+INBOUND_PATH = "/channels/twilio/v1/webhooks/inbound"
+RETRY_FRAGMENT = "#rc=3&rp=ct,rt,5xx"
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+OLDEST_POSTGRESQL = 15
+#: A message that has waited so long, in seconds, is late; and so long, nobody can be working.
+LATE_S, STUCK_S = 60, 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """The outcome of one check: what is so, and what to do unless it is well."""
+
+    name: str
+    state: State
+    text: str
+    fix: str | None = None
+
+
+def ok(name: str, text: str) -> Finding:
+    return Finding(name=name, state="ok", text=text)
+
+
+def warn(name: str, text: str, fix: str) -> Finding:
+    return Finding(name=name, state="warn", text=text, fix=fix)
+
+
+def fail(name: str, text: str, fix: str) -> Finding:
+    return Finding(name=name, state="fail", text=text, fix=fix)
+
+
+Look = Callable[[Connection], Awaitable[list[Finding]]]
+
+
+async def examine(platform: Connection, keyring: Keyring | None) -> list[Finding]:
+    """All that the database can tell, in the order in which it should be put right."""
+    findings = await _schema(platform)
+    if any(finding.state == "fail" for finding in findings):
+        return findings
+
+    async def secrets(conn: Connection) -> list[Finding]:
+        return await _secrets(conn, keyring)
+
+    looks: Sequence[tuple[str, Look]] = (
+        ("role", _role),
+        ("workers", _workers),
+        ("backlog", _backlog),
+        ("accounts", secrets),
+        ("numbers", _numbers),
+        ("conversations", _attention),
+        ("failed", _failed),
+    )
+    for name, look in looks:
+        try:
+            findings += await look(platform)
+        except Exception as error:
+            findings.append(fail(name, f"could not be checked: {type(error).__name__}", "run it again; then the logs"))
+    return findings
+
+
+async def _rows(conn: Connection, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    # The queries are constants of this module.
+    return await (await conn.execute(query, parameters)).fetchall()
+
+
+async def _schema(conn: Connection) -> list[Finding]:
+    [row] = await _rows(conn, "SELECT current_setting('server_version_num')::int / 10000 AS version")
+    if row["version"] < OLDEST_POSTGRESQL:
+        return [
+            fail("database", f"PostgreSQL {row['version']}", f"recado needs PostgreSQL {OLDEST_POSTGRESQL} or newer")
+        ]
+    findings = [ok("database", f"PostgreSQL {row['version']} answers")]
+    found = await state(conn)
+    if found == "newer":
+        fix = "install the recado that migrated it, or restore the backup made before"
+        return [*findings, fail("schema", "migrated by a newer recado", fix)]
+    if found != "current":
+        return [*findings, fail("schema", f"the schema is {found}", "run `recado migrate`")]
+    [dbos] = await _rows(conn, "SELECT to_regclass('dbos.workflow_status') IS NOT NULL AS there")
+    if not dbos["there"]:
+        return [*findings, fail("schema", "the workflow engine's tables are missing", "run `recado migrate`")]
+    return [*findings, ok("schema", f"schema {HEAD} is the present one")]
+
+
+async def _role(conn: Connection) -> list[Finding]:
+    [login] = await _rows(
+        conn,
+        """
+        SELECT r.rolname AS name, r.rolsuper OR r.rolbypassrls AS privileged,
+               (SELECT count(*) FROM pg_tables t
+                WHERE t.schemaname IN ('recado', 'dbos') AND t.tableowner = r.rolname) AS owned
+        FROM pg_roles r WHERE r.rolname = session_user
+        """,
+    )
+    working = await _rows(
+        conn,
+        """
+        SELECT r.rolname AS name FROM pg_roles r
+        WHERE r.rolname IN ('recado_app', 'recado_platform')
+          AND (r.rolsuper OR r.rolbypassrls
+               OR EXISTS (SELECT FROM pg_tables t WHERE t.schemaname = 'recado' AND t.tableowner = r.rolname))
+        """,
+    )
+    if working:
+        return [
+            fail(
+                "role",
+                f"{working[0]['name']} can get around row-level security",
+                f"ALTER ROLE {working[0]['name']} NOSUPERUSER NOBYPASSRLS, and give its tables to another role",
+            )
+        ]
+    if login["privileged"] or login["owned"]:
+        why = "is a superuser or bypasses row-level security" if login["privileged"] else "owns the tables"
+        return [
+            warn(
+                "role",
+                f"the login of RECADO_DATABASE_URL {why}; recado works under roles that don't, but that can be undone",
+                "use a login of its own, and this one in RECADO_MIGRATE_URL for `recado migrate`",
+            )
+        ]
+    return [ok("role", "the login is no superuser and owns no table")]
+
+
+_ALIVE = """
+EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+        AND (l.classid::bigint << 32 | l.objid::bigint) = e.lock_key)
+"""
+
+
+async def _workers(conn: Connection) -> list[Finding]:
+    [row] = await _rows(
+        conn,
+        f"""
+        SELECT count(*) FILTER (WHERE alive) AS alive, count(*) FILTER (WHERE NOT alive) AS dead,
+               coalesce(extract(epoch FROM now() - min(started_at) FILTER (WHERE alive)), 0)::int AS age_s
+        FROM (SELECT e.started_at, {_ALIVE} AS alive FROM executors e) known
+        """,  # noqa: S608 - a constant
+    )
+    if not row["alive"]:
+        return [fail("workers", "no worker is alive: nothing is answered", "start `recado serve` or `recado worker`")]
+    findings = [ok("workers", f"{row['alive']} alive, the oldest for {_ago(row['age_s'])}")]
+    if row["dead"]:
+        text = f"dead, their work not taken over yet: {row['dead']}"
+        findings.append(warn("workers", text, "a live worker does so within seconds; look again"))
+    return findings
+
+
+async def _backlog(conn: Connection) -> list[Finding]:
+    [row] = await _rows(
+        conn,
+        """
+        SELECT count(*) FILTER (WHERE inbound) AS pending, count(*) FILTER (WHERE NOT inbound) AS queued,
+               coalesce(extract(epoch FROM now() - min(received_at)), 0)::int AS age_s
+        FROM (
+            SELECT m.received_at, m.direction = 'inbound' AS inbound FROM messages m
+            WHERE m.status = 'received' AND m.direction = 'inbound'
+               OR m.status = 'queued' AND m.direction = 'outbound'
+              AND (NOT EXISTS (SELECT FROM message_parts p WHERE p.owner_id = m.owner_id AND p.message_id = m.id)
+                   OR EXISTS (SELECT FROM message_parts p WHERE p.owner_id = m.owner_id AND p.message_id = m.id
+                              AND p.status = 'waiting'))
+        ) waiting
+        """,
+    )
+    text = f"waiting for an answer: {_count(row['pending'], 'message')}, for delivery: {row['queued']}"
+    if row["age_s"] < LATE_S:
+        return [ok("backlog", text)]
+    text += f", the oldest for {_ago(row['age_s'])}"
+    fix = "`recado trace` shows where one stands; more workers take more turns at once"
+    return [(fail if row["age_s"] >= STUCK_S else warn)("backlog", text, fix)]
+
+
+async def _secrets(conn: Connection, keyring: Keyring | None) -> list[Finding]:
+    rows = await _rows(conn, "SELECT id, account_sid, auth_token, secondary_token FROM twilio_accounts ORDER BY id")
+    if not rows:
+        return [warn("accounts", "there is no Twilio account", "`recado owners add`, then `recado accounts add`")]
+    if keyring is None:
+        return []
+    closed = [row["account_sid"] for row in rows if not _opens(keyring, row)]
+    if closed:
+        text = f"the auth token of {', '.join(closed[:5])} can't be decrypted ({len(closed)} of {len(rows)} accounts)"
+        fix = "put the key it was stored with back into RECADO_SECRET_KEYS, or give the token again: accounts add"
+        return [fail("accounts", text, fix)]
+    return [ok("accounts", f"{_count(len(rows), 'Twilio account')}, every auth token can be decrypted")]
+
+
+def _opens(keyring: Keyring, row: dict[str, Any]) -> bool:
+    try:
+        for column in ("auth_token", "secondary_token"):
+            if row[column] is not None:
+                keyring.open(row[column], row=f"twilio_accounts/{row['id']}/{column}")
+    except SecretError:
+        return False
+    return True
+
+
+async def _numbers(conn: Connection) -> list[Finding]:
+    rows = await _rows(
+        conn,
+        """
+        SELECT a.account_sid, n.address,
+               (SELECT count(*) FROM conversations v
+                JOIN messages m ON m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.status = 'unrouted'
+                WHERE v.owner_id = n.owner_id AND v.number_id = n.id) AS waiting
+        FROM numbers n JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
+        WHERE n.status = 'unrouted' ORDER BY n.id
+        """,
+    )
+    if rows:
+        return [
+            warn(
+                "numbers",
+                f"{row['address']} is unrouted; waiting for it: {_count(row['waiting'], 'message')}",
+                f"recado numbers add --account {row['account_sid']} --address {shlex.quote(row['address'])}",
+            )
+            for row in rows
+        ]
+    [row] = await _rows(conn, "SELECT count(*) AS n FROM numbers")
+    if not row["n"]:
+        return [warn("numbers", "there is no number", "recado numbers add --account AC... --address whatsapp:+...")]
+    return [ok("numbers", f"{_count(row['n'], 'number')}, none unrouted")]
+
+
+async def _attention(conn: Connection) -> list[Finding]:
+    [row] = await _rows(
+        conn,
+        """
+        SELECT count(*) AS n, min(id::text) AS first,
+               coalesce(extract(epoch FROM now() - min(last_inbound_at)), 0)::int AS age_s
+        FROM conversations WHERE status <> 'closed' AND (attention IS NOT NULL OR status = 'handoff')
+        """,
+    )
+    if not row["n"]:
+        return [ok("conversations", "none waits for people")]
+    text = f"waiting for people: {row['n']}, the oldest for {_ago(row['age_s'])} (conversation {row['first']})"
+    return [warn("conversations", text, "answer them, or add what was asked with `recado knowledge add`")]
+
+
+async def _failed(conn: Connection) -> list[Finding]:
+    [row] = await _rows(
+        conn,
+        """
+        SELECT count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'held') AS held
+        FROM messages WHERE status IN ('failed', 'held')
+        """,
+    )
+    if not row["failed"] and not row["held"]:
+        return [ok("failed", "no message failed or is held")]
+    text = f"failed: {_count(row['failed'], 'message')}, held: {row['held']}"
+    return [warn("failed", text, "`recado failed list` says why, `recado failed retry` tries again")]
+
+
+def examine_settings(settings: Settings) -> list[Finding]:
+    """What the settings alone can tell: the public URL, and the address to give Twilio."""
+    if settings.public_url is None:
+        fix = "set RECADO_PUBLIC_URL to the https:// address that Twilio calls"
+        if settings.trusted_proxies:
+            text = "RECADO_PUBLIC_URL is not set: signatures hold by the proxies' headers, but no status comes back"
+            return [warn("public url", text, fix)]
+        return [fail("public url", "RECADO_PUBLIC_URL is not set: signatures can't hold, no status comes back", fix)]
+    parts = urlsplit(settings.public_url)
+    host = parts.hostname or ""
+    if "_" in host:
+        text = f"{host} has an underscore: Twilio refuses such a host in status callbacks"
+        return [fail("public url", text, "use a host name without underscore")]
+    paste = f"{settings.public_url}{INBOUND_PATH}{RETRY_FRAGMENT}"
+    webhook = ok("webhook", f"Twilio's webhook for incoming messages (POST): {paste}")
+    if parts.scheme != "https" and host not in LOOPBACK:
+        text = f"{settings.public_url} is not https: messages travel in clear"
+        return [warn("public url", text, "put it behind TLS and set RECADO_PUBLIC_URL to https://..."), webhook]
+    if host in LOOPBACK and settings.twilio_api_url is None:
+        text = f"{settings.public_url} is this machine only: Twilio can't call it"
+        return [warn("public url", text, "set RECADO_PUBLIC_URL to the address that Twilio calls"), webhook]
+    return [ok("public url", settings.public_url), webhook]
+
+
+def examine_models(models: Sequence[str], check: Callable[[str], None]) -> list[Finding]:
+    """Whether each model can be made here; without any the keyless assistant answers."""
+    if not models:
+        return [ok("model", "none is set: the keyless assistant answers from the knowledge")]
+    findings = []
+    for model in models:
+        try:
+            check(model)
+            findings.append(ok("model", f"{model} can be used here"))
+        except SettingsError as error:
+            findings.append(fail("model", str(error), "set it, or take another model: the keyless assistant answers"))
+    return findings
+
+
+async def models_in_use(platform: Connection, default: str | None) -> list[str]:
+    """The models that assistants name, after the one of RECADO_MODEL."""
+    rows = await _rows(platform, "SELECT DISTINCT model FROM assistants WHERE model IS NOT NULL ORDER BY model")
+    return list(dict.fromkeys([*([default] if default else []), *(row["model"] for row in rows)]))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _ago(seconds: int) -> str:
+    for name, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {name}"
+    return f"{seconds} seconds"

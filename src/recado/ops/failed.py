@@ -1,0 +1,210 @@
+"""Messages that failed or are held: which, why, and how they are tried again without anyone getting one twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+from psycopg.types.json import Jsonb
+
+from recado.channels.twilio.codes import CODES
+from recado.conversations.parts import WAITING
+from recado.db.pool import Connection, Row
+from recado.delivery.status import FAILURES
+from recado.errors import Conflict, NotFound
+from recado.ids import new_id
+
+Retried = Literal["queued", "in work"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A message that stopped on its way; `text` says why, in words for its owner."""
+
+    id: UUID
+    owner_id: UUID
+    owner: str
+    direction: str
+    author: str
+    status: str
+    error_code: int | None
+    text: str
+    conversation_id: UUID
+    since: datetime
+    age_s: float
+
+
+async def failures(platform: Connection, *, owner_id: UUID | None = None, limit: int | None = None) -> list[Failure]:
+    """What failed or is held, newest first."""
+    cursor = await platform.execute(
+        """
+        SELECT m.id, m.owner_id, o.name AS owner, o.status AS owner_status, m.direction, m.author, m.status,
+               m.error_code, m.conversation_id, v.status AS conversation_status, m.received_at,
+               extract(epoch FROM now() - m.received_at)::float8 AS age_s
+        FROM messages m
+        JOIN owners o ON o.id = m.owner_id
+        JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
+        WHERE m.status IN ('failed', 'held') AND (%(owner_id)s::uuid IS NULL OR m.owner_id = %(owner_id)s)
+        ORDER BY m.id DESC LIMIT %(limit)s
+        """,
+        {"owner_id": owner_id, "limit": limit},
+    )
+    return [
+        Failure(
+            id=row["id"],
+            owner_id=row["owner_id"],
+            owner=row["owner"],
+            direction=row["direction"],
+            author=row["author"],
+            status=row["status"],
+            error_code=row["error_code"],
+            text=_why(row),
+            conversation_id=row["conversation_id"],
+            since=row["received_at"],
+            age_s=row["age_s"],
+        )
+        for row in await cursor.fetchall()
+    ]
+
+
+def _why(row: Row) -> str:
+    code = row["error_code"]
+    if code is not None:
+        return CODES[code][1] if code in CODES else f"Twilio's error {code}: see its error dictionary."
+    if row["direction"] == "outbound":
+        return "Nobody could say whether Twilio took it, or the attempts were used up."
+    if row["status"] == "failed":
+        return "No worker could answer it."
+    if row["owner_status"] != "active":
+        return "The owner is suspended."
+    return "The conversation is with people." if row["conversation_status"] == "handoff" else "It is kept for people."
+
+
+async def retry(platform: Connection, message_id: UUID) -> Retried:
+    """Give the message new work; `in work` when it has some already. One transaction, safe when done twice at once.
+
+    Of an outbound message only the parts that failed are sent again, never one that Twilio took and did not fail. An
+    attempt whose outcome nobody saw is looked up in Twilio's list first, as always.
+
+    Raises NotFound; Conflict when there is nothing to retry, or it would change nothing now.
+    """
+    async with platform.transaction():
+        # Parts before message: the order in which deliveries and callbacks lock them.
+        await platform.execute(
+            """
+            SELECT p.part FROM owners o JOIN message_parts p ON p.owner_id = o.id AND p.message_id = %s
+            ORDER BY p.part FOR UPDATE OF p
+            """,
+            [message_id],
+        )
+        cursor = await platform.execute(
+            """
+            SELECT m.owner_id, m.id, m.conversation_id, m.correlation_id, m.direction, m.status, m.received_at,
+                   v.status AS conversation_status, o.status AS owner_status
+            FROM owners o
+            JOIN messages m ON m.owner_id = o.id AND m.id = %s
+            JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
+            FOR UPDATE OF m
+            """,
+            [message_id],
+        )
+        message = await cursor.fetchone()
+        if message is None:
+            raise NotFound(f"no message {message_id}")
+        if message["status"] in ("queued", "received"):
+            return "in work"
+        if message["status"] not in ("failed", "held"):
+            raise Conflict(f"the message is {message['status']}: only failed and held ones are retried")
+        if message["direction"] == "outbound":
+            await _send_again(platform, message)
+        else:
+            await _answer_again(platform, message)
+    return "queued"
+
+
+async def _send_again(platform: Connection, message: Row) -> None:
+    cursor = await platform.execute(
+        "SELECT part, status, provider_sid FROM message_parts WHERE owner_id = %s AND message_id = %s ORDER BY part",
+        [message["owner_id"], message["id"]],
+    )
+    parts = await cursor.fetchall()
+    again = [row for row in parts if row["status"] in FAILURES]
+    if parts and not again and all(row["status"] != WAITING for row in parts):
+        raise Conflict("Twilio has taken every part of the message: nothing is left to send")
+    await platform.execute(
+        """
+        UPDATE message_parts
+        SET status = 'waiting', provider_sid = NULL, error_code = NULL, taken_at = NULL, updated_at = now()
+        WHERE owner_id = %s AND message_id = %s AND part = ANY(%s)
+        """,
+        [message["owner_id"], message["id"], [row["part"] for row in again]],
+    )
+    await platform.execute(
+        "UPDATE messages SET status = 'queued', error_code = NULL WHERE owner_id = %s AND id = %s",
+        [message["owner_id"], message["id"]],
+    )
+    workflow_id = await _note(
+        platform, message, step="deliver", sids=[row["provider_sid"] for row in again if row["provider_sid"]]
+    )
+    await platform.execute(
+        """
+        SELECT dbos.enqueue_workflow(
+            'send_whatsapp_message', 'deliveries', ARRAY[to_json(%(owner_id)s::uuid), to_json(%(id)s::uuid)],
+            workflow_id => %(workflow_id)s::text, queue_partition_key => %(conversation_id)s::text)
+        """,
+        {**message, "workflow_id": workflow_id},
+    )
+
+
+async def _answer_again(platform: Connection, message: Row) -> None:
+    if message["owner_status"] != "active":
+        raise Conflict("the owner is suspended: the message would only be held again")
+    if message["conversation_status"] != "open":
+        raise Conflict(f"the conversation is {message['conversation_status']}: the assistant stays silent in it")
+    await platform.execute(
+        "UPDATE messages SET status = 'received', error_code = NULL, turn_id = NULL WHERE owner_id = %s AND id = %s",
+        [message["owner_id"], message["id"]],
+    )
+    workflow_id = await _note(platform, message, step="accept", sids=[])
+    # A turn that kept the message for people has its id: another turn has another.
+    known = await platform.execute(
+        "SELECT FROM turns WHERE owner_id = %s AND id = %s", [message["owner_id"], message["id"]]
+    )
+    turn_id = message["id"] if await known.fetchone() is None else new_id()
+    await platform.execute(
+        """
+        SELECT dbos.enqueue_workflow(
+            'process_ai_response', 'turns',
+            ARRAY[to_json(%(owner_id)s::uuid), to_json(%(conversation_id)s::uuid), to_json(%(turn_id)s::uuid),
+                  to_json((extract(epoch FROM %(received_at)s::timestamptz) * 1000)::bigint)],
+            workflow_id => %(workflow_id)s::text, queue_partition_key => %(conversation_id)s::text)
+        """,
+        {**message, "workflow_id": workflow_id, "turn_id": turn_id},
+    )
+
+
+async def _note(platform: Connection, message: Row, *, step: str, sids: list[str]) -> str:
+    """Record the retry, with the MessageSids that failed, and give its workflow's id.
+
+    Retries are counted by their events: finished workflows are deleted after some days, events are not.
+    """
+    cursor = await platform.execute(
+        """
+        SELECT count(*) AS before FROM events
+        WHERE owner_id = %(owner_id)s AND correlation_id = %(correlation_id)s AND message_id = %(id)s
+          AND what = 'retried'
+        """,
+        message,
+    )
+    row = await cursor.fetchone()
+    number = (row["before"] if row else 0) + 1
+    await platform.execute(
+        """
+        INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, data)
+        VALUES (%(owner_id)s, %(step)s, 'retried', %(conversation_id)s, %(id)s, %(correlation_id)s, %(data)s)
+        """,
+        {**message, "step": step, "data": Jsonb({"retry": number, "failed_sids": sids})},
+    )
+    return f"{message['id']}:r{number}"

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from recado.ops.doctor import Finding, examine_settings
+from recado.settings import load
+from tests.cli.conftest import Terminal
+from tests.cli.rows import ACCOUNT_SID, NUMBER, Rows, new_sid
+from tests.conftest import SECRET_KEYS
+
+ANOTHER_KEY = "YW5vdGhlci1rZXktb2YtdGhlLXRlc3RzLTMyLWJ5dGU="
+
+
+def by_name(out: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {check["name"]: check for check in out["checks"]}
+
+
+def test_the_doctor_names_what_is_wrong_and_the_command_that_puts_it_right(recado: Terminal, rows: Rows) -> None:
+    import json
+
+    rows.conn.execute("UPDATE numbers SET status = 'unrouted'")
+    rows.inbound(status="unrouted")
+    rows.inbound(status="received")
+    rows.conn.execute("UPDATE conversations SET attention = 'unanswered'")
+    rows.outbound(status="failed", error_code=63024, parts=[("failed", new_sid())])
+    ran = recado(
+        *("doctor", "--json"), RECADO_PUBLIC_URL="https://hooks.example.com", RECADO_MODEL="openai:gpt-5-mini"
+    )
+    assert ran.code == 1
+    out = json.loads(ran.out)
+    checks = by_name(out)
+    assert out["ok"] is False
+    assert checks["workers"]["state"] == "fail"
+    assert checks["backlog"]["state"] == "fail"
+    assert checks["numbers"]["state"] == "warn"
+    assert checks["numbers"]["fix"] == f"recado numbers add --account {ACCOUNT_SID} --address {NUMBER}"
+    assert "1 message" in checks["numbers"]["text"]
+    assert checks["conversations"]["state"] == "warn"
+    assert checks["failed"]["state"] == "warn"
+    assert checks["accounts"]["state"] == "ok"
+    assert checks["model"]["state"] == "fail"
+    assert "OPENAI_API_KEY" in checks["model"]["text"]
+    # The login of the tests is a superuser.
+    assert checks["role"]["state"] == "warn"
+    address = "https://hooks.example.com/channels/twilio/v1/webhooks/inbound#rc=3&rp=ct,rt,5xx"
+    assert checks["webhook"]["text"].endswith(address)
+
+
+def test_the_doctor_finds_tokens_that_the_present_keys_do_not_open(recado: Terminal, rows: Rows) -> None:
+    ran = recado("doctor", RECADO_SECRET_KEYS=ANOTHER_KEY)
+    assert ran.code == 1
+    assert f"auth token of {ACCOUNT_SID} can't be decrypted" in ran.out
+    both = recado("doctor", RECADO_SECRET_KEYS=f"{ANOTHER_KEY},{SECRET_KEYS}")
+    assert "every auth token can be decrypted" in both.out
+
+
+def test_the_doctor_reports_a_database_that_is_away_or_was_never_migrated(bare: Terminal, recado: Terminal) -> None:
+    ran = bare("doctor")
+    assert ran.code == 1
+    assert "fail  database" in ran.out
+    assert "Traceback" not in ran.out + ran.err
+    url = recado.environment["RECADO_DATABASE_URL"]
+    there = url.rpartition("/")[2].partition("?")[0]
+    ran = bare("doctor", RECADO_DATABASE_URL=url.replace(f"/{there}", "/postgres"))
+    assert ran.code == 1
+    assert "`recado migrate`" in ran.out
+    ran = bare("doctor", RECADO_DATABASE_URL="mysql://x")
+    assert ran.code == 1
+    assert "fail  settings       RECADO_DATABASE_URL: must start with postgresql://" in ran.out
+
+
+@pytest.mark.parametrize(
+    ("settings", "state"),
+    [
+        ({}, "fail"),
+        ({"trusted_proxies": "10.0.0.0/8"}, "warn"),
+        ({"public_url": "https://my_host.example.com"}, "fail"),
+        ({"public_url": "http://hooks.example.com"}, "warn"),
+        ({"public_url": "http://127.0.0.1:8000"}, "warn"),
+        ({"public_url": "http://127.0.0.1:8000", "twilio_api_url": "http://127.0.0.1:8900"}, "ok"),
+        ({"public_url": "https://hooks.example.com/twilio"}, "ok"),
+    ],
+)
+def test_the_public_url_must_be_one_that_twilio_can_call(settings: dict[str, str], state: str) -> None:
+    findings: list[Finding] = examine_settings(load(_env_file=None, **settings))
+    assert [finding.state for finding in findings if finding.name == "public url"] == [state]

@@ -1,0 +1,115 @@
+"""`recado demo` as a stranger runs it: a process in an empty folder, with an environment that must not matter."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from recado.cli.demo.stage import Processes
+from recado.errors import RecadoError
+
+MISLEADING = {
+    "RECADO_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing",
+    "RECADO_MODEL": "openai:never-asked",
+    "OPENAI_API_KEY": "never used",
+    "RECADO_PUBLIC_URL": "https://example.invalid",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for process in _left_in(tmp_path):
+        process.kill()
+
+
+def _left_in(folder: Path) -> list[psutil.Process]:
+    """Processes that work in the folder or name it in their arguments."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            said = " ".join([process.cwd(), *process.cmdline()])
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
+            continue
+        if str(folder) in said and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+def _start(folder: Path) -> subprocess.Popen[str]:
+    (folder / ".env").write_text("RECADO_QUIET_WINDOW_MS=60000\nRECADO_LOG_LEVEL=ERROR\n")
+    return subprocess.Popen(
+        [sys.executable, "-m", "recado", "demo"],
+        cwd=folder,
+        env=os.environ | MISLEADING,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _nothing_left(folder: Path) -> None:
+    assert [path.name for path in folder.iterdir()] == [".env"]
+    assert _left_in(folder) == []
+
+
+def test_the_demo_delivers_every_reply_exactly_once_whatever_the_environment_says_and_leaves_nothing(
+    folder: Path,
+) -> None:
+    running = _start(folder)
+    said, _ = running.communicate(timeout=110)
+    assert running.returncode == 0, said
+    assert "Every reply was delivered exactly once" in said
+    assert "kill -9 of worker-" in said
+    assert "429" in said
+    assert "✗" not in said
+    _nothing_left(folder)
+
+
+@pytest.mark.parametrize("after", ["local Twilio", "PostgreSQL and schema", "API and two workers"])
+def test_a_demo_that_is_interrupted_fails_and_leaves_nothing(folder: Path, after: str) -> None:
+    running = _start(folder)
+    assert running.stdout is not None
+    try:
+        said = ""
+        while after not in said:
+            line = running.stdout.readline()
+            assert line, said
+            said += line
+        time.sleep(0.3)
+        running.send_signal(signal.SIGINT)
+        rest, _ = running.communicate(timeout=90)
+    finally:
+        running.kill()
+    assert running.returncode == 1, said + rest
+    assert "the demo was stopped" in rest
+    _nothing_left(folder)
+
+
+async def test_a_process_that_ends_by_itself_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    processes = Processes(folder=tmp_path, environment=dict(os.environ) | {"RECADO_SPLIT_CHARS": "none"})
+    await processes.start("worker-1", "worker")
+    for _ in range(300):
+        try:
+            processes.check()
+        except RecadoError as error:
+            assert "RECADO_SPLIT_CHARS" in str(error)  # noqa: PT017 - it has to be waited for
+            break
+        await _tick()
+    else:
+        pytest.fail("the end was not noticed")
+    await processes.stop()
+
+
+async def _tick() -> None:
+    import asyncio
+
+    await asyncio.sleep(0.05)
