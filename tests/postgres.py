@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -22,7 +23,7 @@ from recado.db.embedded import Lease
 # Set by the run's first process; the workers of pytest-xdist inherit it.
 RUN = "RECADO_TEST_RUN"
 _PREFIX = "recado-test-"
-_FORGOTTEN_S = 24 * 3600
+_FORGOTTEN_S = 600
 
 
 def begin_run() -> None:
@@ -31,8 +32,9 @@ def begin_run() -> None:
         return
     os.environ[RUN] = uuid.uuid4().hex[:12]
     for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        if time.time() - left.stat().st_mtime > _FORGOTTEN_S:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _FORGOTTEN_S and embedded.wait_until_stopped(left, timeout_s=0.1):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def end_run() -> None:
@@ -40,7 +42,7 @@ def end_run() -> None:
     home = run_home()
     if home.exists():
         embedded.wait_until_stopped(home)
-        shutil.rmtree(home)
+        shutil.rmtree(home, ignore_errors=True)
     del os.environ[RUN]
 
 

@@ -301,6 +301,16 @@ class TestCancellation:
         server.script = say("pronto")
         assert (await think()).text == "pronto"
 
+    async def test_one_that_is_cancelled_while_its_model_is_made_does_not_end_the_others(
+        self, server: ModelServer
+    ) -> None:
+        first, second = asyncio.create_task(think("a")), asyncio.create_task(think("b"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).text == "Abrimos às 7h."
+        assert first.cancelled()
+
 
 class TestCheckModel:
     @pytest.mark.parametrize(

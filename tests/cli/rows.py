@@ -148,5 +148,5 @@ class Rows:
         return [row[0] for row in found.fetchall()]
 
     def value(self, query: str, *parameters: object) -> object:
-        row = self.conn.execute(query, parameters).fetchone()  # type: ignore[call-overload]
+        row = self.conn.execute(query, parameters).fetchone()
         return row[0] if row else None

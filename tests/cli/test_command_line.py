@@ -46,9 +46,9 @@ def test_the_reference_has_every_command_and_no_other() -> None:
 
 @pytest.mark.parametrize("path", sorted(ALL))
 def test_the_reference_has_every_option_of_a_command_and_no_other(path: str) -> None:
-    section = next(
-        text for head, text in documented().items() if re.sub(r"( [A-Z_]+)+$", "", head) == path
-    ).partition("\n## ")[0]
+    section = next(text for head, text in documented().items() if re.sub(r"( [A-Z_]+)+$", "", head) == path).partition(
+        "\n## "
+    )[0]
     listed = set(re.findall(r"^\| `(--[a-z-]+)", section, flags=re.MULTILINE))
     options = {name for parameter in ALL[path].params for name in parameter.opts if name.startswith("--")}
     assert listed == options - {"--help"}
@@ -65,7 +65,7 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
     ("arguments", "says"),
     [
         (("nonsense",), "No such command"),
-        (("owners", "add"), "NAME"),
+        (("owners", "add"), "argument 'name'"),
         (("owners", "list", "--nonsense"), "No such option"),
         (("knowledge", "list", "--owner", "no-id"), "--owner"),
         (("serve", "--port", "http"), "--port"),
@@ -121,5 +121,7 @@ def test_a_reader_that_stops_early_is_no_failure(bare: Terminal) -> None:
 def test_help_loads_neither_database_nor_server_nor_models(bare: Terminal) -> None:
     heavy = ("psycopg", "sqlalchemy", "dbos", "fastapi", "uvicorn", "aiohttp", "twilio", "pydantic_ai", "cryptography")
     script = f"import sys; from recado.cli.app import app; print([name for name in {heavy} if name in sys.modules])"
-    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=bare.environment)
+    ran = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=bare.environment
+    )
     assert ran.stdout == "[]\n"

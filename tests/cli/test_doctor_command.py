@@ -25,9 +25,7 @@ def test_the_doctor_names_what_is_wrong_and_the_command_that_puts_it_right(recad
     rows.inbound(status="received")
     rows.conn.execute("UPDATE conversations SET attention = 'unanswered'")
     rows.outbound(status="failed", error_code=63024, parts=[("failed", new_sid())])
-    ran = recado(
-        *("doctor", "--json"), RECADO_PUBLIC_URL="https://hooks.example.com", RECADO_MODEL="openai:gpt-5-mini"
-    )
+    ran = recado(*("doctor", "--json"), RECADO_PUBLIC_URL="https://hooks.example.com", RECADO_MODEL="openai:gpt-5-mini")
     assert ran.code == 1
     out = json.loads(ran.out)
     checks = by_name(out)

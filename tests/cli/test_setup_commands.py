@@ -25,9 +25,9 @@ def test_four_commands_set_an_owner_up_and_repeated_they_find_what_they_made(rec
             recado("accounts", "add", "--owner", owner, *account, "--json", stdin=TOKEN + "\n").json["id"],
             recado("numbers", "add", "--account", ACCOUNT_SID, "--address", NUMBER, "--json").json["id"],
             recado("knowledge", "add", "--owner", owner, "--file", "faq.md", "--json").json["id"],
-            recado(
-                *("assistants", "set", "--owner", owner, "--instructions-file", "instructions.txt", "--json")
-            ).json["id"],
+            recado(*("assistants", "set", "--owner", owner, "--instructions-file", "instructions.txt", "--json")).json[
+                "id"
+            ],
         ]
 
     made = set_up()

@@ -91,8 +91,9 @@ def until(look: Any, seconds: float = 30) -> Any:
 
 def wait_until_open(port: int) -> None:
     def answers() -> bool:
+        time.sleep(0.05)
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0 or bool(time.sleep(0.05))
+            return probe.connect_ex(("127.0.0.1", port)) == 0
 
     until(answers)
 

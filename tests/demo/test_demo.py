@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +27,12 @@ MISLEADING = {
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path
-    for process in _left_in(tmp_path):
-        process.kill()
+def folder() -> Iterator[Path]:
+    # Not pytest's own: it is closed to the user that PostgreSQL runs as when the tests run as root.
+    with tempfile.TemporaryDirectory(prefix="recado-test-demo-") as name:
+        yield Path(name)
+        for process in _left_in(Path(name)):
+            process.kill()
 
 
 def _left_in(folder: Path) -> list[psutil.Process]:
@@ -56,8 +60,8 @@ def _start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def _nothing_left(folder: Path) -> None:
-    assert [path.name for path in folder.iterdir()] == [".env"]
+def _nothing_left(folder: Path, said: str) -> None:
+    assert [str(path.relative_to(folder)) for path in folder.rglob("*")] == [".env"], said
     assert _left_in(folder) == []
 
 
@@ -71,7 +75,7 @@ def test_the_demo_delivers_every_reply_exactly_once_whatever_the_environment_say
     assert "kill -9 of worker-" in said
     assert "429" in said
     assert "✗" not in said
-    _nothing_left(folder)
+    _nothing_left(folder, said)
 
 
 @pytest.mark.parametrize("after", ["local Twilio", "PostgreSQL and schema", "API and two workers"])
@@ -91,25 +95,23 @@ def test_a_demo_that_is_interrupted_fails_and_leaves_nothing(folder: Path, after
         running.kill()
     assert running.returncode == 1, said + rest
     assert "the demo was stopped" in rest
-    _nothing_left(folder)
+    _nothing_left(folder, said + rest)
 
 
 async def test_a_process_that_ends_by_itself_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
     processes = Processes(folder=tmp_path, environment=dict(os.environ) | {"RECADO_SPLIT_CHARS": "none"})
     await processes.start("worker-1", "worker")
-    for _ in range(300):
-        try:
-            processes.check()
-        except RecadoError as error:
-            assert "RECADO_SPLIT_CHARS" in str(error)  # noqa: PT017 - it has to be waited for
-            break
-        await _tick()
-    else:
-        pytest.fail("the end was not noticed")
+    async with asyncio.timeout(60):
+        while (told := _told(processes)) is None:
+            await asyncio.sleep(0.05)
+    assert told.startswith("worker-1 ended with 2: ")
+    assert "RECADO_SPLIT_CHARS" in told
     await processes.stop()
 
 
-async def _tick() -> None:
-    import asyncio
-
-    await asyncio.sleep(0.05)
+def _told(processes: Processes) -> str | None:
+    try:
+        processes.check()
+    except RecadoError as error:
+        return str(error)
+    return None

@@ -311,7 +311,7 @@ def _data(contact_name: str | None, now: datetime, knowledge: Sequence[Match]) -
         data["contact_name"] = name
     if knowledge:
         data["knowledge"] = [{"title": _clean(match.title), "content": _clean(match.content)} for match in knowledge]
-    return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
+    return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
 
 
 def _clean(text: str) -> str:

@@ -187,9 +187,19 @@ def _folder(home: Path, *, keep: bool, console: Console) -> Iterator[None]:
         yield
     finally:
         stopped = embedded.wait_until_stopped(home, timeout_s=STOPPED_S)
-        if keep or not stopped:
-            console.print(f"[dim]kept: {home}[/dim]" if stopped else f"the database in {home} has not stopped")
+        if keep:
+            console.print(f"[dim]kept: {home}[/dim]")
         else:
-            shutil.rmtree(home, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                home.parent.rmdir()  # only when nothing else is in it
+            if not stopped:
+                console.print("[yellow]the database did not stop in time; it ends now that its folder goes[/yellow]")
+            _remove(home)
+
+
+def _remove(home: Path) -> None:
+    """Remove the folder; a process on its last breath may write into it meanwhile, so look again."""
+    deadline = time.monotonic() + 5.0
+    while home.exists() and time.monotonic() < deadline:
+        shutil.rmtree(home, ignore_errors=True)
+        time.sleep(0.02)
+    with contextlib.suppress(OSError):
+        home.parent.rmdir()  # only when nothing else is in it

@@ -1,0 +1,97 @@
+"""What may import what, and that nothing is imported which the project does not ask for."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+RUNTIME = [
+    *PROJECT["project"]["dependencies"],
+    *(line for lines in PROJECT["project"]["optional-dependencies"].values() for line in lines),
+]
+# Test modules of folders that are no packages import each other by their bare names.
+OURS = {"recado", "tests", "bench"} | {path.stem for path in (ROOT / "tests").rglob("*.py")}
+
+
+def declared(lines: list[str]) -> set[str]:
+    """The distributions that requirements name, with those that an extra (`psycopg[pool]`) stands for."""
+    names = set()
+    for requirement in map(Requirement, lines):
+        names.add(canonicalize_name(requirement.name))
+        for extra in requirement.extras if requirement.name != "recado" else ():
+            for line in requires(requirement.name) or []:
+                inner = Requirement(line)
+                if inner.marker is not None and inner.marker.evaluate({"extra": extra}):
+                    names.add(canonicalize_name(inner.name))
+    return names
+
+
+def imported(folder: str) -> Iterator[tuple[str, str]]:
+    """Each place and the top-level package it imports, whether at the module's top or within a function."""
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(), path.name)):
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                modules = [node.module]
+            else:
+                continue
+            for module in modules:
+                top = module.partition(".")[0]
+                if top not in sys.stdlib_module_names and top not in OURS:
+                    yield f"{path.relative_to(ROOT)}:{node.lineno}", top
+
+
+@pytest.mark.parametrize(
+    ("folder", "lines"),
+    [
+        ("src", RUNTIME),
+        ("tests", [*RUNTIME, *PROJECT["dependency-groups"]["dev"]]),
+        ("bench", [*RUNTIME, *PROJECT["dependency-groups"]["dev"]]),
+    ],
+)
+def test_every_package_that_is_imported_is_declared(folder: str, lines: list[str]) -> None:
+    known = declared(lines)
+    distributions = packages_distributions()
+    missing = {
+        f"{place} imports {top}"
+        for place, top in imported(folder)
+        if not {canonicalize_name(name) for name in distributions.get(top, [top])} & known
+    }
+    assert sorted(missing) == []
+
+
+def test_the_import_contracts_hold() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stdout.split())
+
+
+def test_a_process_that_only_takes_webhooks_loads_no_model_no_worker_and_no_simulator() -> None:
+    loaded = _loaded_by("import recado.app, recado.cli.app, recado.cli.run")
+    assert "recado.journey.accept" in loaded
+    heavy = {"pydantic_ai", "openai", "dbos", "sqlalchemy", "alembic", "recado.simulator", "recado.worker"}
+    assert loaded & heavy == set()
+
+
+def test_the_command_line_starts_without_loading_the_product() -> None:
+    loaded = _loaded_by("import recado.cli.app")
+    heavy = {"fastapi", "uvicorn", "psycopg", "aiohttp", "dbos", "sqlalchemy", "recado.app", "recado.wiring"}
+    assert loaded & heavy == set()

@@ -1,0 +1,124 @@
+"""Documentation that can fail: settings, error codes, commands, links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from recado import errors
+from recado.channels.port import ErrorClass
+from recado.channels.twilio.codes import CODES
+from recado.cli.app import app
+from recado.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:recado|make) [^`\n]+)`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def _rows(page: str) -> list[list[str]]:
+    lines = (ROOT / page).read_text().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
+
+
+def test_every_setting_is_documented_with_its_default_and_its_own_words() -> None:
+    documented = {row[0]: row[1:] for row in _rows("docs/reference/settings.md") if row[0].startswith("`")}
+    expected = {}
+    for name, field in Settings.model_fields.items():
+        default = "not set" if field.default in (None, ()) else f"`{field.default}`"
+        expected[f"`{PREFIX}{name.upper()}`"] = [default, field.description]
+    assert documented == expected
+
+
+def test_every_error_code_is_documented_with_its_class_and_its_words() -> None:
+    documented = {}
+    for row in _rows("docs/reference/errors.md"):
+        if found := re.fullmatch(r"\[(\d+)\]\(https://www\.twilio\.com/docs/api/errors/(\d+)\)", row[0]):
+            assert found[1] == found[2]
+            documented[int(found[1])] = tuple(row[1:])
+    assert documented == {code: (f"`{kind}`", text) for code, (kind, text) in CODES.items()}
+
+
+def test_every_error_class_and_every_error_of_ours_is_documented() -> None:
+    named = {row[0].strip("`") for row in _rows("docs/reference/errors.md")}
+    assert set(ErrorClass) <= named
+    # A refused webhook and a failed send are not seen as such: docs/reference/webhooks.md, and the classes above.
+    ours = {kind.__name__ for kind in errors.RecadoError.__subclasses__() if kind.__module__ == errors.__name__}
+    assert ours - {"Rejected"} <= named
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
+    text = FENCE.sub("", page.read_text())
+    dead = []
+    for target in LINK.findall(text):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        goal = (page.parent / path).resolve() if path else page
+        if not goal.exists() or (anchor and anchor not in _anchors(goal)):
+            dead.append(target)
+    assert dead == []
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def _commands(page: Path) -> list[str]:
+    """What a page tells its reader to type: lines of fences without a language, and commands within a sentence."""
+    text = page.read_text()
+    typed = [line.strip() for language, body in FENCE.findall(text) if not language for line in body.splitlines()]
+    typed += INLINE.findall(FENCE.sub("", text))
+    return [line for line in typed if re.match(r"(\S*/)?recado\b|make\b", line)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_command_on_a_page_exists_with_the_options_it_shows(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in _commands(page):
+        words = line.partition(" < ")[0].split()
+        if words[0] == "make":
+            assert {word for word in words[1:] if re.fullmatch("[a-z]+", word)} <= targets, line
+            continue
+        _exists(words[1:], line)
+
+
+def _exists(words: list[str], line: str) -> None:
+    """Follow the words of a line, such as `accounts add|list --json`, through the command line's own tree."""
+    command: Any = typer.main.get_command(app)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        names = words[0].split("|")
+        for name in names:
+            assert name in command.commands, f"{line}: no command {name}"
+        command, words = command.commands[names[-1]], words[1:]
+    options = {option for parameter in command.params for option in parameter.opts}
+    for word in words:
+        if word.startswith("--"):
+            assert word in options, f"{line}: no option {word}"
+
+
+def test_what_the_readme_shows_first_is_the_demo_and_the_running_product() -> None:
+    assert _commands(ROOT / "README.md")[:2] == ["make demo", "make run"]
+
+
+def test_every_make_target_says_what_it_does() -> None:
+    silent = [
+        line for line in (ROOT / "Makefile").read_text().splitlines() if re.match(r"[a-z]+:", line) and "##" not in line
+    ]
+    assert silent == []
+
+
+def test_every_decision_is_in_the_list_and_has_its_date() -> None:
+    listed = (ROOT / "docs/decisions/README.md").read_text()
+    for page in sorted((ROOT / "docs/decisions").glob("0*.md")):
+        assert f"({page.name})" in listed
+        assert re.search(r"^20\d\d-\d\d · accepted$", page.read_text(), re.MULTILINE), page.name
