@@ -30,25 +30,36 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try to hand a part to Twilio; `started` without an end means that its outcome is not known."""
+    """One try to hand a part to Twilio; `started` without an end means that its outcome is not known.
+
+    `tries` counts the attempts at this part, this one included.
+    """
 
     id: UUID
     outcome: str
     started_at: datetime
+    tries: int
 
 
 async def plan(scope: Scope, message_id: UUID, bodies: tuple[str, ...]) -> list[Part]:
-    """The parts of the message; those planned before stay as they are, whatever the settings say now."""
-    await scope.conn.execute(
+    """The parts of the message in order; those planned before stay as they are, whatever the settings say now."""
+    cursor = await scope.conn.execute(
         """
-        INSERT INTO message_parts (owner_id, message_id, part, body, status)
-        SELECT %s, %s, ordinality, body, 'waiting' FROM unnest(%s::text[]) WITH ORDINALITY AS planned(body, ordinality)
-        WHERE NOT EXISTS (SELECT FROM message_parts WHERE message_id = %s AND owner_id = %s)
-        ON CONFLICT DO NOTHING -- another executor planned it while our statement ran
+        WITH planned AS (
+            INSERT INTO message_parts (owner_id, message_id, part, body)
+            SELECT %(owner_id)s, %(message_id)s, ordinality, body
+            FROM unnest(%(bodies)s::text[]) WITH ORDINALITY AS given(body, ordinality)
+            WHERE NOT EXISTS (SELECT FROM message_parts WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s)
+            RETURNING part, body, status, provider_sid, error_code
+        )
+        SELECT * FROM planned
+        UNION ALL SELECT part, body, status, provider_sid, error_code FROM message_parts
+        WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s
+        ORDER BY part
         """,
-        [scope.owner_id, message_id, list(bodies), message_id, scope.owner_id],
+        {"owner_id": scope.owner_id, "message_id": message_id, "bodies": list(bodies)},
     )
-    return await of_message(scope, message_id)
+    return [Part(**row) for row in await cursor.fetchall()]
 
 
 async def of_message(scope: Scope, message_id: UUID) -> list[Part]:
@@ -156,7 +167,8 @@ async def stop(scope: Scope, message_id: UUID, *, error_code: int | None) -> Non
 async def begin_attempt(scope: Scope, message_id: UUID, part: int, *, now: datetime) -> Attempt | None:
     """Record a new attempt before the call, or None when one with unknown outcome, or a result, stands in its way.
 
-    The part's row is locked, so of two executors that both think the message theirs only one begins.
+    A unique index allows one open attempt at a part, so of two executors that both think the message theirs only one
+    begins.
     """
     row = await (
         await scope.conn.execute(
@@ -166,13 +178,16 @@ async def begin_attempt(scope: Scope, message_id: UUID, part: int, *, now: datet
                 WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s AND part = %(part)s
                   AND status = 'waiting'
                 FOR UPDATE
+            ), before AS (
+                SELECT count(*)::int AS tries FROM delivery_attempts
+                WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s AND part = %(part)s
+            ), begun AS (
+                INSERT INTO delivery_attempts (owner_id, id, message_id, part, started_at)
+                SELECT %(owner_id)s, %(id)s, %(message_id)s, mine.part, %(now)s FROM mine
+                ON CONFLICT (owner_id, message_id, part) WHERE outcome IN ('started', 'unknown') DO NOTHING
+                RETURNING id, outcome, started_at
             )
-            INSERT INTO delivery_attempts (owner_id, id, message_id, part, started_at)
-            SELECT %(owner_id)s, %(id)s, %(message_id)s, part, %(now)s FROM mine
-            WHERE NOT EXISTS (
-                SELECT FROM delivery_attempts WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s
-                   AND part = %(part)s AND outcome IN ('started', 'unknown'))
-            RETURNING id, outcome, started_at
+            SELECT begun.*, before.tries + 1 AS tries FROM begun, before
             """,
             {"owner_id": scope.owner_id, "id": new_id(), "message_id": message_id, "part": part, "now": now},
         )
@@ -184,23 +199,15 @@ async def open_attempt(scope: Scope, message_id: UUID, part: int) -> Attempt | N
     """The attempt at this part whose outcome is not known, if there is one."""
     row = await (
         await scope.conn.execute(
-            "SELECT id, outcome, started_at FROM delivery_attempts WHERE owner_id = %s AND message_id = %s "
-            "AND part = %s AND outcome IN ('started', 'unknown') ORDER BY id DESC LIMIT 1",
+            """
+            SELECT id, outcome, started_at, (count(*) OVER ())::int AS tries FROM delivery_attempts
+            WHERE owner_id = %s AND message_id = %s AND part = %s
+            ORDER BY outcome NOT IN ('started', 'unknown'), id DESC LIMIT 1
+            """,
             [scope.owner_id, message_id, part],
         )
     ).fetchone()
-    return Attempt(**row) if row else None
-
-
-async def count_attempts(scope: Scope, message_id: UUID, part: int) -> int:
-    """How often this part was tried."""
-    row = await (
-        await scope.conn.execute(
-            "SELECT count(*) AS n FROM delivery_attempts WHERE owner_id = %s AND message_id = %s AND part = %s",
-            [scope.owner_id, message_id, part],
-        )
-    ).fetchone()
-    return row["n"] if row else 0
+    return Attempt(**row) if row and row["outcome"] in ("started", "unknown") else None
 
 
 async def end_attempt(

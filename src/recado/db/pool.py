@@ -53,7 +53,7 @@ async def open_pool(url: str, role: Role, *, size: int) -> AsyncIterator[Pool]:
     pool: Pool = AsyncConnectionPool(
         conninfo(url, role),
         connection_class=psycopg.AsyncConnection,
-        kwargs={"row_factory": dict_row},
+        kwargs={"row_factory": dict_row, "autocommit": True},
         min_size=1,
         max_size=size,
         timeout=10,

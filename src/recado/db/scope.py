@@ -6,12 +6,14 @@ and writes that owner's rows only. The transaction commits when the scope is lef
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from recado.db.pool import Connection, Pool
+from psycopg import sql
+
+from recado.db.pool import PASSING, Connection, Pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,5 +31,14 @@ class Scope:
 async def scoped(pool: Pool, owner_id: UUID) -> AsyncIterator[Scope]:
     """Open a transaction for one owner; commit at the end, roll back on an error."""
     async with pool.connection() as conn:
-        await conn.execute("SELECT set_config('recado.owner_id', %s, true)", [str(owner_id)])
-        yield Scope(conn, owner_id)
+        # One round trip where psycopg's own transaction and a query for the setting would be two.
+        await conn.execute(
+            sql.SQL("BEGIN; SET LOCAL recado.owner_id = {}").format(sql.Literal(str(owner_id))), prepare=False
+        )
+        try:
+            yield Scope(conn, owner_id)
+        except BaseException:
+            with suppress(*PASSING):
+                await conn.execute("ROLLBACK")
+            raise
+        await conn.execute("COMMIT")

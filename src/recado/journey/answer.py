@@ -23,9 +23,10 @@ from recado.assistants.assistant import Assistant
 from recado.assistants.run import Author, Line, Thought
 from recado.channels.port import Sender, SendError
 from recado.clock import Clock
-from recado.conversations import conversations, events, messages
+from recado.conversations import conversations, events, messages, turns
 from recado.conversations.conversations import Conversation
 from recado.conversations.messages import Message
+from recado.conversations.turns import Turn
 from recado.db.pool import Pool, persistently
 from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
@@ -248,53 +249,46 @@ async def _store(
     now = desk.clock.now()
     outcome = "silent" if silent else draft.outcome
     newest = covered[-1]
-    turn = {
-        "owner_id": scope.owner_id,
-        "id": turn_id,
-        "conversation_id": conversation_id,
-        "correlation_id": newest.correlation_id,
-        "model": draft.model,
-        "outcome": outcome,
-        "rounds": round_number,
-        "input_tokens": draft.input_tokens,
-        "output_tokens": draft.output_tokens,
-        "error": draft.error,
-        "started_at": started_at,
-        "finished_at": now,
-    }
-    await scope.conn.execute(
-        "INSERT INTO turns (owner_id, id, conversation_id, correlation_id, model, outcome, rounds, input_tokens, "
-        "output_tokens, error, started_at, finished_at) VALUES (%(owner_id)s, %(id)s, %(conversation_id)s, "
-        "%(correlation_id)s, %(model)s, %(outcome)s, %(rounds)s, %(input_tokens)s, %(output_tokens)s, %(error)s, "
-        "%(started_at)s, %(finished_at)s) ON CONFLICT (owner_id, id) DO NOTHING",
-        turn,
+    turn = Turn(
+        id=turn_id,
+        conversation_id=conversation_id,
+        correlation_id=newest.correlation_id,
+        model=draft.model,
+        outcome=outcome,
+        rounds=round_number,
+        input_tokens=draft.input_tokens,
+        output_tokens=draft.output_tokens,
+        error=draft.error,
+        started_at=started_at,
+        finished_at=now,
     )
     ids = [message.id for message in covered]
-    await messages.mark_taken(scope, ids, status="held" if silent else "answered", turn_id=turn_id)
-    if not silent:
-        await messages.enqueue_outbound(
+    async with scope.conn.pipeline():  # nothing of it waits for an answer: one round trip
+        await turns.add(scope, turn)
+        await messages.mark_taken(scope, ids, status="held" if silent else "answered", turn_id=turn_id)
+        if not silent:
+            await messages.enqueue_outbound(
+                scope,
+                conversation_id=conversation_id,
+                author="system" if outcome == "apology" else "assistant",
+                body=draft.text,
+                correlation_id=newest.correlation_id,
+                reply_to=newest.id,
+                turn_id=turn_id,
+                now=now,
+            )
+        if outcome == "apology":
+            why = "unanswered" if draft.error is None else "failed"
+            await conversations.ask_for_people(scope, conversation_id, why=why)
+        await events.record(
             scope,
+            step="answer",
+            what=outcome,
             conversation_id=conversation_id,
-            author="system" if outcome == "apology" else "assistant",
-            body=draft.text,
+            message_id=newest.id,
             correlation_id=newest.correlation_id,
-            reply_to=newest.id,
-            turn_id=turn_id,
-            now=now,
+            data={"messages": len(covered), "rounds": round_number, "error": draft.error},
         )
-    if outcome == "apology":
-        await conversations.ask_for_people(
-            scope, conversation_id, why="unanswered" if draft.error is None else "failed"
-        )
-    await events.record(
-        scope,
-        step="answer",
-        what=outcome,
-        conversation_id=conversation_id,
-        message_id=newest.id,
-        correlation_id=newest.correlation_id,
-        data={"messages": len(covered), "rounds": round_number, "error": draft.error},
-    )
 
 
 @asynccontextmanager

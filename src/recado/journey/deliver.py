@@ -64,7 +64,6 @@ class _Job:
     queued_at: datetime
     conversation: Conversation = field(repr=False)
     part: Part
-    tries: int
     attempt: Attempt
     reconcile: bool
 
@@ -119,7 +118,6 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
         wait = await _predecessor(scope, conversation.id, message_id, part.part)
         if wait is not None and wait + timedelta(seconds=desk.predecessor_s) > now:
             return _Wait(wait + timedelta(seconds=desk.predecessor_s))
-        tries = await parts.count_attempts(scope, message_id, part.part)
         begun = await parts.begin_attempt(scope, message_id, part.part, now=now)
         attempt = begun or await parts.open_attempt(scope, message_id, part.part)
         if attempt is None:
@@ -130,7 +128,6 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
             queued_at=message["received_at"],
             conversation=conversation,
             part=part,
-            tries=tries + (1 if begun else 0),
             attempt=attempt,
             reconcile=begun is None,
         )
@@ -213,7 +210,7 @@ def _callback_url(desk: DeliverDesk, job: _Job) -> str | None:
 
 
 async def _taken(desk: DeliverDesk, owner_id: UUID, job: _Job, sent: Sent) -> None:
-    async with scoped(desk.pool, owner_id) as scope:
+    async with scoped(desk.pool, owner_id) as scope, scope.conn.pipeline():
         await parts.end_attempt(scope, job.attempt.id, "taken")
         await parts.move(
             scope, message_id=job.message_id, part=job.part.part, sid=sent.sid, status=sent.status, error_code=None
@@ -225,7 +222,7 @@ async def _taken(desk: DeliverDesk, owner_id: UUID, job: _Job, sent: Sent) -> No
         message_id=job.message_id,
         correlation_id=job.correlation_id,
         part=job.part.part,
-        tries=job.tries,
+        tries=job.attempt.tries,
         sid=sent.sid,
     )
 
@@ -235,7 +232,7 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: _Job, error: SendError
     age_s = (desk.clock.now() - job.queued_at).total_seconds()
     decision = decide(
         error.error_class,
-        attempt=job.tries,
+        attempt=job.attempt.tries,
         age_s=age_s,
         retry_after_s=error.retry_after_s,
         random=random.random,  # noqa: S311 - jitter
@@ -279,7 +276,7 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: _Job, error: SendError
         error_class=error.error_class,
         code=error.code,
         then=decision.action,
-        tries=job.tries,
+        tries=job.attempt.tries,
     )
     if decision.action in (Action.RETRY, Action.RECONCILE) and decision.delay_s:
         await asyncio.sleep(decision.delay_s)
@@ -325,7 +322,7 @@ async def _reconcile(desk: DeliverDesk, owner_id: UUID, job: _Job) -> None:
             if looked_at >= await _settled_at(scope, desk, job.attempt):
                 await parts.end_attempt(scope, job.attempt.id, "not_taken")
                 await _note_reconciled(scope, job, "not_taken")
-                if job.tries >= desk.policy.max_attempts or looked_at - job.queued_at > max_age:
+                if job.attempt.tries >= desk.policy.max_attempts or looked_at - job.queued_at > max_age:
                     await parts.stop(scope, job.message_id, error_code=None)
                 return True
             return False

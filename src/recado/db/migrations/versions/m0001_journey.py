@@ -192,6 +192,8 @@ CREATE TABLE delivery_attempts (
     FOREIGN KEY (owner_id, message_id, part) REFERENCES message_parts
 ) WITH (fillfactor = 85);
 CREATE INDEX delivery_attempts_message ON delivery_attempts (owner_id, message_id, part);
+CREATE UNIQUE INDEX delivery_attempts_one_open ON delivery_attempts (owner_id, message_id, part)
+    WHERE outcome IN ('started', 'unknown');
 
 CREATE TABLE events (
     id               bigserial PRIMARY KEY,
