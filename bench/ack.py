@@ -1,4 +1,4 @@
-"""How fast webhooks are acknowledged, beside a bare route that only checks the signature and a raw single-row commit."""
+"""How fast webhooks are acknowledged, beside a bare route that only checks the signature and raw commits."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ def commits(home: Path, count: int = 2000) -> dict[str, float]:
     from recado.settings import Settings
     from recado.wiring import database
 
-    with database(Settings(home=home, _env_file=None)) as there, psycopg.connect(
-        there.admin_url, autocommit=True
-    ) as conn:
+    with (
+        database(Settings(home=home, _env_file=None)) as there,
+        psycopg.connect(there.admin_url, autocommit=True) as conn,
+    ):
         conn.execute("CREATE TABLE IF NOT EXISTS public.bench_raw (id bigserial PRIMARY KEY, body text)")
         began = time.perf_counter()
         for _ in range(count):
@@ -53,9 +54,7 @@ def accept(home: Path, *, count: int, first_contact: int = 0) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     with ExitStack() as running:
         api = running.enter_context(
-            stack.process(
-                "-m", "recado", "api", "--port", str(port), env=stack.environment(home), up=f"{base}/healthz"
-            )
+            stack.process("-m", "recado", "api", "--port", str(port), env=stack.environment(home), up=f"{base}/healthz")
         )
         uvloop.run(_post(base, 600, 16, first_contact))
         for connections in (1, 16, 64):

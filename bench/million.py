@@ -61,9 +61,7 @@ def measure(*, count: int = 4000, turn_count: int = 300, messages: int = 1_000_0
         stack.run(stack.set_up(home))
         for name in ("before", "after"):
             if name == "after":
-                figures["load_seconds"] = round(
-                    load_messages(home, messages=messages, conversations=messages // 10), 1
-                )
+                figures["load_seconds"] = round(load_messages(home, messages=messages, conversations=messages // 10), 1)
             with ExitStack() as running:
                 started = turns.start(running, home, delay_s=0.0)
                 first = 20_000 if name == "before" else 40_000

@@ -43,9 +43,7 @@ def start(running: ExitStack, home: Path, *, delay_s: float | None, **settings: 
     if delay_s is not None:
         model = stack.free_port()
         running.enter_context(
-            stack.process(
-                "tests/model_server.py", "--port", str(model), "--delay-s", str(delay_s), env=env, wait_s=1.0
-            )
+            stack.process("tests/model_server.py", "--port", str(model), "--delay-s", str(delay_s), env=env, wait_s=1.0)
         )
         env |= {"RECADO_MODEL": "openai:scripted", "OPENAI_BASE_URL": f"http://127.0.0.1:{model}/v1"}
     started["simulator"] = running.enter_context(
@@ -54,9 +52,7 @@ def start(running: ExitStack, home: Path, *, delay_s: float | None, **settings: 
     started["api"] = running.enter_context(
         stack.process("-m", "recado", "api", "--port", str(api), env=env, up=f"{api_url}/healthz")
     )
-    started["worker"] = running.enter_context(
-        stack.process("-m", "recado", "worker", env=env, up=f"{api_url}/readyz")
-    )
+    started["worker"] = running.enter_context(stack.process("-m", "recado", "worker", env=env, up=f"{api_url}/readyz"))
     return started
 
 

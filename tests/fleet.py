@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -173,10 +174,8 @@ class Fleet:
 
     def kill_postgres(self) -> None:
         """`kill -9` of the postmaster; the keeper starts it again."""
-        try:
+        with suppress(FileNotFoundError, ProcessLookupError, ValueError, IndexError):
             os.kill(int((self.home / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError, ValueError, IndexError):
-            pass
 
     def logs(self, lines: int = 15) -> dict[str, Any]:
         """The end of each process's log, for a failing test's message."""

@@ -67,7 +67,9 @@ class Product:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._loop is not None and self._stop is not None and self._thread is not None
+        assert self._loop is not None
+        assert self._stop is not None
+        assert self._thread is not None
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(30)
         assert not self._thread.is_alive(), "the product did not stop"
@@ -142,9 +144,7 @@ class Product:
         number = f"whatsapp:+1415{secrets.randbelow(10**7):07d}"
 
         owner_id = self.call(
-            lambda: establish(
-                wiring, account_sid, token, number, model=model, faq=faq, instructions=instructions
-            )
+            lambda: establish(wiring, account_sid, token, number, model=model, faq=faq, instructions=instructions)
         )
         company = Company(self, owner_id, account_sid, token, number)
 

@@ -57,7 +57,11 @@ def create_app(wiring: Wiring) -> FastAPI:
             yield
 
     app = FastAPI(
-        title="recado", version=__version__, lifespan=lifespan, docs_url="/docs", redoc_url=None,
+        title="recado",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
         description="Answers WhatsApp messages with AI over Twilio.",
     )
 
@@ -146,7 +150,7 @@ def problem(status: int, headers: dict[str, str] | None = None) -> Response:
 
 async def _rejected(request: Request, error: Exception) -> Response:
     assert isinstance(error, Rejected)  # noqa: S101 - registered for this class
-    log.warning("rejected", step="receive", route=request.url.path, http_status=error.status, reason=error.reason)
+    log.warning("rejected", step="receive", route=request.scope["path"], http_status=error.status, reason=error.reason)
     return problem(error.status, {"Retry-After": "1"} if error.status == 503 else None)
 
 
@@ -156,7 +160,7 @@ async def _http(_: Request, error: Exception) -> Response:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("request_failed", route=request.url.path, exc_info=error)
+    log.error("request_failed", route=request.scope["path"], exc_info=error)
     return problem(500)
 
 

@@ -17,7 +17,7 @@ def new_id() -> uuid.UUID:
     The 12 bits after the millisecond carry its fraction (section 6.2, method 3), so two ids made in the same
     millisecond sort in the order they were made.
     """
-    global _last  # noqa: PLW0603 - the clock of this process
+    global _last
     with _lock:
         ns = time.time_ns()
         ticks = (ns // 1_000_000 << 12) | (ns % 1_000_000 * 4096 // 1_000_000)

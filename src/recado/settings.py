@@ -33,7 +33,8 @@ class Settings(BaseSettings):
     )
     home: Path = Field(Path(".recado"), description="Folder of the embedded database, the media and the keys.")
     public_url: str | None = Field(
-        None, description="What Twilio calls, for instance https://hooks.example.com; signatures are checked against it."
+        None,
+        description="What Twilio calls, for instance https://hooks.example.com; signatures are checked against it.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
         (), description="CIDRs, comma-separated, whose X-Forwarded-* headers count when RECADO_PUBLIC_URL is not set."
@@ -41,7 +42,9 @@ class Settings(BaseSettings):
     model: str | None = Field(
         None, description="Model of assistants that name none, for instance openai:gpt-5-mini. Not set: no model."
     )
-    model_timeout_s: float = Field(60.0, gt=0, le=600, description="Time one run of a model may take, retries included.")
+    model_timeout_s: float = Field(
+        60.0, gt=0, le=600, description="Time one run of a model may take, retries included."
+    )
     twilio_api_url: str | None = Field(
         None, description="Where the Twilio REST client goes instead of https://api.twilio.com: simulator, tests."
     )

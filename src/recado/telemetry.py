@@ -15,11 +15,52 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 #: Fields that a log line may have. None holds content, names, addresses or secrets.
 FIELDS = frozenset(
-    """
-    event level timestamp logger exception owner_id conversation_id message_id correlation_id account_id task step
-    executor queues workflows messages rows part tries rounds sid code error error_class then outcome new moved status
-    reason retry_in_s note file handed_over host port method route http_status duration_ms version model count kind
-    """.split()
+    [
+        "event",
+        "level",
+        "timestamp",
+        "logger",
+        "exception",
+        "owner_id",
+        "conversation_id",
+        "message_id",
+        "correlation_id",
+        "account_id",
+        "task",
+        "step",
+        "executor",
+        "queues",
+        "workflows",
+        "messages",
+        "rows",
+        "part",
+        "tries",
+        "rounds",
+        "sid",
+        "code",
+        "error",
+        "error_class",
+        "then",
+        "outcome",
+        "new",
+        "moved",
+        "status",
+        "reason",
+        "retry_in_s",
+        "note",
+        "file",
+        "handed_over",
+        "host",
+        "port",
+        "method",
+        "route",
+        "http_status",
+        "duration_ms",
+        "version",
+        "model",
+        "count",
+        "kind",
+    ]
 )
 
 
@@ -29,8 +70,11 @@ def _allowed(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 def _plain(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {
-        name: value if value is None or isinstance(value, bool | int | float | str) or name.startswith("_") else
-        [str(item) for item in value] if isinstance(value, list | tuple) else str(value)
+        name: value
+        if value is None or isinstance(value, bool | int | float | str) or name.startswith("_")
+        else [str(item) for item in value]
+        if isinstance(value, list | tuple)
+        else str(value)
         for name, value in event.items()
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -147,7 +147,7 @@ def _register(wiring: Wiring, senders: Senders) -> None:
             await send_whatsapp_message(deliver_desk, UUID(owner_id), UUID(message_id))
 
 
-async def _step(name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+async def _step(name: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
     return await DBOS.run_step_async({"name": name}, work)
 
 

@@ -43,14 +43,22 @@ def test_whatever_dies_every_accepted_message_is_answered_exactly_once_and_in_or
         settings = {"RECADO_MODEL": "openai:scripted", "OPENAI_BASE_URL": model.url, "OPENAI_API_KEY": "test"}
         with Fleet(home, settings=settings) as fleet:
             for index, url in enumerate(fleet.api_urls):
-                fleet.call(lambda client, index=index, url=url: client.add_number(  # type: ignore[misc]
-                    ACCOUNT_SID, NUMBER if index == 0 else f"{NUMBER}{index}", f"{url}{INBOUND}#rc=5&rp=ct,rt,5xx"
-                ))
+                fleet.call(
+                    lambda client, index=index, url=url: client.add_number(  # type: ignore[misc]
+                        ACCOUNT_SID, NUMBER if index == 0 else f"{NUMBER}{index}", f"{url}{INBOUND}#rc=5&rp=ct,rt,5xx"
+                    )
+                )
             fleet.call(lambda client: client.add_fault(operation="callback", copies=2, disorder=True, probability=0.3))
-            for trouble in ({"http_status": 500, "when": "after"}, {"http_status": 503}, {"drop": True, "when": "after"}):
-                fleet.call(lambda client, trouble=trouble: client.add_fault(  # type: ignore[misc]
-                    operation="create", probability=0.05, **trouble
-                ))
+            for trouble in (
+                {"http_status": 500, "when": "after"},
+                {"http_status": 503},
+                {"drop": True, "when": "after"},
+            ):
+                fleet.call(
+                    lambda client, trouble=trouble: client.add_fault(  # type: ignore[misc]
+                        operation="create", probability=0.05, **trouble
+                    )
+                )
             fleet.call(lambda client: client.add_fault(operation="create", probability=0.2, latency_ms=400))
             accepted = {contact: [] for contact in range(CONTACTS)}  # type: dict[int, list[str]]
             killing = threading.Event()

@@ -102,7 +102,7 @@ async def test_a_process_that_ends_by_itself_is_told_with_the_end_of_its_log(tmp
     processes = Processes(folder=tmp_path, environment=dict(os.environ) | {"RECADO_SPLIT_CHARS": "none"})
     await processes.start("worker-1", "worker")
     async with asyncio.timeout(60):
-        while (told := _told(processes)) is None:  # noqa: ASYNC110 - nothing tells us of it
+        while (told := _told(processes)) is None:
             await asyncio.sleep(0.05)
     assert told.startswith("worker-1 ended with 2: ")
     assert "RECADO_SPLIT_CHARS" in told

@@ -58,7 +58,7 @@ class Receiver:
 
     async def until(self, fits: Callable[[], bool], timeout_s: float = 5.0) -> None:
         async with asyncio.timeout(timeout_s):
-            while not fits():  # noqa: ASYNC110 - what it waits for is any condition
+            while not fits():
                 await asyncio.sleep(0.01)
 
 

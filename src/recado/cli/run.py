@@ -85,7 +85,7 @@ async def _process(settings: Settings, *, host: str, port: int, api: bool, work:
 
             serving = server(create_app(wiring), *sock.getsockname()[:2])
             task = asyncio.create_task(serving.serve(sockets=[sock]))
-            while not serving.started and not task.done():  # noqa: ASYNC110 - a flag is all that uvicorn has
+            while not serving.started and not task.done():
                 await asyncio.sleep(0.01)
             structlog.get_logger("recado").info("listening", host=sock.getsockname()[0], port=sock.getsockname()[1])
             waiting = asyncio.create_task(stop.wait())

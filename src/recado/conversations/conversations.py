@@ -27,24 +27,25 @@ class Conversation:
     suppressed: bool
 
 
+_GET = """
+SELECT v.id, v.status, v.number_id, n.account_id, n.address AS number_address, c.address AS contact_address,
+       c.profile_name AS contact_name, c.language AS contact_language, c.identity_key, v.last_inbound_at,
+       o.status AS owner_status,
+       EXISTS (SELECT FROM suppressions s
+               WHERE s.owner_id = c.owner_id AND s.identity_key = c.identity_key) AS suppressed
+FROM conversations v
+JOIN numbers n ON n.owner_id = v.owner_id AND n.id = v.number_id
+JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
+JOIN owners o ON o.id = v.owner_id
+WHERE v.owner_id = %s AND v.id = %s
+"""
+_GET_LOCKED = f"{_GET} FOR UPDATE OF v"
+
+
 async def get(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Conversation:
     """The conversation; with `lock`, no message is accepted into it and no other turn ends before the commit."""
-    cursor = await scope.conn.execute(
-        """
-        SELECT v.id, v.status, v.number_id, n.account_id, n.address AS number_address, c.address AS contact_address,
-               c.profile_name AS contact_name, c.language AS contact_language, c.identity_key, v.last_inbound_at,
-               o.status AS owner_status,
-               EXISTS (SELECT FROM suppressions s
-                       WHERE s.owner_id = c.owner_id AND s.identity_key = c.identity_key) AS suppressed
-        FROM conversations v
-        JOIN numbers n ON n.owner_id = v.owner_id AND n.id = v.number_id
-        JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
-        JOIN owners o ON o.id = v.owner_id
-        WHERE v.owner_id = %s AND v.id = %s
-        """
-        + ("FOR UPDATE OF v" if lock else ""),
-        [scope.owner_id, conversation_id],
-    )
+    query = _GET_LOCKED if lock else _GET
+    cursor = await scope.conn.execute(query, [scope.owner_id, conversation_id])
     row = await cursor.fetchone()
     if row is None:
         raise LookupError(f"conversation {conversation_id}")

@@ -118,8 +118,8 @@ def moving(message: str, **values: str) -> tuple[str, str]:
         SET status = settled.status, error_code = settled.error_code
         FROM (
             SELECT CASE WHEN bool_or(p.status IN ({_FAILED})) THEN 'failed'
-                        ELSE coalesce(nullif((array_agg(p.status ORDER BY {rank % "p.status"}))[1], 'waiting'), 'queued')
-                   END AS status,
+                        WHEN bool_or(p.status = 'waiting') THEN 'queued'
+                        ELSE (array_agg(p.status ORDER BY {rank % "p.status"}))[1] END AS status,
                    max(p.error_code) AS error_code
             FROM message_parts p
             WHERE p.owner_id = {values["owner_id"]} AND p.message_id = {message}

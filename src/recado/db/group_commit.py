@@ -30,7 +30,7 @@ BACKLOG = 2000
 TIME_OUT_S = 4.0
 
 
-class Unavailable(Exception):  # noqa: N818 - what the caller is told, not a fault of the code
+class Unavailable(Exception):
     """The database can't be reached, or too many wait for it: nothing was stored, try again."""
 
 
@@ -109,17 +109,19 @@ class GroupCommit(Generic[R, A]):
         """Commit the batch and answer its callers; the connection to go on with, if it still works."""
         try:
             conn = await self._attempt(conn, batch)
-        except PASSING + (TimeoutError,) as error:
+        except (*PASSING, TimeoutError) as error:
             # The commit may have happened: each row is tried again alone, and `write` must bear that.
             log.warning("batch_not_committed", error=type(error).__name__, rows=len(batch))
-            conn = await _close(conn)
+            await _close(conn)
             return await self._one_by_one(None, batch, last=error)
         except Exception as error:
             log.warning("batch_failed", error=type(error).__name__, rows=len(batch))
             if len(batch) == 1:
                 _refuse(batch[0], error)
-                return await _close(conn)
-            return await self._one_by_one(await _close(conn), batch, last=None)
+                await _close(conn)
+                return None
+            await _close(conn)
+            return await self._one_by_one(None, batch, last=None)
         return conn
 
     async def _one_by_one(
@@ -128,8 +130,9 @@ class GroupCommit(Generic[R, A]):
         for position, waiting in enumerate(batch):
             try:
                 conn = await self._attempt(conn, [waiting])
-            except PASSING + (TimeoutError,) as error:
-                conn = await _close(conn)
+            except (*PASSING, TimeoutError) as error:
+                await _close(conn)
+                conn = None
                 if last is not None:  # it failed twice in a row: the database is away, tell everyone now
                     for left in batch[position:]:
                         _refuse(left, Unavailable(type(error).__name__))
@@ -138,7 +141,8 @@ class GroupCommit(Generic[R, A]):
                 _refuse(waiting, Unavailable(type(error).__name__))
             except Exception as error:
                 _refuse(waiting, error)
-                conn = await _close(conn)
+                await _close(conn)
+                conn = None
             else:
                 last = None
         return conn

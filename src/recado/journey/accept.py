@@ -142,7 +142,7 @@ BEGIN
     END LOOP;
 END
 $accept$
-"""
+"""  # noqa: S608 - the statements are constants
 
 _STORED = """
 SELECT id FROM messages WHERE owner_id = %s AND account_id = %s AND provider_sid = %s

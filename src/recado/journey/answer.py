@@ -8,10 +8,11 @@ meanwhile, the reply is stale: it is made again, not sent, at most twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, cast
 from uuid import UUID
 
@@ -43,7 +44,7 @@ _SHOWING: set[asyncio.Task[None]] = set()
 
 
 Think = Callable[..., Awaitable[Thought]]
-Step = Callable[[str, Callable[[], Awaitable[dict[str, Any]]]], Awaitable[dict[str, Any]]]
+Step = Callable[[str, Callable[[], Coroutine[Any, Any, dict[str, Any]]]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,17 +89,10 @@ async def process_ai_response(
             return
         started_at = desk.clock.now()
         draft = await _draft(desk, owner_id, conversation_id, heard)
-        newer_at = await persistently(
-            lambda: _conclude(
-                desk,
-                owner_id,
-                conversation_id,
-                turn_id,
-                draft,
-                round_number=round_number,
-                started_at=started_at,  # noqa: B023
-            )
+        conclude = partial(
+            _conclude, desk, owner_id, conversation_id, turn_id, draft, round_number=round_number, started_at=started_at
         )
+        newer_at = await persistently(conclude)
         if newer_at is None:
             return
         since = newer_at
@@ -294,7 +288,6 @@ async def _store(
 @asynccontextmanager
 async def _typing(desk: AnswerDesk, owner_id: UUID, conversation: Conversation, newest: Message) -> AsyncIterator[None]:
     """Show the contact that an answer is being written; whatever goes wrong with it, the turn goes on."""
-
     done = asyncio.Event()
 
     async def show() -> None:

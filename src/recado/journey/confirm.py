@@ -93,7 +93,7 @@ BEGIN
     END LOOP;
 END
 $confirm$
-"""
+"""  # noqa: S608 - the statements are constants
 
 
 async def prepare(conn: Connection) -> None:
@@ -143,6 +143,8 @@ async def confirm(request: Request, door: Door, confirmer: Confirmer) -> Respons
 def _named(request: Request) -> tuple[UUID | None, int]:
     """Message and part from the query that `deliver` put into the callback URL; the signature covers it."""
     try:
-        return UUID(request.query_params["message"]), int(request.query_params.get("part", "1"))
+        message_id, part = UUID(request.query_params["message"]), int(request.query_params.get("part", "1"))
     except (KeyError, ValueError):
         return None, 1
+    # A number that no part can have names none.
+    return message_id, part if 0 < part < 2**15 else 0

@@ -235,7 +235,7 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: _Job, error: SendError
         attempt=job.attempt.tries,
         age_s=age_s,
         retry_after_s=error.retry_after_s,
-        random=random.random,  # noqa: S311 - jitter
+        random=random.random,
         policy=desk.policy,
     )
     # An unknown outcome is looked up in any case: a message that Twilio took did not fail.

@@ -30,7 +30,7 @@ AFTER_RESTART_S = 5.0
 
 @dataclass(slots=True)
 class Executor:
-    """This process as an executor; `id` is its name in the workflow engine."""
+    """An executor: one worker process; `id` is its name in the workflow engine."""
 
     connect: Callable[[], Awaitable[Connection]]
     kind: str

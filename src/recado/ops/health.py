@@ -1,4 +1,4 @@
-"""Health: is what the product promises possible at this moment?"""
+"""Health: whether what the product promises is possible at this moment."""
 
 from __future__ import annotations
 
