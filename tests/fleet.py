@@ -48,8 +48,10 @@ class Member:
     log: Path
     process: subprocess.Popen[bytes] | None = None
     deaths: int = 0
+    retired: bool = False
 
     def start(self) -> None:
+        self.retired = False
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "recado", *self.arguments], env=self.env, stdout=log, stderr=log
@@ -136,7 +138,9 @@ class Fleet:
     def _supervise(self) -> None:
         while not self._ended.wait(0.1):
             for member in self.members.values():
-                if member.process is not None and member.process.poll() is not None and not self._ended.is_set():
+                if member.retired or member.process is None or self._ended.is_set():
+                    continue
+                if member.process.poll() is not None:
                     member.deaths += 1
                     member.start()
 
@@ -171,6 +175,11 @@ class Fleet:
 
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(timeout_s)
+
+    def retire(self, name: str, number: int = signal.SIGTERM) -> None:
+        """Signal a process that the supervisor leaves alone from then on."""
+        self.members[name].retired = True
+        self.members[name].kill(number)
 
     def kill_postgres(self) -> None:
         """`kill -9` of the postmaster; the keeper starts it again."""

@@ -15,8 +15,8 @@ from starlette.exceptions import HTTPException
 
 from recado import __version__
 from recado.channels.twilio.accounts import Directory
-from recado.db.group_commit import GroupCommit
-from recado.db.pool import Connection
+from recado.db.group_commit import GroupCommit, Unavailable
+from recado.db.pool import PASSING, Connection
 from recado.errors import RecadoError, Rejected
 from recado.journey import accept as accepting
 from recado.journey import confirm as confirming
@@ -97,6 +97,8 @@ def create_app(wiring: Wiring) -> FastAPI:
         )
 
     app.add_exception_handler(Rejected, _rejected)
+    for away in (Unavailable, *PASSING):
+        app.add_exception_handler(away, _unavailable)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
     return app
@@ -151,7 +153,12 @@ def problem(status: int, headers: dict[str, str] | None = None) -> Response:
 async def _rejected(request: Request, error: Exception) -> Response:
     assert isinstance(error, Rejected)  # noqa: S101 - registered for this class
     log.warning("rejected", step="receive", route=request.scope["path"], http_status=error.status, reason=error.reason)
-    return problem(error.status, {"Retry-After": "1"} if error.status == 503 else None)
+    return problem(error.status)
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    log.warning("unavailable", route=request.url.path, http_status=503, error=type(error).__name__)
+    return problem(503, {"Retry-After": "1"})
 
 
 async def _http(_: Request, error: Exception) -> Response:

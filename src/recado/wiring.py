@@ -127,6 +127,8 @@ async def wire(settings: Settings, *, clock: Clock | None = None, connections: i
         try:
             conn = await db.connect(there.url, "recado_app")
         except db.PASSING as error:
+            if 'role "recado_' in str(error):
+                refuse("missing")
             raise RecadoError(f"the database of RECADO_DATABASE_URL can't be used: {_reason(error)}") from None
         async with conn:
             refuse(await state(conn))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,10 +50,10 @@ def _left_in(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def _start(folder: Path) -> subprocess.Popen[str]:
+def _start(folder: Path, *options: str) -> subprocess.Popen[str]:
     (folder / ".env").write_text("RECADO_QUIET_WINDOW_MS=60000\nRECADO_LOG_LEVEL=ERROR\n")
     return subprocess.Popen(
-        [sys.executable, "-m", "recado", "demo"],
+        [sys.executable, "-m", "recado", "demo", *options],
         cwd=folder,
         env=os.environ | MISLEADING,
         stdout=subprocess.PIPE,
@@ -95,6 +97,28 @@ def test_a_demo_that_is_interrupted_fails_and_leaves_nothing(folder: Path, after
         running.kill()
     assert running.returncode == 1, said + rest
     assert "the demo was stopped" in rest
+    _nothing_left(folder, said + rest)
+
+
+def test_a_demo_that_stays_prints_where_and_ends_well_when_it_is_told_to(folder: Path) -> None:
+    running = _start(folder, "--stay")
+    assert running.stdout is not None
+    try:
+        said = ""
+        while "logs  " not in said:
+            line = running.stdout.readline()
+            assert line, said
+            said += line
+        where = dict(re.findall(r"^  (phone|API|readiness) +(http://\S+)$", said, re.MULTILINE))
+        for address in where.values():
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                assert answer.status == 200
+        assert len(where) == 3
+        running.send_signal(signal.SIGTERM)
+        rest, _ = running.communicate(timeout=90)
+    finally:
+        running.kill()
+    assert running.returncode == 0, said + rest
     _nothing_left(folder, said + rest)
 
 

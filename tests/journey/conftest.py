@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from recado import telemetry
@@ -52,6 +53,21 @@ def reception(cluster: Lease, template: str, tmp_path_factory: pytest.TempPathFa
     with Product(url, home, {"secret_keys": SECRET_KEYS}, work=False) as running:
         yield running
     drop_database(cluster, url)
+
+
+@pytest.fixture(scope="session")
+def _front_url(cluster: Lease, template: str) -> Iterator[str]:
+    url = create_database(cluster, template)
+    yield url
+    drop_database(cluster, url)
+
+
+@pytest.fixture
+def front_url(_front_url: str) -> str:
+    """A database without an owner, for a `Front`; emptied before each test, which is faster than a new one."""
+    with psycopg.connect(_front_url) as conn:
+        conn.execute("TRUNCATE recado.owners, dbos.workflow_status, recado.executors CASCADE")
+    return _front_url
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from uuid import UUID
 import pytest
 
 from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
+from recado.conversations import parts
+from recado.conversations.parts import Part
+from recado.db.scope import scoped
 from recado.delivery.retry import RetryPolicy
 from tests.journey.conftest import MODEL
 from tests.journey.post_office import SETTLE_S, PostOffice, post_office
@@ -165,7 +169,10 @@ def test_an_outcome_that_stays_unknown_is_not_tried_for_ever(post: PostOffice) -
     post.contact.fault("error-before")
     message = post.write("Olá")
     post.deliver(
-        message, settle_s=0.05, reconcile_poll_s=0.05, policy=RetryPolicy(base_s=0.01, reconcile_after_s=0, max_attempts=3)
+        message,
+        settle_s=0.05,
+        reconcile_poll_s=0.05,
+        policy=RetryPolicy(base_s=0.01, reconcile_after_s=0, max_attempts=3),
     )
     assert post.operations().count("create") == 3
     assert post.message(message)["status"] == "failed"
@@ -259,9 +266,7 @@ def test_a_word_for_a_status_that_is_new_to_us_is_no_reason_to_post_again(post: 
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, 20003), (400, 63007)])
-def test_an_error_in_the_owners_set_up_keeps_the_message_and_says_why(
-    post: PostOffice, status: int, code: int
-) -> None:
+def test_an_error_in_the_owners_set_up_keeps_the_message_and_says_why(post: PostOffice, status: int, code: int) -> None:
     post.contact.fault(operation="create", http_status=status, code=code)
     message = post.write("Olá")
     post.deliver(message)
@@ -360,11 +365,31 @@ def test_when_a_part_that_was_taken_fails_later_the_rest_is_not_sent(post: PostO
 
 
 def test_a_change_of_the_split_in_the_middle_of_a_message_changes_nothing_of_it(post: PostOffice) -> None:
-    message = post.write("Bom dia a todos daqui.\n\nBoa tarde a todos daqui.")
+    text = "Bom dia a todos daqui.\n\nBoa tarde a todos daqui."
+    message = post.write(text)
     with pytest.raises(ProcessDied):
         post.deliver(message, sender=Dying(post.real_sender(), after=False), split_chars=30)
     post.deliver(message, split_chars=1500)
     assert len(post.bodies()) == 2
+    assert "".join(part["body"] for part in post.parts(message)) == text
+
+
+def test_two_executors_that_plan_a_message_at_the_same_time_agree_on_its_parts(post: PostOffice) -> None:
+    message, pool = post.write("Olá, tudo bem?"), post.desk.pool
+
+    async def both() -> tuple[list[Part], list[Part]]:
+        async def late() -> list[Part]:
+            async with scoped(pool, post.company.owner_id) as scope:
+                return await parts.plan(scope, message, ("Olá, tudo bem?",))
+
+        async with scoped(pool, post.company.owner_id) as scope:
+            first = await parts.plan(scope, message, ("Olá,", " tudo bem?"))
+            second = asyncio.create_task(late())
+            await asyncio.sleep(0.2)  # it waits for our commit by now
+        return first, await second
+
+    first, second = post.product.call(both)
+    assert [part.body for part in first] == [part.body for part in second] == ["Olá,", " tudo bem?"]
 
 
 def test_a_conversations_second_message_waits_while_the_first_is_being_tried_again(

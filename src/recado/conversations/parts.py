@@ -50,6 +50,7 @@ async def plan(scope: Scope, message_id: UUID, bodies: tuple[str, ...]) -> list[
             SELECT %(owner_id)s, %(message_id)s, ordinality, body
             FROM unnest(%(bodies)s::text[]) WITH ORDINALITY AS given(body, ordinality)
             WHERE NOT EXISTS (SELECT FROM message_parts WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s)
+            ON CONFLICT DO NOTHING
             RETURNING part, body, status, provider_sid, error_code
         )
         SELECT * FROM planned
@@ -59,7 +60,9 @@ async def plan(scope: Scope, message_id: UUID, bodies: tuple[str, ...]) -> list[
         """,
         {"owner_id": scope.owner_id, "message_id": message_id, "bodies": list(bodies)},
     )
-    return [Part(**row) for row in await cursor.fetchall()]
+    planned = [Part(**row) for row in await cursor.fetchall()]
+    # None: another executor planned it while our statement ran, a new snapshot sees it.
+    return planned or await of_message(scope, message_id)
 
 
 async def of_message(scope: Scope, message_id: UUID) -> list[Part]:
@@ -105,6 +108,7 @@ def moving(message: str, **values: str) -> tuple[str, str]:
                 updated_at = now()
             WHERE p.owner_id = {values["owner_id"]} AND p.message_id = {message} AND {values["which"]}
               AND coalesce(p.provider_sid, {values["sid"]}) = {values["sid"]}
+              AND NOT {values["sid"]} = ANY(p.retired_sids)
               AND (p.provider_sid IS NULL OR {newer})
             RETURNING p.message_id, p.part, p.status, p.error_code
         )
@@ -226,9 +230,29 @@ async def end_attempt(
     )
 
 
-async def attributed(scope: Scope, sids: list[str]) -> set[str]:
-    """Which of these MessageSids already belong to a part of ours."""
-    cursor = await scope.conn.execute(
-        "SELECT provider_sid FROM message_parts WHERE owner_id = %s AND provider_sid = ANY(%s)", [scope.owner_id, sids]
+async def close_attempts(scope: Scope, message_id: UUID) -> None:
+    """A part that Twilio has was taken, whoever told us: by its callback, when the attempt's own end was not seen."""
+    await scope.conn.execute(
+        """
+        UPDATE delivery_attempts a SET outcome = 'taken', finished_at = coalesce(a.finished_at, now())
+        FROM message_parts p
+        WHERE a.owner_id = %(owner_id)s AND a.message_id = %(message_id)s AND a.outcome IN ('started', 'unknown')
+          AND p.owner_id = a.owner_id AND p.message_id = a.message_id AND p.part = a.part
+          AND p.provider_sid IS NOT NULL
+        """,
+        {"owner_id": scope.owner_id, "message_id": message_id},
     )
-    return {row["provider_sid"] for row in await cursor.fetchall()}
+
+
+async def attributed(scope: Scope, sids: list[str]) -> set[str]:
+    """Which of these MessageSids belong to a part of ours, or belonged to one that was sent again."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT provider_sid AS sid FROM message_parts WHERE owner_id = %(owner_id)s AND provider_sid = ANY(%(sids)s)
+        UNION ALL
+        SELECT unnest(retired_sids) FROM message_parts
+        WHERE owner_id = %(owner_id)s AND retired_sids <> '{}' AND retired_sids && %(sids)s
+        """,
+        {"owner_id": scope.owner_id, "sids": sids},
+    )
+    return {row["sid"] for row in await cursor.fetchall()}

@@ -56,9 +56,10 @@ async def open_pool(url: str, role: Role, *, size: int) -> AsyncIterator[Pool]:
         kwargs={"row_factory": dict_row, "autocommit": True},
         min_size=1,
         max_size=size,
-        timeout=10,
+        timeout=3,  # a webhook's caller waits this long at most to hear 503
         max_idle=120,
-        reconnect_timeout=60,
+        # Attempts back off by doubling; given up soon, the next request begins afresh and finds the database at once.
+        reconnect_timeout=3,
         open=False,
         name=role,
     )

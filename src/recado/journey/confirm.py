@@ -19,9 +19,8 @@ from recado.channels.port import Receipt
 from recado.channels.twilio.parse import parse_receipt
 from recado.conversations import parts
 from recado.conversations.contacts import OPT_OUT_CODES, suppressing
-from recado.db.group_commit import GroupCommit, Unavailable
-from recado.db.pool import PASSING, Connection
-from recado.errors import Rejected
+from recado.db.group_commit import GroupCommit
+from recado.db.pool import Connection
 from recado.journey.receive import TWIML, Door
 
 log = structlog.get_logger(__name__)
@@ -127,15 +126,12 @@ def _columns(index: int, row: Callback) -> dict[str, Any]:
 async def confirm(request: Request, door: Door, confirmer: Confirmer) -> Response:
     """POST /channels/twilio/v1/webhooks/outbound: what became of a message that we sent.
 
-    200 for every authentic callback, also one that changes nothing; 503 when it could not be stored.
+    200 for every authentic callback, also one that changes nothing. Raises Unavailable when it could not be stored.
     """
     account, parameters = await door.authenticate(request)
     message_id, part = _named(request)
     callback = Callback(owner_id=account.owner_id, message_id=message_id, part=part, receipt=parse_receipt(parameters))
-    try:
-        moved = await confirmer.submit(callback)
-    except (Unavailable, *PASSING):
-        raise Rejected(503, "database unavailable") from None
+    moved = await confirmer.submit(callback)
     log.debug("confirmed", message_id=message_id, step="confirm", status=callback.receipt.status, moved=moved)
     return TWIML
 

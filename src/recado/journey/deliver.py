@@ -64,6 +64,7 @@ class _Job:
     queued_at: datetime
     conversation: Conversation = field(repr=False)
     part: Part
+    is_last: bool
     attempt: Attempt
     reconcile: bool
 
@@ -85,8 +86,8 @@ async def send_whatsapp_message(desk: DeliverDesk, owner_id: UUID, message_id: U
             await asyncio.sleep(PREDECESSOR_POLL_S)
         elif job.reconcile:
             await _reconcile(desk, owner_id, job)
-        else:
-            await _post(desk, owner_id, job)
+        elif await _post(desk, owner_id, job) and job.is_last:
+            return
 
 
 async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _Wait | None:
@@ -106,6 +107,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
         planned = await parts.plan(scope, message_id, split(message["body"], desk.split_chars))
         waiting = [part for part in planned if part.status == parts.WAITING]
         if not waiting:
+            await parts.close_attempts(scope, message_id)
             return None
         if (reason := _forbidden(conversation, now)) is not None:
             await _refuse(scope, message_id, conversation, message["correlation_id"], reason)
@@ -128,6 +130,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
             queued_at=message["received_at"],
             conversation=conversation,
             part=part,
+            is_last=part.part == planned[-1].part,
             attempt=attempt,
             reconcile=begun is None,
         )
@@ -187,7 +190,8 @@ async def _predecessor(scope: Scope, conversation_id: UUID, message_id: UUID, pa
     return taken_at
 
 
-async def _post(desk: DeliverDesk, owner_id: UUID, job: _Job) -> None:
+async def _post(desk: DeliverDesk, owner_id: UUID, job: _Job) -> bool:
+    """Hand the part to Twilio once; whether it was taken. What went wrong is recorded, with what follows from it."""
     conversation = job.conversation
     try:
         sender = await desk.sender_of(owner_id, conversation.account_id)
@@ -199,8 +203,9 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: _Job) -> None:
         )
     except SendError as error:
         await _failed(desk, owner_id, job, error)
-    else:
-        await persistently(lambda: _taken(desk, owner_id, job, sent))
+        return False
+    await persistently(lambda: _taken(desk, owner_id, job, sent))
+    return True
 
 
 def _callback_url(desk: DeliverDesk, job: _Job) -> str | None:

@@ -17,8 +17,6 @@ from recado.channels.twilio.accounts import Account, Directory
 from recado.channels.twilio.parse import contact_words, parse_inbound
 from recado.channels.twilio.signature import canonical_url, is_form, is_signed, parse_form, parse_json
 from recado.clock import Clock
-from recado.db.group_commit import Unavailable
-from recado.db.pool import PASSING
 from recado.errors import Rejected
 from recado.journey.accept import Acceptor, arrival
 from recado.settings import Network
@@ -88,15 +86,12 @@ def _parameters(content_type: str, body: bytes) -> Parameters:
 async def receive(request: Request, door: Door, acceptor: Acceptor, clock: Clock) -> Response:
     """POST /channels/twilio/v1/webhooks/inbound: one inbound message.
 
-    200 means that the message is stored and its turn enqueued, now or by an earlier delivery of the same webhook;
-    503 means that nothing was stored and the caller should try again.
+    200 means that the message is stored and its turn enqueued, now or by an earlier delivery of the same webhook.
+    Raises Unavailable, or what a database that is away raises: nothing is promised then, the caller should try again.
     """
     account, parameters = await door.authenticate(request)
     inbound: Inbound = parse_inbound(parameters)
-    try:
-        number = await door.directory.number(account, inbound.to_address)
-        accepted = await acceptor.submit(arrival(account, number, inbound, contact_words(inbound), now=clock.now()))
-    except (Unavailable, *PASSING):
-        raise Rejected(503, "database unavailable") from None
+    number = await door.directory.number(account, inbound.to_address)
+    accepted = await acceptor.submit(arrival(account, number, inbound, contact_words(inbound), now=clock.now()))
     log.info("accepted", correlation_id=accepted.message_id, owner_id=account.owner_id, step="accept", new=accepted.new)
     return TWIML

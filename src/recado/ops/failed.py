@@ -136,7 +136,8 @@ async def _send_again(platform: Connection, message: Row) -> None:
     await platform.execute(
         """
         UPDATE message_parts
-        SET status = 'waiting', provider_sid = NULL, error_code = NULL, taken_at = NULL, updated_at = now()
+        SET status = 'waiting', retired_sids = array_remove(array_append(retired_sids, provider_sid), NULL),
+            provider_sid = NULL, error_code = NULL, taken_at = NULL, updated_at = now()
         WHERE owner_id = %s AND message_id = %s AND part = ANY(%s)
         """,
         [message["owner_id"], message["id"], [row["part"] for row in again]],

@@ -9,10 +9,10 @@ import secrets
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from recado.cli.demo.stage import Stage
-
-T = TypeVar("T")
 
 #: The embedded database stops when the last process has left it; this is how long the demo waits for that.
 STOPPED_S = 30.0
@@ -56,10 +54,12 @@ def demo(
 
 async def _show(home: Path, console: Console, *, stay: bool) -> int:
     async with _stop_signals() as stop:
-        return await _unless(stop, _all_of_it(home, console, stop, stay=stay))
+        shown = asyncio.Event()
+        showing = asyncio.create_task(_all_of_it(home, console, stop, shown, stay=stay))
+        return await _unless(stop, showing, shown)
 
 
-async def _all_of_it(home: Path, console: Console, stop: asyncio.Event, *, stay: bool) -> int:
+async def _all_of_it(home: Path, console: Console, stop: asyncio.Event, shown: asyncio.Event, *, stay: bool) -> int:
     from recado.cli.demo.stage import staged
 
     began = time.monotonic()
@@ -68,6 +68,7 @@ async def _all_of_it(home: Path, console: Console, stop: asyncio.Event, *, stay:
             tell("")
             console.print(f"[dim]ready after {time.monotonic() - began:.1f} s: {stage.where}[/dim]\n")
             code = await _play(stage, console, tell)
+            shown.set()
             if stay:
                 tell("")
                 await _stay(stage, console, stop)
@@ -110,19 +111,18 @@ async def _stay(stage: Stage, console: Console, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), 1.0)
 
 
-async def _unless(stop: asyncio.Event, work: Coroutine[None, None, T]) -> T:
-    """What `work` gives; it is cancelled, cleans up and counts as stopped when `stop` is set before `--stay`'s end."""
-    working = asyncio.create_task(work)
+async def _unless(stop: asyncio.Event, showing: asyncio.Task[int], shown: asyncio.Event) -> int:
+    """The exit code of the show. A stop before its end cancels it, and it cleans up; after it nothing is left to break.
+
+    Raises RecadoError when it was stopped before its end.
+    """
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([showing, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not working.done():
-        # With --stay the work sees the signal itself, and ends by itself.
-        with contextlib.suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(working), 0.05)
-        working.cancel()
+    if not showing.done() and not shown.is_set():
+        showing.cancel()
     try:
-        return await working
+        return await showing
     except asyncio.CancelledError:
         raise RecadoError("the demo was stopped") from None
 

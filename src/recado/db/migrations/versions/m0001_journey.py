@@ -158,6 +158,7 @@ CREATE TABLE messages (
 ) WITH (fillfactor = 85);
 CREATE UNIQUE INDEX messages_provider_sid ON messages (account_id, provider_sid) WHERE provider_sid IS NOT NULL;
 CREATE INDEX messages_history ON messages (owner_id, conversation_id, id);
+CREATE INDEX messages_failed ON messages (owner_id, id) WHERE status IN ('failed', 'held');
 CREATE INDEX messages_in_work ON messages (id) WHERE status IN ('received', 'queued', 'held');
 
 CREATE TABLE message_parts (
@@ -167,6 +168,7 @@ CREATE TABLE message_parts (
     body          text NOT NULL,
     status        text NOT NULL DEFAULT 'waiting',
     provider_sid  text,
+    retired_sids  text[] NOT NULL DEFAULT '{}',
     error_code    int,
     taken_at      timestamptz,
     updated_at    timestamptz NOT NULL DEFAULT now(),
@@ -174,6 +176,7 @@ CREATE TABLE message_parts (
     FOREIGN KEY (owner_id, message_id) REFERENCES messages
 ) WITH (fillfactor = 85);
 CREATE INDEX message_parts_provider_sid ON message_parts (provider_sid) WHERE provider_sid IS NOT NULL;
+CREATE INDEX message_parts_retired ON message_parts (owner_id) WHERE retired_sids <> '{}';
 CREATE INDEX message_parts_with_twilio ON message_parts (owner_id, message_id)
     WHERE status IN ('accepted', 'scheduled', 'queued', 'sending');
 

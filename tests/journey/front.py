@@ -1,0 +1,94 @@
+"""The webhooks' application over ASGI, with an owner whose account is that of Twilio's examples."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import psycopg
+from fastapi import FastAPI
+from multidict import MultiDict
+from psycopg.rows import dict_row
+from twilio.request_validator import RequestValidator
+
+from recado import telemetry
+from recado.app import create_app
+from recado.settings import Settings
+from recado.wiring import Wiring, wire
+from tests.channels.examples import EXAMPLES
+from tests.conftest import SECRET_KEYS
+from tests.product import INBOUND, establish
+
+PUBLIC_URL = "https://hooks.example.com"
+ACCOUNT_SID = "AC" + "0" * 32
+TOKEN = EXAMPLES["token"]
+NUMBER = "whatsapp:+14155238886"
+
+Fields = Sequence[tuple[str, str]]
+
+
+def signature_of(url: str, token: str, fields: Fields = ()) -> str:
+    """What Twilio would send: by the official validator, not by ours."""
+    return str(RequestValidator(token).compute_signature(url, MultiDict(fields)))
+
+
+def message_sid() -> str:
+    return "SM" + secrets.token_hex(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """An application with an owner."""
+
+    app: FastAPI
+    wiring: Wiring
+    owner_id: UUID
+    database_url: str
+
+    async def post(
+        self,
+        fields: Fields = (),
+        *,
+        path: str = INBOUND,
+        token: str | None = TOKEN,
+        url: str | None = None,
+        content: Any = None,
+        headers: dict[str, str] | None = None,
+        client: str = "127.0.0.1",
+        method: str = "POST",
+    ) -> httpx2.Response:
+        """Post a form as Twilio does, or `content` as it is; signed for `url`, or the public URL and path."""
+        given = {"Content-Type": "application/x-www-form-urlencoded"}
+        if token is not None:
+            given["X-Twilio-Signature"] = signature_of(url or PUBLIC_URL + path, token, fields)
+        transport = httpx2.ASGITransport(self.app, raise_app_exceptions=False, client=(client, 40000))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://internal:8080") as http:
+            body = content if content is not None else str(httpx2.QueryParams(list(fields))).encode()
+            return await http.request(method, path, content=body, headers=given | (headers or {}))
+
+    def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Rows of the database, as its superuser sees them."""
+        with psycopg.connect(self.database_url, row_factory=dict_row, options="-c search_path=recado") as conn:
+            return conn.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+
+    def stored(self) -> list[dict[str, Any]]:
+        """The messages in the order of their ids."""
+        return self.rows("SELECT * FROM messages ORDER BY id")
+
+
+@asynccontextmanager
+async def open_front(database_url: str, home: Path, *, found: bool = True, **settings: Any) -> AsyncIterator[Front]:
+    """The application on that database; with `found`, its owner is made first."""
+    telemetry.configure(format="json", level="DEBUG")
+    values = {"home": home, "database_url": database_url, "secret_keys": SECRET_KEYS, "public_url": PUBLIC_URL}
+    async with wire(Settings(**{**values, **settings}, _env_file=None), connections=4) as wiring:
+        owner_id = await establish(wiring, ACCOUNT_SID, TOKEN, NUMBER) if found else UUID(int=0)
+        app = create_app(wiring)
+        async with app.router.lifespan_context(app):
+            yield Front(app, wiring, owner_id, database_url)

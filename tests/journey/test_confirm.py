@@ -1,0 +1,258 @@
+"""confirm: what Twilio says of a message moves its status forward only, in whatever order it is said."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recado.conversations import messages, parts
+from recado.db.scope import scoped
+from recado.delivery.status import RANK, Status, advance, aggregate
+from recado.ids import new_id
+from recado.simulator.client import SimulatorClient
+from tests.channels.examples import inbound, status
+from tests.journey.front import TOKEN, Front, message_sid, open_front
+from tests.journey.post_office import PostOffice, post_office
+from tests.product import OUTBOUND, Product, establish
+
+
+@pytest.fixture
+async def front(front_url: str, tmp_path: Path) -> AsyncIterator[Front]:
+    async with open_front(front_url, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def post(reception: Product) -> Iterator[PostOffice]:
+    with post_office(reception) as office:
+        yield office
+
+
+async def outbound(front: Front, *bodies: str) -> UUID:
+    """An outbound message in these parts, none of them sent yet."""
+    await front.post(inbound("text", MessageSid=message_sid()))
+    (conversation,) = front.rows("SELECT id FROM conversations WHERE owner_id = %s LIMIT 1", front.owner_id)
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        message_id = await messages.enqueue_outbound(
+            scope,
+            conversation_id=conversation["id"],
+            author="assistant",
+            body="\n".join(bodies),
+            correlation_id=new_id(),
+            now=front.wiring.clock.now(),
+        )
+        await parts.plan(scope, message_id, bodies)
+    return message_id
+
+
+async def report(
+    front: Front,
+    said: str,
+    sid: str,
+    message_id: UUID | None = None,
+    *,
+    part: int = 1,
+    code: int | None = None,
+    token: str = TOKEN,
+    account_sid: str | None = None,
+) -> int:
+    """Post a status callback; answers the HTTP status."""
+    changes = {"MessageStatus": said, "SmsStatus": said, "MessageSid": sid, "SmsSid": sid}
+    if code is not None:
+        changes["ErrorCode"] = str(code)
+    if account_sid is not None:
+        changes["AccountSid"] = account_sid
+    path = OUTBOUND if message_id is None else f"{OUTBOUND}?message={message_id}&part={part}"
+    return (await front.post(status("sent", **changes), path=path, token=token)).status_code
+
+
+def standing(front: Front, message_id: UUID) -> tuple[str, int | None]:
+    (row,) = front.rows("SELECT status, error_code FROM messages WHERE id = %s", message_id)
+    return row["status"], row["error_code"]
+
+
+def said_of(front: Front, message_id: UUID) -> list[str]:
+    found = front.rows("SELECT what FROM events WHERE message_id = %s AND step = 'confirm' ORDER BY id", message_id)
+    return [row["what"] for row in found]
+
+
+async def test_read_before_sent_stays_read(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    for said in ("read", "sent", "delivered", "queued"):
+        assert await report(front, said, sid, message_id) == 200
+    assert standing(front, message_id)[0] == "read"
+    assert said_of(front, message_id) == ["read"]
+
+
+async def test_a_callback_said_twenty_times_at_once_counts_once(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    answers = await asyncio.gather(*(report(front, "delivered", sid, message_id) for _ in range(20)))
+    assert set(answers) == {200}
+    assert said_of(front, message_id) == ["delivered"]
+
+
+async def test_a_callback_that_comes_before_the_posts_answer_is_not_undone_by_it(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "delivered", sid, message_id)
+    (row,) = front.rows("SELECT provider_sid FROM message_parts WHERE message_id = %s", message_id)
+    assert row["provider_sid"] == sid
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await parts.move(scope, message_id=message_id, part=1, sid=sid, status="queued", error_code=None)
+    assert standing(front, message_id)[0] == "delivered"
+
+
+def test_through_the_whole_product_a_callback_may_overtake_the_posts_answer(post: PostOffice) -> None:
+    post.contact.fault("callback-first")
+    message = post.write("Olá")
+    post.deliver(message)
+    post.contact.settled(1)
+    assert post.bodies() == ["Olá"]
+    assert [row["what"] for row in post.events(message, "confirm")][0] == "sent"
+
+
+def test_through_the_whole_product_duplicates_and_disorder_change_nothing(post: PostOffice) -> None:
+    post.contact.fault("duplicate-callbacks")
+    post.contact.fault("disordered-callbacks")
+    post.contact.fault(operation="callback", delay_ms=50, status="^sent$")
+    message = post.write("Olá")
+    post.deliver(message)
+    (sid,) = [bubble.sid for bubble in post.contact.seen()]
+
+    async def all_posted() -> bool:
+        async with SimulatorClient(post.product.simulator_url) as client:
+            return len(await client.webhooks(kind="callback", sid=sid)) >= 4
+
+    while not post.product.call(all_posted):
+        time.sleep(0.02)
+    assert post.contact.settled(1)[0]["status"] == "delivered"
+
+
+async def test_a_message_that_nobody_knows_is_answered_200_and_forgotten(front: Front) -> None:
+    assert await report(front, "delivered", message_sid()) == 200
+    assert await report(front, "delivered", message_sid(), new_id()) == 200
+    assert front.rows("SELECT FROM events WHERE step = 'confirm'") == []
+
+
+async def test_a_callback_without_our_id_finds_its_message_by_the_sid(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "sent", sid, message_id)
+    await report(front, "delivered", sid)
+    assert standing(front, message_id)[0] == "delivered"
+
+
+async def test_a_forged_callback_is_403_and_moves_nothing(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "sent", sid, message_id)
+    assert await report(front, "failed", sid, message_id, token="wrong") == 403
+    assert standing(front, message_id)[0] == "sent"
+
+
+async def test_another_owners_account_can_not_move_my_message(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "sent", sid, message_id)
+    theirs = "AC" + secrets.token_hex(16)
+    await establish(front.wiring, theirs, "their token", "whatsapp:+14155550003")
+    for named in (message_id, None):
+        assert await report(front, "failed", sid, named, code=21610, token="their token", account_sid=theirs) == 200
+    assert standing(front, message_id) == ("sent", None)
+    assert front.rows("SELECT FROM suppressions") == []
+
+
+async def test_another_messages_sid_can_not_move_this_one(front: Front) -> None:
+    message_id = await outbound(front, "Olá")
+    await report(front, "sent", message_sid(), message_id)
+    await report(front, "failed", message_sid(), message_id)
+    assert standing(front, message_id)[0] == "sent"
+
+
+async def test_a_failure_is_recorded_with_twilios_code(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "sent", sid, message_id)
+    await report(front, "undelivered", sid, message_id, code=63016)
+    assert standing(front, message_id) == ("failed", 63016)
+    (event,) = front.rows("SELECT data FROM events WHERE message_id = %s AND what = 'undelivered'", message_id)
+    assert event["data"]["error_code"] == 63016
+
+
+async def test_what_was_delivered_after_all_did_not_fail(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "failed", sid, message_id, code=63018)
+    await report(front, "delivered", sid, message_id)
+    assert standing(front, message_id) == ("delivered", None)
+
+
+@pytest.mark.parametrize("code", [21610, 63033])
+async def test_a_failure_that_says_the_contact_wants_no_more_is_an_opt_out(front: Front, code: int) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "sent", sid, message_id)
+    await report(front, "undelivered", sid, message_id, code=code)
+    (kept,) = front.rows("SELECT owner_id, reason FROM suppressions")
+    assert (kept["owner_id"], kept["reason"]) == (front.owner_id, f"twilio {code}")
+
+
+async def test_a_message_in_parts_has_the_status_of_its_least_advanced_part(front: Front) -> None:
+    message_id, first, second = await outbound(front, "um", "dois"), message_sid(), message_sid()
+    await report(front, "delivered", first, message_id, part=1)
+    assert standing(front, message_id)[0] == "queued", "the second is not even sent"
+    await report(front, "sent", second, message_id, part=2)
+    assert standing(front, message_id)[0] == "sent"
+    await report(front, "read", second, message_id, part=2)
+    assert standing(front, message_id)[0] == "delivered"
+    await report(front, "undelivered", second, message_id, part=2)
+    assert standing(front, message_id)[0] == "delivered", "it was read"
+
+
+async def test_callbacks_about_many_messages_at_once_each_move_their_own(front: Front) -> None:
+    made = [(await outbound(front, "Olá"), message_sid(), said) for said in ("sent", "delivered", "read") for _ in "ab"]
+    await asyncio.gather(*(report(front, said, sid, message_id) for message_id, sid, said in made))
+    assert [standing(front, message_id)[0] for message_id, _, _ in made] == [said for _, _, said in made]
+
+
+words = st.one_of(st.sampled_from([item.value for item in Status]), st.just("levitating"))
+
+
+async def test_in_any_order_the_database_agrees_with_the_rule(front: Front) -> None:
+    histories: list[list[tuple[int, str]]] = []
+
+    @settings(max_examples=40, deadline=None, database=None)
+    @given(st.lists(st.tuples(st.integers(1, 2), words), min_size=1, max_size=8))
+    def collect(history: list[tuple[int, str]]) -> None:
+        histories.append(history)
+
+    await asyncio.to_thread(collect)
+    for history in histories:
+        message_id = await outbound(front, "um", "dois")
+        sids = {1: message_sid(), 2: message_sid()}
+        expected = {1: "waiting", 2: "waiting"}
+        async with scoped(front.wiring.pool, front.owner_id) as scope:
+            for part, said in history:
+                await parts.move(scope, message_id=message_id, part=part, sid=sids[part], status=said, error_code=None)
+                # Twilio has it, whatever the word: that much is known.
+                known = said if said in RANK or expected[part] != "waiting" else "accepted"
+                expected[part] = advance(expected[part], known)
+            found = await parts.of_message(scope, message_id)
+        assert {part.part: part.status for part in found} == expected, history
+        assert standing(front, message_id)[0] == told(list(expected.values())), history
+
+
+def told(statuses: Sequence[str]) -> str:
+    """The rule for a message; before its first part is sent it is `queued`."""
+    whole = aggregate(statuses)
+    return "queued" if whole == "waiting" else whole
+
+
+async def test_permuted_and_repeated_callbacks_over_http_end_in_the_same_status(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    said = ["queued", "sent", "read", "delivered", "sent", "read", "queued"]
+    assert set(await asyncio.gather(*(report(front, word, sid, message_id) for word in said))) == {200}
+    assert standing(front, message_id)[0] == "read"
+    ranks = [RANK[what] for what in said_of(front, message_id)]
+    assert ranks == sorted(ranks), "it went back for a moment"
