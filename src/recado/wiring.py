@@ -121,7 +121,15 @@ async def wire(settings: Settings, *, clock: Clock | None = None, connections: i
     Raises SchemaError, or RecadoError when the database can't be reached, before anything is served.
     """
     opening = database(settings)
-    there = await asyncio.to_thread(opening.__enter__)
+    entering = asyncio.create_task(asyncio.to_thread(opening.__enter__))
+    try:
+        there = await asyncio.shield(entering)
+    except asyncio.CancelledError:
+        # The thread goes on: what it opens is given back, or the database would run on without us.
+        await asyncio.wait([entering])
+        if not entering.exception():
+            await asyncio.to_thread(opening.__exit__, None, None, None)
+        raise
     try:
         keyring = load_keyring(settings)
         try:

@@ -11,7 +11,7 @@ from recado.db.scope import Scope
 from recado.ids import new_id
 
 #: How many messages before the pending ones an assistant is shown.
-HISTORY = 40
+HISTORY = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from fastapi import Request, Response
 
 from recado.channels.port import Inbound
 from recado.channels.twilio.accounts import Account, Directory
+from recado.channels.twilio.addresses import canonical_address
 from recado.channels.twilio.parse import contact_words, parse_inbound
 from recado.channels.twilio.signature import canonical_url, is_form, is_signed, parse_form, parse_json
 from recado.clock import Clock
@@ -91,7 +92,7 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, clock: Clock
     """
     account, parameters = await door.authenticate(request)
     inbound: Inbound = parse_inbound(parameters)
-    number = await door.directory.number(account, inbound.to_address)
+    number = await door.directory.number(account, canonical_address(inbound.to_address))
     accepted = await acceptor.submit(arrival(account, number, inbound, contact_words(inbound), now=clock.now()))
     log.info("accepted", correlation_id=accepted.message_id, owner_id=account.owner_id, step="accept", new=accepted.new)
     return TWIML
