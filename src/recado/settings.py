@@ -89,7 +89,12 @@ class Settings(BaseSettings):
     @classmethod
     def _networks(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return tuple(ipaddress.ip_network(item.strip(), strict=False) for item in value.split(",") if item.strip())
+            try:
+                return tuple(
+                    ipaddress.ip_network(item.strip(), strict=False) for item in value.split(",") if item.strip()
+                )
+            except ValueError:  # its text would show the value
+                raise ValueError("must be CIDRs separated by commas, for instance 10.0.0.0/8,192.0.2.7") from None
         return value
 
 

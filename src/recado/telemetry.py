@@ -6,6 +6,7 @@ What people wrote and who they are is never a field; what is not on the list is 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from typing import Any
 
@@ -158,10 +159,14 @@ _OTHERS = {
 }
 
 
+#: Where a library's own words end and what it quotes may begin.
+_QUOTE = re.compile(r"[:;=<>()\[\]{}'\"`@+#|\n\d]")
+
+
 def _foreign(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """A library's line: its text may hold anything, so only where it comes from is kept, and the first words."""
     record: Any = event.get("_record")
     if record is not None:
-        event["event"] = str(record.msg)[:200] if not record.args else f"{record.msg}"[:200]
+        event["event"] = _QUOTE.split(str(record.msg), maxsplit=1)[0].strip()[:80] or "library"
         event.pop("positional_args", None)
     return event

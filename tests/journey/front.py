@@ -5,7 +5,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -19,9 +20,14 @@ from twilio.request_validator import RequestValidator
 
 from recado import telemetry
 from recado.app import create_app
+from recado.channels.twilio.accounts import Directory
+from recado.channels.twilio.parse import parse_inbound
+from recado.db.pool import Connection
+from recado.journey import accept
+from recado.journey.accept import Accepted, Arrival, arrival
 from recado.settings import Settings
 from recado.wiring import Wiring, wire
-from tests.channels.examples import EXAMPLES
+from tests.channels.examples import EXAMPLES, inbound
 from tests.conftest import SECRET_KEYS
 from tests.product import INBOUND, establish
 
@@ -71,6 +77,46 @@ class Front:
         async with httpx2.AsyncClient(transport=transport, base_url="http://internal:8080") as http:
             body = content if content is not None else str(httpx2.QueryParams(list(fields))).encode()
             return await http.request(method, path, content=body, headers=given | (headers or {}))
+
+    async def arrival(
+        self,
+        body: str = "Oi",
+        *,
+        to: str = NUMBER,
+        account_sid: str = ACCOUNT_SID,
+        at: datetime | None = None,
+        message_id: UUID | None = None,
+        **changes: str | None,
+    ) -> Arrival:
+        """What `receive` makes of an authentic message."""
+        directory = Directory(self.wiring.pool, self.wiring.keyring)
+        account = await directory.account(account_sid)
+        assert account is not None
+        number = await directory.number(account, to)
+        given = {"MessageSid": message_sid(), "AccountSid": account_sid, "To": to, "Body": body, **changes}
+        made = arrival(
+            account, number, parse_inbound(inbound("text", **given)), body, now=at or self.wiring.clock.now()
+        )
+        return made if message_id is None else replace(made, message_id=message_id)
+
+    async def lane(self) -> Connection:
+        """A connection as the acceptor's lanes have one."""
+        conn = await self.wiring.connect()
+        await accept.prepare(conn)
+        return conn
+
+    async def accept(self, *arrivals: Arrival) -> list[Accepted]:
+        """Store the arrivals as one batch."""
+        async with await self.lane() as conn:
+            return await accept.write(conn, arrivals)
+
+    def work(self) -> list[dict[str, Any]]:
+        """The workflows in the order in which their lane gives them out."""
+        return self.rows(
+            "SELECT w.workflow_uuid, w.name, w.queue_name, w.queue_partition_key, w.status, i.inputs "
+            "FROM dbos.workflow_status w JOIN dbos.workflow_input i USING (workflow_uuid) "
+            "ORDER BY w.priority, w.created_at, w.workflow_uuid"
+        )
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Rows of the database, as its superuser sees them."""

@@ -115,7 +115,7 @@ def test_through_the_whole_product_a_callback_may_overtake_the_posts_answer(post
     post.deliver(message)
     post.contact.settled(1)
     assert post.bodies() == ["Olá"]
-    assert [row["what"] for row in post.events(message, "confirm")][0] == "sent"
+    assert post.events(message, "confirm")[0]["what"] == "sent"
 
 
 def test_through_the_whole_product_duplicates_and_disorder_change_nothing(post: PostOffice) -> None:

@@ -114,7 +114,8 @@ async def test_the_environment_opens_no_back_door(front: Front, monkeypatch: pyt
         monkeypatch.setenv(name, "development")
     monkeypatch.setenv("DEBUG", "true")
     for headers in ({}, {"X-API-Key": TOKEN}, {"Authorization": f"Bearer {TOKEN}"}, {"Host": "localhost"}):
-        assert (await front.post(text(), token=None, headers=headers)).status_code == 403
+        for token in (None, "wrong"):
+            assert (await front.post(text(), token=token, headers=headers)).status_code == 403
 
 
 async def test_the_second_token_counts_during_a_rotation_and_the_first_no_more_after_it(

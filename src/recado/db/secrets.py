@@ -11,6 +11,7 @@ import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 
 import structlog
 from cryptography.exceptions import InvalidTag
@@ -44,8 +45,8 @@ class Keyring:
             raise SecretError("a stored secret was encrypted with a key that is not in RECADO_SECRET_KEYS")
         try:
             return key.decrypt(sealed[5:17], sealed[17:], row.encode()).decode()
-        except InvalidTag:
-            raise SecretError("a stored secret does not belong to the row it stands in") from None
+        except (InvalidTag, ValueError):
+            raise SecretError("a stored secret is damaged or does not belong to the row it stands in") from None
 
 
 def keyring(keys: list[str]) -> Keyring:
@@ -85,8 +86,9 @@ def load_keyring(settings: Settings) -> Keyring:
 
 def _make_key_file(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    # Random, not the process id: containers that share the folder may all be process 1.
+    draft = path.with_suffix(f".{token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(base64.urlsafe_b64encode(os.urandom(32)).decode() + "\n")
         file.flush()

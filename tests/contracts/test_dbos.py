@@ -1,0 +1,240 @@
+"""What recado relies on of DBOS beyond its documentation; a new version that breaks one of these is not taken."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import json
+import subprocess
+import sys
+import textwrap
+from typing import Any
+
+import psycopg
+from dbos import DBOS
+from dbos._core import ActiveWorkflowById
+from dbos._sys_db import SystemDatabase
+
+from recado.worker import WORKFLOWS_VERSION
+
+#: An executor in a process of its own: the engine is one per process, and tests of the product have theirs.
+EXECUTOR = """
+import asyncio, json, os, sys, threading, time
+from dbos import DBOS
+from dbos._dbos import _get_dbos_instance
+URL = sys.argv[1]
+def config(executor_id):
+    return {
+        "name": "recado", "system_database_url": URL, "run_migrations": False, "executor_id": executor_id,
+        "db_engine_kwargs": {"connect_args": {"options": "-c role=recado_app"}},
+        "application_version": VERSION, "enable_otlp": False, "log_level": "ERROR",
+    }
+def tell(**told): print(json.dumps(told), flush=True)
+"""
+
+
+def run(database_url: str, script: str) -> list[dict[str, Any]]:
+    """What the script tells."""
+    source = EXECUTOR.replace("VERSION", repr(WORKFLOWS_VERSION)) + textwrap.dedent(script)
+    done = subprocess.run(
+        [sys.executable, "-c", source, database_url], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def enqueue(database_url: str, *ids: str, queue: str = "turns", lane: str = "lane") -> None:
+    with psycopg.connect(database_url) as conn:
+        conn.execute("SET ROLE recado_app")
+        for workflow_id in ids:
+            conn.execute(
+                "SELECT dbos.enqueue_workflow('work', %s, ARRAY[to_json(%s::text), to_json(7)], "
+                "workflow_id => %s, queue_partition_key => %s)",
+                [queue, workflow_id, workflow_id, lane],
+            )
+
+
+def status(database_url: str) -> dict[str, tuple[Any, ...]]:
+    with psycopg.connect(database_url) as conn:
+        rows = conn.execute(
+            "SELECT workflow_uuid, status, queue_name, queue_partition_key, executor_id, recovery_attempts "
+            "FROM dbos.workflow_status"
+        ).fetchall()
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_it_is_the_version_that_was_read() -> None:
+    assert importlib.metadata.version("dbos") == "3.4.0"
+
+
+def test_the_underscored_parts_that_recovery_and_stopping_use_are_there() -> None:
+    assert list(inspect.signature(DBOS._recover_pending_workflows).parameters) == ["executor_ids"]
+    assert list(inspect.signature(SystemDatabase.reenqueue_for_recovery).parameters) == [
+        "self",
+        "workflow_id",
+        "executor_ids",
+        "recovery_queue_name",
+    ]
+    assert callable(ActiveWorkflowById.activeList)
+
+
+def test_the_sql_function_takes_the_arguments_that_accept_gives_it_and_keeps_them_as_portable_json(
+    database_url: str,
+) -> None:
+    enqueue(database_url, "w1")
+    enqueue(database_url, "w1")
+    with psycopg.connect(database_url) as conn:
+        rows = conn.execute(
+            "SELECT w.status, w.name, w.queue_name, w.queue_partition_key, w.priority, w.serialization, w.executor_id, "
+            "i.inputs FROM dbos.workflow_status w JOIN dbos.workflow_input i USING (workflow_uuid)"
+        ).fetchall()
+    ((state, name, queue, lane, priority, serialization, executor_id, inputs),) = rows
+    assert (state, name, queue, lane, priority) == ("ENQUEUED", "work", "turns", "lane", 0)
+    assert (serialization, executor_id) == ("portable_json", None)
+    assert json.loads(inputs) == {"positionalArgs": ["w1", 7], "namedArgs": {}}
+
+
+def test_a_lane_gives_out_one_workflow_at_a_time_in_the_order_of_time_and_id(database_url: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        conn.execute("SET ROLE recado_app")
+        # One transaction, one created_at: the id decides, as with the messages of one batch.
+        for workflow_id in ("b", "c", "a"):
+            conn.execute(
+                "SELECT dbos.enqueue_workflow('work', 'turns', ARRAY[to_json(%s::text), to_json(7)], "
+                "workflow_id => %s, queue_partition_key => 'lane')",
+                [workflow_id, workflow_id],
+            )
+    enqueue(database_url, "0", "other", lane="lane")
+    told = run(
+        database_url,
+        """
+        done = []
+        running = 0
+        async def main():
+            DBOS(config=config("one"))
+            @DBOS.workflow(name="work")
+            async def work(text, number):
+                global running
+                running += 1
+                assert running == 1, "two at once"
+                assert type(text) is str and type(number) is int
+                await asyncio.sleep(0.02)
+                running -= 1
+                done.append(text)
+            DBOS.launch()
+            await DBOS.register_queue_async("turns", partition_concurrency=1, worker_concurrency=8,
+                                            polling_interval_sec=0.05, on_conflict="always_update")
+            for _ in range(600):
+                await asyncio.sleep(0.02)
+                if len(done) == 5: break
+            tell(done=done)
+            DBOS.destroy()
+        asyncio.run(main())
+        """,
+    )
+    assert told == [{"done": ["a", "b", "c", "0", "other"]}]
+
+
+def test_the_work_of_a_dead_executor_goes_back_to_its_lane_with_its_attempts_and_is_done_by_another(
+    database_url: str,
+) -> None:
+    enqueue(database_url, "w1", "w2")
+    run(
+        database_url,
+        """
+        async def main():
+            DBOS(config=config("dead"))
+            @DBOS.workflow(name="work")
+            async def work(text, number):
+                dbos = _get_dbos_instance()
+                assert dbos._active_workflows_set.activeList() == ["w1"]
+                assert len(dbos._workflow_tasks) >= 1
+                assert DBOS.executor_id == "dead"
+                os._exit(0)
+            DBOS.launch()
+            await DBOS.register_queue_async("turns", partition_concurrency=1, worker_concurrency=8,
+                                            polling_interval_sec=0.05, on_conflict="always_update")
+            await asyncio.sleep(20)
+            os._exit(1)
+        asyncio.run(main())
+        """,
+    )
+    assert status(database_url)["w1"] == ("PENDING", "turns", "lane", "dead", 1)
+    told = run(
+        database_url,
+        """
+        done = []
+        async def main():
+            DBOS(config=config("living"))
+            @DBOS.workflow(name="work")
+            async def work(text, number):
+                done.append(text)
+            DBOS.launch()
+            import psycopg
+            def look():
+                with psycopg.connect(URL) as conn:
+                    return conn.execute("SELECT status, queue_name, queue_partition_key, recovery_attempts "
+                                        "FROM dbos.workflow_status WHERE workflow_uuid = 'w1'").fetchone()
+            handles = DBOS._recover_pending_workflows(["somebody else"])
+            tell(nobody=[len(handles), *look()])
+            handles = await asyncio.to_thread(DBOS._recover_pending_workflows, ["dead"])
+            tell(back=[len(handles), *look()])
+            dbos = _get_dbos_instance()
+            again = dbos._sys_db.reenqueue_for_recovery("w1", ["dead"], "turns")
+            tell(again=again)
+            await DBOS.register_queue_async("turns", partition_concurrency=1, worker_concurrency=8,
+                                            polling_interval_sec=0.05, on_conflict="always_update")
+            for _ in range(600):
+                await asyncio.sleep(0.02)
+                if len(done) == 2: break
+            tell(done=done)
+            for event in dbos.background_thread_stop_events:
+                event.set()
+            await asyncio.sleep(0.2)
+            tell(active=dbos._active_workflows_set.activeList())
+            DBOS.destroy(destroy_registry=True)
+        asyncio.run(main())
+        """,
+    )
+    assert told == [
+        {"nobody": [0, "PENDING", "turns", "lane", 1]},
+        {"back": [1, "ENQUEUED", "turns", "lane", 1]},
+        {"again": False},
+        {"done": ["w1", "w2"]},
+        {"active": []},
+    ]
+    found = status(database_url)
+    assert found["w1"] == ("SUCCESS", "turns", "lane", "living", 2)
+    assert found["w2"] == ("SUCCESS", "turns", "lane", "living", 1)
+
+
+def test_a_workflow_that_is_cancelled_stays_pending_and_can_be_handed_back(database_url: str) -> None:
+    enqueue(database_url, "w1")
+    told = run(
+        database_url,
+        """
+        async def main():
+            DBOS(config=config("stopping"))
+            started = asyncio.Event()
+            @DBOS.workflow(name="work")
+            async def work(text, number):
+                started.set()
+                await asyncio.sleep(60)
+            DBOS.launch()
+            await DBOS.register_queue_async("turns", partition_concurrency=1, worker_concurrency=8,
+                                            polling_interval_sec=0.05, on_conflict="always_update")
+            await asyncio.wait_for(started.wait(), 20)
+            dbos = _get_dbos_instance()
+            for event in dbos.background_thread_stop_events:
+                event.set()
+            tasks = list(dbos._workflow_tasks)
+            for task in tasks: task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            handles = await asyncio.to_thread(DBOS._recover_pending_workflows, ["stopping"])
+            tell(handed_back=len(handles))
+            await asyncio.to_thread(DBOS.destroy, destroy_registry=True)
+        asyncio.run(main())
+        """,
+    )
+    assert told == [{"handed_back": 1}]
+    assert status(database_url)["w1"][0] == "ENQUEUED"

@@ -1,0 +1,190 @@
+"""Natural group commit: what gathers while a lane is busy is one transaction, and each caller hears its own answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from recado.db.embedded import Lease
+from recado.db.group_commit import BACKLOG, BATCH, GroupCommit, Unavailable
+from recado.db.pool import Connection, connect
+
+Commit = GroupCommit[int, str]
+
+
+class Database:
+    """Real connections, and a `write` that the test lets through; remembers every batch that it committed."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.batches: list[list[int]] = []
+        self.attempts: list[list[int]] = []
+        self.connections = 0
+        self.open = asyncio.Event()
+        self.open.set()
+        self.away = False
+        self.lost_answers = 0
+        self.bad: set[int] = set()
+
+    async def connect(self) -> Connection:
+        if self.away:
+            raise psycopg.OperationalError("connection refused")
+        self.connections += 1
+        return await connect(self.url, "recado_app")
+
+    async def write(self, conn: Connection, rows: Sequence[int]) -> list[str]:
+        self.attempts.append(list(rows))
+        await self.open.wait()
+        await conn.execute("SELECT 1")
+        if self.away:
+            raise psycopg.OperationalError("terminating connection")
+        if self.bad & set(rows):
+            raise psycopg.DataError("poison")
+        self.batches.append(list(rows))
+        if self.lost_answers:
+            self.lost_answers -= 1
+            raise psycopg.OperationalError("the commit's answer was lost")
+        return [f"stored {row}" for row in rows]
+
+
+def one_lane(_row: int) -> int:
+    return 0
+
+
+@pytest.fixture
+def database(cluster: Lease, template: str) -> Database:
+    del template  # its making makes the roles
+    return Database(cluster.admin_url)
+
+
+@pytest.fixture
+async def commit(database: Database) -> AsyncIterator[Commit]:
+    async with GroupCommit(database.connect, database.write, one_lane) as opened:
+        yield opened
+
+
+async def gathered(commit: Commit, database: Database, rows: Sequence[int]) -> list[asyncio.Task[str]]:
+    """Submit -1, and these rows while it is being written."""
+    database.open.clear()
+    tasks = [asyncio.create_task(commit.submit(-1))]
+    while not database.attempts:
+        await asyncio.sleep(0.005)
+    tasks += [asyncio.create_task(commit.submit(row)) for row in rows]
+    await asyncio.sleep(0)
+    return tasks
+
+
+async def test_a_lone_row_is_written_at_once_by_itself(commit: Commit, database: Database) -> None:
+    assert await commit.submit(1) == "stored 1"
+    began = time.monotonic()
+    assert await commit.submit(2) == "stored 2"
+    assert time.monotonic() - began < 0.2
+    assert database.batches == [[1], [2]]
+
+
+async def test_what_gathers_while_the_lane_is_busy_is_one_transaction_in_order(
+    commit: Commit, database: Database
+) -> None:
+    tasks = await gathered(commit, database, range(20))
+    database.open.set()
+    assert await asyncio.gather(*tasks) == ["stored -1", *(f"stored {row}" for row in range(20))]
+    assert database.batches == [[-1], list(range(20))]
+
+
+async def test_no_transaction_grows_beyond_the_batch(commit: Commit, database: Database) -> None:
+    tasks = await gathered(commit, database, range(BATCH * 2 + 1))
+    database.open.set()
+    await asyncio.gather(*tasks)
+    assert [len(batch) for batch in database.batches] == [1, BATCH, BATCH, 1]
+
+
+async def test_nobody_is_answered_before_the_commit(commit: Commit, database: Database) -> None:
+    tasks = await gathered(commit, database, [1])
+    await asyncio.sleep(0.1)
+    assert not any(task.done() for task in tasks)
+    database.open.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_bad_row_harms_only_itself(commit: Commit, database: Database) -> None:
+    database.bad = {7}
+    tasks = await gathered(commit, database, range(20))
+    database.open.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(answers.pop(8), psycopg.DataError)
+    assert answers == ["stored -1", *(f"stored {row}" for row in range(20) if row != 7)]
+    assert sorted(row for batch in database.batches for row in batch) == [-1, *(r for r in range(20) if r != 7)]
+
+
+async def test_while_the_database_is_away_every_caller_hears_it_quickly_and_it_recovers(
+    commit: Commit, database: Database
+) -> None:
+    assert await commit.submit(0) == "stored 0"
+    database.away = True
+    began = time.monotonic()
+    answers = await asyncio.gather(*(commit.submit(row) for row in range(300)), return_exceptions=True)
+    assert time.monotonic() - began < 2
+    assert {type(answer) for answer in answers} == {Unavailable}
+    database.away = False
+    assert await commit.submit(1) == "stored 1"
+
+
+async def test_a_connection_that_broke_is_replaced_and_the_rows_are_tried_again_alone(
+    commit: Commit, database: Database
+) -> None:
+    database.lost_answers = 1
+    tasks = await gathered(commit, database, [])
+    database.open.set()
+    assert await asyncio.gather(*tasks) == ["stored -1"]
+    assert database.batches == [[-1], [-1]], "`write` must bear this: the first commit may have happened or not"
+    assert database.connections == 2
+
+
+async def test_the_connection_is_kept_from_batch_to_batch(commit: Commit, database: Database) -> None:
+    for row in range(5):
+        await commit.submit(row)
+    assert database.connections == 1
+
+
+async def test_one_caller_too_many_is_told_at_once(commit: Commit, database: Database) -> None:
+    tasks = await gathered(commit, database, range(BACKLOG))
+    with pytest.raises(Unavailable):
+        await commit.submit(BACKLOG)
+    database.open.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_caller_who_gave_up_takes_nothing_from_the_others(commit: Commit, database: Database) -> None:
+    tasks = await gathered(commit, database, [1, 2, 3])
+    tasks[2].cancel()
+    with suppress(asyncio.CancelledError):
+        await tasks[2]
+    database.open.set()
+    assert await asyncio.gather(tasks[1], tasks[3]) == ["stored 1", "stored 3"]
+
+
+async def test_who_still_waits_when_it_closes_is_told_and_not_left_hanging(database: Database) -> None:
+    async with GroupCommit(database.connect, database.write, one_lane) as commit:
+        tasks = await gathered(commit, database, range(BATCH + 5))
+    answers = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 2)
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert database.batches == []
+
+
+async def test_two_lanes_do_not_wait_for_each_other(database: Database) -> None:
+    second = asyncio.Event()
+
+    async def write(_conn: Connection, rows: Sequence[int]) -> list[str]:
+        if rows[0] == 0:
+            await asyncio.wait_for(second.wait(), 3)
+        else:
+            second.set()
+        return [str(row) for row in rows]
+
+    async with GroupCommit(database.connect, write, lambda row: row) as commit:
+        assert await asyncio.gather(commit.submit(0), commit.submit(1)) == ["0", "1"]

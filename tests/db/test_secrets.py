@@ -1,0 +1,95 @@
+"""Secrets at rest: readable with the right keys, in the right row, and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from recado.db.secrets import keyring, load_keyring
+from recado.errors import SecretError, SettingsError
+from recado.settings import Settings
+
+
+def key() -> str:
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+RING = keyring([key()])
+
+
+@given(st.text(), st.text())
+def test_what_was_sealed_opens_for_the_row_it_was_sealed_for(secret: str, row: str) -> None:
+    secret, row = (text.encode("utf-8", "replace").decode() for text in (secret, row))
+    sealed = RING.seal(secret, row=row)
+    assert RING.open(sealed, row=row) == secret
+    with pytest.raises(SecretError):
+        RING.open(sealed, row=row + "2")
+
+
+def test_a_ciphertext_that_was_changed_anywhere_does_not_open() -> None:
+    sealed = RING.seal("token", row="a")
+    for position in range(len(sealed)):
+        changed = bytearray(sealed)
+        changed[position] ^= 1
+        with pytest.raises(SecretError):
+            RING.open(bytes(changed), row="a")
+    for length in range(len(sealed)):
+        with pytest.raises(SecretError):
+            RING.open(sealed[:length], row="a")
+
+
+def test_the_same_secret_is_sealed_differently_each_time() -> None:
+    assert RING.seal("token", row="a") != RING.seal("token", row="a")
+
+
+def test_after_a_change_of_keys_the_first_encrypts_and_all_decrypt() -> None:
+    old, new = key(), key()
+    sealed_before = keyring([old]).seal("token", row="a")
+    during = keyring([new, old])
+    assert during.open(sealed_before, row="a") == "token"
+    sealed_after = during.seal("token", row="a")
+    assert keyring([new]).open(sealed_after, row="a") == "token"
+    with pytest.raises(SecretError):
+        keyring([old]).open(sealed_after, row="a")
+
+
+@pytest.mark.parametrize(
+    "keys", [[], ["short"], [base64.urlsafe_b64encode(b"x" * 31).decode()], ["é" * 44], [key(), ""]]
+)
+def test_a_wrong_key_is_refused_without_being_shown(keys: list[str]) -> None:
+    with pytest.raises(SettingsError) as refused:
+        keyring(keys)
+    assert "RECADO_SECRET_KEYS" in str(refused.value)
+    assert all(not text or text not in str(refused.value) for text in keys)
+
+
+def test_neither_keys_nor_secrets_are_in_a_keyrings_repr() -> None:
+    text = key()
+    assert text not in repr(keyring([text]))
+    assert "AESGCM" not in repr(keyring([text]))
+
+
+def test_an_external_database_needs_keys_that_every_process_has(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, database_url="postgresql://db/recado", _env_file=None)
+    with pytest.raises(SettingsError, match="RECADO_SECRET_KEYS"):
+        load_keyring(settings)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_embedded_database_makes_its_key_once_for_its_owner_only(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "home", _env_file=None)
+    with capture_logs() as lines, ThreadPoolExecutor(8) as pool:
+        rings = list(pool.map(lambda _: load_keyring(settings), range(8)))
+    sealed = rings[0].seal("token", row="a")
+    assert {ring.open(sealed, row="a") for ring in [*rings, load_keyring(settings)]} == {"token"}
+    (file,) = (tmp_path / "home").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_text().strip() not in str(lines)

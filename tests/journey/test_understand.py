@@ -1,0 +1,98 @@
+"""understand: a turn waits until the contact has finished speaking, but not for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from recado.conversations.messages import Message
+from recado.journey.understand import PATIENCE, listen
+from tests.journey.front import Front, open_front
+
+WINDOW = timedelta(milliseconds=300)
+
+
+@pytest.fixture
+async def front(front_url: str, tmp_path: Path) -> AsyncIterator[Front]:
+    async with open_front(front_url, tmp_path) as opened:
+        yield opened
+
+
+async def say(front: Front, body: str, *, ago: timedelta = timedelta()) -> UUID:
+    """A message that arrived so long ago; answers its conversation."""
+    await front.accept(await front.arrival(body, at=front.wiring.clock.now() - ago))
+    (row,) = front.rows("SELECT conversation_id FROM messages WHERE body = %s", body)
+    conversation_id: UUID = row["conversation_id"]
+    return conversation_id
+
+
+async def hear(
+    front: Front, conversation_id: UUID, *, window: timedelta = WINDOW, ago: timedelta = timedelta()
+) -> tuple[list[Message], float]:
+    """What a turn hears that was made for a message of so long ago, and how long it listened."""
+    began = time.monotonic()
+    since = front.wiring.clock.now() - ago
+    heard = await listen(front.wiring.pool, front.wiring.clock, window, front.owner_id, conversation_id, since=since)
+    return heard, time.monotonic() - began
+
+
+async def test_the_window_counts_from_the_arrival_so_time_spent_in_the_queue_is_not_waited_again(
+    front: Front,
+) -> None:
+    conversation_id = await say(front, "Oi", ago=timedelta(seconds=10))
+    heard, took = await hear(front, conversation_id, window=timedelta(seconds=9), ago=timedelta(seconds=10))
+    assert [message.body for message in heard] == ["Oi"]
+    assert took < 1
+
+
+async def test_what_has_just_come_is_not_answered_before_its_window_is_over(front: Front) -> None:
+    conversation_id = await say(front, "Oi")
+    _, took = await hear(front, conversation_id)
+    assert took >= 0.25
+
+
+async def test_a_message_within_the_window_is_heard_too_and_opens_the_window_again(front: Front) -> None:
+    conversation_id = await say(front, "Oi")
+    turn = asyncio.create_task(hear(front, conversation_id))
+    await asyncio.sleep(0.2)
+    await say(front, "tudo bem?")
+    heard, took = await turn
+    assert [message.body for message in heard] == ["Oi", "tudo bem?"]
+    assert took >= 0.45
+
+
+async def test_someone_who_never_stops_is_answered_after_a_bounded_number_of_windows(front: Front) -> None:
+    conversation_id = await say(front, "0")
+    turn = asyncio.create_task(hear(front, conversation_id))
+    number = 0
+    while not turn.done():
+        number += 1
+        assert number < 200
+        await asyncio.sleep(0.1)
+        await say(front, str(number))
+    heard, took = await turn
+    assert len(heard) > 3
+    assert WINDOW.total_seconds() * (PATIENCE - 1) <= took < WINDOW.total_seconds() * PATIENCE + 1
+
+
+async def test_what_another_turn_has_taken_is_not_heard_again(front: Front) -> None:
+    conversation_id = await say(front, "Oi", ago=timedelta(seconds=1))
+    with psycopg.connect(front.database_url) as conn:
+        conn.execute("UPDATE recado.messages SET status = 'answered'")
+    heard, took = await hear(front, conversation_id, ago=timedelta(seconds=1))
+    assert heard == []
+    assert took < 1
+
+
+async def test_only_the_conversation_that_was_asked_for_is_heard(front: Front) -> None:
+    conversation_id = await say(front, "Oi", ago=timedelta(seconds=1))
+    await front.accept(await front.arrival("outra pessoa", From="whatsapp:+5511900000000"))
+    heard, _ = await hear(front, conversation_id, ago=timedelta(seconds=1))
+    assert [message.body for message in heard] == ["Oi"]

@@ -1,0 +1,186 @@
+"""Recovery: what was accepted and has no work gets some; what can't be done is shown, not tried for ever."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from tests.journey.front import Front, open_front
+
+from recado.channels.port import ErrorClass, Receipt, Sender, SendError
+from recado.conversations import messages, parts
+from recado.db.pool import Pool
+from recado.db.scope import scoped
+from recado.ids import new_id
+from recado.ops import recovery
+
+
+@pytest.fixture
+async def front(database_url: str, tmp_path: Path) -> AsyncIterator[Front]:
+    async with open_front(database_url, tmp_path) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def platform(front: Front) -> AsyncIterator[Pool]:
+    async with front.wiring.platform_pool() as pool:
+        yield pool
+
+
+def run(front: Front, query: str, *parameters: Any) -> None:
+    with psycopg.connect(front.database_url, options="-c search_path=recado") as conn:
+        conn.execute(query, parameters)  # type: ignore[arg-type]
+
+
+async def stray(front: Front, *, seconds: int = 60) -> UUID:
+    """An inbound message of so long ago whose work was lost; answers its conversation."""
+    arrival = await front.arrival()
+    await front.accept(arrival)
+    run(front, "DELETE FROM dbos.workflow_status")
+    run(
+        front,
+        "UPDATE messages SET id = uuid_floor(now() - make_interval(secs => %s)) WHERE id = %s",
+        seconds,
+        arrival.message_id,
+    )
+    (row,) = front.rows("SELECT conversation_id FROM messages ORDER BY created_at DESC LIMIT 1")
+    conversation_id: UUID = row["conversation_id"]
+    return conversation_id
+
+
+async def reply(front: Front, conversation_id: UUID) -> UUID:
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        return await messages.enqueue_outbound(
+            scope,
+            conversation_id=conversation_id,
+            author="assistant",
+            body="Olá",
+            correlation_id=new_id(),
+            now=front.wiring.clock.now(),
+        )
+
+
+async def test_a_message_whose_work_was_lost_gets_new_work_in_its_lane_once(front: Front) -> None:
+    conversation_id = await stray(front)
+    async with platform(front) as pool:
+        assert await recovery.give_work_to_strays(pool) == 1
+        assert await recovery.give_work_to_strays(pool) == 0
+    (work,) = front.work()
+    assert (work["name"], work["queue_name"]) == ("process_ai_response", "turns")
+    assert work["queue_partition_key"] == str(conversation_id)
+
+
+async def test_a_message_that_has_just_come_is_left_alone(front: Front) -> None:
+    await stray(front, seconds=5)
+    async with platform(front) as pool:
+        assert await recovery.give_work_to_strays(pool) == 0
+
+
+async def test_a_message_whose_lane_has_work_is_left_alone(front: Front) -> None:
+    await stray(front)
+    await front.accept(await front.arrival("outra"))
+    async with platform(front) as pool:
+        assert await recovery.give_work_to_strays(pool) == 0
+
+
+async def test_a_reply_whose_delivery_was_lost_gets_a_new_one(front: Front) -> None:
+    conversation_id = await stray(front)
+    run(front, "UPDATE messages SET status = 'answered'")
+    message_id = await reply(front, conversation_id)
+    run(front, "DELETE FROM dbos.workflow_status")
+    run(front, "UPDATE messages SET id = uuid_floor(now() - interval '1 minute') WHERE id = %s", message_id)
+    async with platform(front) as pool:
+        assert await recovery.give_work_to_strays(pool) == 1
+    (work,) = front.work()
+    assert (work["name"], work["queue_name"]) == ("send_whatsapp_message", "deliveries")
+    assert work["queue_partition_key"] == str(conversation_id)
+
+
+@pytest.mark.parametrize("status", ["answered", "held", "unrouted", "failed", "delivered", "sent"])
+async def test_what_is_taken_care_of_gets_no_work(front: Front, status: str) -> None:
+    await stray(front)
+    run(front, "UPDATE messages SET status = %s", status)
+    async with platform(front) as pool:
+        assert await recovery.give_work_to_strays(pool) == 0
+
+
+async def test_work_that_ends_in_an_error_again_and_again_is_given_up_and_shown(front: Front) -> None:
+    await stray(front)
+    async with platform(front) as pool:
+        for _ in range(recovery.TRIES):
+            assert await recovery.give_work_to_strays(pool) == 1
+            run(front, "UPDATE dbos.workflow_status SET status = 'ERROR'")
+        await recovery.give_work_to_strays(pool)
+        assert len(front.work()) == recovery.TRIES
+        assert [row["status"] for row in front.stored()] == ["failed"]
+        assert front.rows("SELECT FROM events WHERE what = 'gave_up'") != []
+        assert await recovery.give_work_to_strays(pool) == 0
+
+
+class Witness:
+    """What Twilio says when asked after a message."""
+
+    def __init__(self, status: str | None, code: int | None = None) -> None:
+        self.status, self.code, self.asked = status, code, list[str]()
+
+    async def fetch(self, sid: str) -> Receipt:
+        self.asked.append(sid)
+        if self.status is None:
+            raise SendError(ErrorClass.UNKNOWN, "Twilio is away")
+        return Receipt(account_sid="AC", message_sid=sid, status=self.status, error_code=self.code)
+
+
+async def ask(front: Front, witness: Witness, *, later: timedelta) -> int:
+    async def sender_of(_owner_id: UUID, _account_id: UUID) -> Sender:
+        return witness  # type: ignore[return-value]
+
+    async with platform(front) as pool:
+        return await recovery.ask_after_silent(pool, front.wiring.pool, sender_of, front.wiring.clock.now() + later)
+
+
+async def taken(front: Front, status: str = "queued") -> UUID:
+    """A reply that Twilio took, and of which nothing was heard since."""
+    message_id = await reply(front, await stray(front))
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await parts.plan(scope, message_id, ("Olá",))
+        await parts.move(scope, message_id=message_id, part=1, sid="SM1", status=status, error_code=None)
+    return message_id
+
+
+SILENT = timedelta(seconds=recovery.SILENCE_S + 1)
+
+
+async def test_a_message_that_twilio_never_reported_on_is_asked_after(front: Front) -> None:
+    message_id = await taken(front)
+    assert await ask(front, Witness("delivered"), later=SILENT) == 1
+    (row,) = front.rows("SELECT status FROM messages WHERE id = %s", message_id)
+    assert row["status"] == "delivered"
+
+
+async def test_a_failure_that_was_never_reported_comes_to_light_with_its_code(front: Front) -> None:
+    message_id = await taken(front)
+    await ask(front, Witness("undelivered", 63016), later=SILENT)
+    (row,) = front.rows("SELECT status, error_code FROM messages WHERE id = %s", message_id)
+    assert (row["status"], row["error_code"]) == ("failed", 63016)
+
+
+async def test_nobody_asks_after_what_was_just_taken_or_has_left_twilio(front: Front) -> None:
+    witness = Witness("delivered")
+    message_id = await taken(front)
+    assert await ask(front, witness, later=timedelta()) == 0
+    run(front, "UPDATE message_parts SET status = 'sent' WHERE message_id = %s", message_id)
+    assert await ask(front, witness, later=SILENT) == 0
+    assert witness.asked == []
+
+
+async def test_a_twilio_that_does_not_answer_harms_nothing(front: Front) -> None:
+    message_id = await taken(front)
+    await ask(front, Witness(None), later=SILENT)
+    (row,) = front.rows("SELECT status FROM messages WHERE id = %s", message_id)
+    assert row["status"] == "queued"
