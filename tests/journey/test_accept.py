@@ -70,9 +70,10 @@ async def test_the_turns_workflow_carries_ids_and_the_time_of_arrival_and_nothin
     (work,) = front.work()
     (stored,) = front.stored()
     conversation_id = str(stored["conversation_id"])
-    arrived_ms = int(arrival.received_at.timestamp() * 1000)
     given = json.loads(work["inputs"])
-    assert given["positionalArgs"] == [str(front.owner_id), conversation_id, str(stored["id"]), arrived_ms]
+    *ids, arrived_ms = given["positionalArgs"]
+    assert ids == [str(front.owner_id), conversation_id, str(stored["id"])]
+    assert arrived_ms == pytest.approx(arrival.received_at.timestamp() * 1000, abs=1)
     assert (work["name"], work["queue_name"], work["queue_partition_key"]) == (
         accept.WORKFLOW,
         accept.QUEUE,
@@ -144,7 +145,7 @@ async def test_while_the_database_is_away_the_answer_is_a_quick_503_and_never_20
         with database_away(cluster, database_url):
             began = time.monotonic()
             answers = await asyncio.gather(*(front.post(lost) for _ in range(20)))
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 5
             assert {answer.status_code for answer in answers} == {503}
             assert {answer.headers["retry-after"] for answer in answers} == {"1"}
             assert answers[0].json() == {"type": "about:blank", "title": "Unavailable", "status": 503}
@@ -162,7 +163,7 @@ async def test_a_process_that_has_not_seen_the_account_yet_answers_503_too(
             began = time.monotonic()
             answer = await front.post(text())
             assert answer.status_code == 503
-            assert time.monotonic() - began < 5
+            assert time.monotonic() - began < 8
         for _ in range(100):
             if (await front.post(text())).status_code == 200:
                 break

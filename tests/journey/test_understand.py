@@ -49,7 +49,7 @@ async def test_the_window_counts_from_the_arrival_so_time_spent_in_the_queue_is_
     conversation_id = await say(front, "Oi", ago=timedelta(seconds=10))
     heard, took = await hear(front, conversation_id, window=timedelta(seconds=9), ago=timedelta(seconds=10))
     assert [message.body for message in heard] == ["Oi"]
-    assert took < 1
+    assert took < 5
 
 
 async def test_what_has_just_come_is_not_answered_before_its_window_is_over(front: Front) -> None:
@@ -79,7 +79,7 @@ async def test_someone_who_never_stops_is_answered_after_a_bounded_number_of_win
         await say(front, str(number))
     heard, took = await turn
     assert len(heard) > 3
-    assert WINDOW.total_seconds() * (PATIENCE - 1) <= took < WINDOW.total_seconds() * PATIENCE + 1
+    assert WINDOW.total_seconds() * (PATIENCE - 1) <= took < WINDOW.total_seconds() * PATIENCE + 3
 
 
 async def test_what_another_turn_has_taken_is_not_heard_again(front: Front) -> None:
@@ -88,7 +88,7 @@ async def test_what_another_turn_has_taken_is_not_heard_again(front: Front) -> N
         conn.execute("UPDATE recado.messages SET status = 'answered'")
     heard, took = await hear(front, conversation_id, ago=timedelta(seconds=1))
     assert heard == []
-    assert took < 1
+    assert took < 5
 
 
 async def test_only_the_conversation_that_was_asked_for_is_heard(front: Front) -> None:
