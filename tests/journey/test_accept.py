@@ -216,6 +216,7 @@ async def test_the_two_forms_of_a_brazilian_number_are_one_contact_who_is_answer
 async def test_a_message_without_a_name_keeps_the_name_that_is_known(front: Front) -> None:
     await front.post(text(ProfileName="Ana"))
     await front.post(text(ProfileName=None))
+    await front.post(text(ProfileName=None, From="whatsapp:+551187654321"))
     (contact,) = front.rows("SELECT profile_name FROM contacts")
     assert contact["profile_name"] == "Ana"
 
