@@ -32,9 +32,11 @@ SELECT o.id, (substr(uuid_floor(now() - interval '2 days' + n * interval '100 ms
        CASE n %% 2 WHEN 0 THEN '{"NumMedia": ["0"]}'::jsonb END
 FROM owners o JOIN twilio_accounts a ON a.owner_id = o.id, generate_series(1, %(messages)s) n;
 INSERT INTO message_parts (owner_id, message_id, part, body, status, provider_sid, taken_at)
-SELECT owner_id, id, 1, body, 'delivered', provider_sid, received_at FROM messages WHERE direction = 'outbound';
+SELECT owner_id, id, 1, body, 'delivered', provider_sid, received_at FROM messages
+WHERE direction = 'outbound' AND received_at < now() - interval '1 day';
 INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
-SELECT owner_id, 'accept', 'received', conversation_id, id, correlation_id FROM messages;
+SELECT owner_id, 'accept', 'received', conversation_id, id, correlation_id FROM messages
+WHERE received_at < now() - interval '1 day';
 """
 
 

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import psycopg
+import pytest
 
+from recado import ids
 from recado.db.embedded import Lease
 from recado.ids import new_id
 
@@ -25,6 +27,14 @@ def test_an_id_is_a_uuid_of_version_7_that_carries_its_millisecond() -> None:
 def test_ids_made_one_after_the_other_are_strictly_increasing() -> None:
     made = [new_id() for _ in range(20_000)]
     assert all(earlier < later for earlier, later in pairwise(made))
+
+
+def test_a_clock_that_is_set_back_makes_no_id_that_sorts_before_an_earlier_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_a_minute = (time.time_ns() // 1_000_000 + 60_000) << 12
+    monkeypatch.setattr(ids, "_last", in_a_minute)
+    first, second = new_id(), new_id()
+    assert in_a_minute >> 12 <= first.int >> 80
+    assert first < second
 
 
 def test_ids_made_by_many_threads_are_all_different_and_increasing_in_each() -> None:
