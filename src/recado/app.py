@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -12,6 +12,9 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from recado import __version__
 from recado.channels.twilio.accounts import Directory
@@ -71,6 +74,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     async def outbound(request: Request) -> Response:
         return await confirming.confirm(request, door, confirmer)
 
+    app.add_middleware(Shortcut, handlers={WEBHOOKS + "/inbound": inbound, WEBHOOKS + "/outbound": outbound})
     for path, endpoint in (("/inbound", inbound), ("/outbound", outbound)):
         app.add_api_route(
             WEBHOOKS + path,
@@ -102,6 +106,40 @@ def create_app(wiring: Wiring) -> FastAPI:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
     return app
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Shortcut:
+    """Calls the webhooks' handlers before the framework has looked at the request.
+
+    The routes stay declared for their description and for other methods; what the framework does for a route that
+    declares no parameter is a third of what a webhook costs this process (`bench/ack.py`).
+    """
+
+    def __init__(self, app: ASGIApp, handlers: Mapping[str, Handler]) -> None:
+        self.app = app
+        self.handlers = handlers
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """Answer a webhook, errors included; hand everything else on."""
+        handler = self.handlers.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if handler is None:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await handler(request)
+        except Rejected as error:
+            response = await _rejected(request, error)
+        except (Unavailable, *PASSING) as error:
+            response = await _unavailable(request, error)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            response = await _unexpected(request, error)
+        await response(scope, receive, send)
 
 
 _FORM = {

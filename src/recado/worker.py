@@ -36,8 +36,10 @@ WORKFLOWS_VERSION = "1"
 OUTBOUND_PATH = "/channels/twilio/v1/webhooks/outbound"
 
 TURNS, DELIVERIES = "turns", "deliveries"
-#: Turns are polled for while their quiet window runs; a delivery's poll is part of what the contact waits.
-POLL_S = {TURNS: 0.25, DELIVERIES: 0.08}
+#: A delivery's poll is part of what the contact waits, and an idle worker's main cost: 0.2 s is half of what is left
+#: to both (`bench/idle.py`). A turn's poll hides inside the quiet window, so it takes a share of that.
+DELIVERIES_POLL_S = 0.2
+TURNS_POLL_S = (0.05, 0.4)
 #: What a stop waits for workflows to end; the rest is handed to other workers.
 STOP_S = 15.0
 RECOVERY_S = 10.0
@@ -95,12 +97,17 @@ async def _launch(wiring: Wiring, executor_id: str, senders: Senders) -> None:
     DBOS(config=config)
     _register(wiring, senders)
     DBOS.launch()
-    for name, at_once in ((TURNS, settings.turns_at_once), (DELIVERIES, settings.deliveries_at_once)):
+    least_s, most_s = TURNS_POLL_S
+    turns_poll_s = min(most_s, max(least_s, settings.quiet_window_ms / 3000))
+    for name, at_once, poll_s in (
+        (TURNS, settings.turns_at_once, turns_poll_s),
+        (DELIVERIES, settings.deliveries_at_once, DELIVERIES_POLL_S),
+    ):
         await DBOS.register_queue_async(
             name,
             partition_concurrency=1,
             worker_concurrency=at_once,
-            polling_interval_sec=POLL_S[name],
+            polling_interval_sec=poll_s,
             on_conflict="always_update",
         )
 
