@@ -49,9 +49,13 @@ RECOVERY_S = 10.0
 async def working(wiring: Wiring, *, declared_dead: Callable[[], None]) -> AsyncIterator[None]:
     """While it is open this process works. At the end it finishes what it has, or hands it back, within 20 s.
 
-    `declared_dead` is called when another worker has taken over this one's work: the process must then end.
+    `declared_dead` is called when another worker has taken over this one's work: the process must then end. Raises
+    SettingsError when the model of RECADO_MODEL can't be used.
     """
     settings = wiring.settings
+    if settings.model is not None:
+        # A wrong model stops the start; a right one is loaded before the first turn has to wait for it.
+        await asyncio.to_thread(thinking.check_model, settings.model)
     queues = [TURNS, DELIVERIES]
     executor = Executor(lambda: wiring.connect("recado_platform"), "worker", queues)
     senders = Senders(
