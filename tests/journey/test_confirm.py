@@ -17,6 +17,7 @@ from recado.conversations import messages, parts
 from recado.db.scope import scoped
 from recado.delivery.status import RANK, Status, advance, aggregate
 from recado.ids import new_id
+from recado.ops import failed
 from recado.simulator.client import SimulatorClient
 from tests.channels.examples import inbound, status
 from tests.journey.front import TOKEN, Front, message_sid, open_front
@@ -256,3 +257,18 @@ async def test_permuted_and_repeated_callbacks_over_http_end_in_the_same_status(
     assert standing(front, message_id)[0] == "read"
     ranks = [RANK[what] for what in said_of(front, message_id)]
     assert ranks == sorted(ranks), "it went back for a moment"
+
+
+async def test_what_is_still_said_of_a_message_that_is_sent_again_changes_nothing(front: Front) -> None:
+    message_id, old, new = await outbound(front, "Olá"), message_sid(), message_sid()
+    await report(front, "undelivered", old, message_id, code=63016)
+    async with await front.wiring.connect("recado_platform") as platform:
+        assert await failed.retry(platform, message_id) == "queued"
+    for by_id in (message_id, None):
+        assert await report(front, "undelivered", old, by_id, code=63016) == 200
+    (part,) = front.rows("SELECT status, provider_sid FROM message_parts WHERE message_id = %s", message_id)
+    assert (part["status"], part["provider_sid"]) == ("waiting", None)
+    await report(front, "delivered", new, message_id)
+    assert standing(front, message_id) == ("delivered", None)
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        assert await parts.attributed(scope, [old, new, message_sid()]) == {old, new}
