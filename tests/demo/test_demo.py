@@ -80,7 +80,7 @@ def test_the_demo_delivers_every_reply_exactly_once_whatever_the_environment_say
     _nothing_left(folder, said)
 
 
-@pytest.mark.parametrize("after", ["local Twilio", "PostgreSQL and schema", "API and two workers"])
+@pytest.mark.parametrize("after", ["PostgreSQL and schema", "API and two workers"])
 def test_a_demo_that_is_interrupted_fails_and_leaves_nothing(folder: Path, after: str) -> None:
     running = _start(folder)
     assert running.stdout is not None
