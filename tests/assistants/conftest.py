@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import psycopg
 import pytest
-from tests.postgres import create_database, drop_database
 
 from recado.db.embedded import Lease
 from recado.db.migrate import migrate
 from recado.db.pool import Pool, connect, open_pool
 from recado.db.scope import Scope, scoped
 from recado.ids import new_id
+from tests.postgres import create_database, drop_database
 
 
 @pytest.fixture(scope="session")

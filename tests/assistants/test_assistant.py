@@ -4,13 +4,13 @@ import asyncio
 from uuid import UUID, uuid4
 
 import pytest
-from tests.assistants.conftest import new_owner
 
 from recado.assistants import assistant
 from recado.db.pool import Pool
 from recado.db.scope import Scope, scoped
 from recado.errors import NotFound, UsageError
 from recado.ids import new_id
+from tests.assistants.conftest import new_owner
 
 
 async def test_the_default_assistant_is_made_once(scope: Scope) -> None:

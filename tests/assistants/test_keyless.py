@@ -8,12 +8,12 @@ from uuid import uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.assistants.conftest import new_owner
 
 from recado.assistants import keyless, knowledge
 from recado.assistants.knowledge import Match
 from recado.db.pool import Pool
 from recado.db.scope import Scope, scoped
+from tests.assistants.conftest import new_owner
 
 DATA = Path(__file__).parent / "data"
 ASKED = list(csv.DictReader((DATA / "questions.csv").read_text().splitlines()))

@@ -7,13 +7,13 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.assistants.conftest import new_owner
 
 from recado.assistants import knowledge, words
 from recado.assistants.knowledge import Entry
 from recado.db.pool import Pool
 from recado.db.scope import Scope, scoped
 from recado.errors import UsageError
+from tests.assistants.conftest import new_owner
 
 HOURS = Entry(title="Qual o horário?", content="Das 7h às 20h.")
 PLACE = Entry(title="Onde fica a loja?", content="Rua das Flores, 120.")

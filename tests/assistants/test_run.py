@@ -15,13 +15,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from tests.model_server import ModelServer, Reply, Request, Script, echo, in_turn, say
 
 from recado.assistants import run
 from recado.assistants.assistant import Assistant
 from recado.assistants.knowledge import Match
 from recado.assistants.run import Author, Line, ModelFailed, Thought
 from recado.errors import RecadoError, SettingsError
+from tests.model_server import ModelServer, Reply, Request, Script, echo, in_turn, say
 
 NOW = datetime(2026, 3, 14, 15, 9, tzinfo=UTC)
 SECRET = "meu cpf é 123.456.789-09"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
 from tests.contracts.test_imports import PROJECT, ROOT, RUNTIME
 
 LOCK = (ROOT / "requirements.lock").read_text()

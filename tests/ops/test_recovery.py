@@ -11,7 +11,6 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from tests.journey.front import Front, open_front
 
 from recado.channels.port import ErrorClass, Receipt, Sender, SendError
 from recado.conversations import messages, parts
@@ -19,6 +18,7 @@ from recado.db.pool import Pool
 from recado.db.scope import scoped
 from recado.ids import new_id
 from recado.ops import recovery
+from tests.journey.front import Front, open_front
 
 
 @pytest.fixture
