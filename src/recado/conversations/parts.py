@@ -168,10 +168,11 @@ async def stop(scope: Scope, message_id: UUID, *, error_code: int | None) -> Non
     )
 
 
-async def begin_attempt(scope: Scope, message_id: UUID, part: int, *, now: datetime) -> Attempt | None:
+async def begin_attempt(scope: Scope, message_id: UUID, part: int) -> Attempt | None:
     """Record a new attempt before the call, or None when one with unknown outcome, or a result, stands in its way.
 
-    A unique index allows one open attempt at a part, so of two executors that both think the message theirs only one
+    Times of attempts are the database's: whoever looks later at how long ago it was may be another machine. A unique
+    index allows one open attempt at a part, so of two executors that both think the message theirs only one
     begins.
     """
     row = await (
@@ -187,13 +188,13 @@ async def begin_attempt(scope: Scope, message_id: UUID, part: int, *, now: datet
                 WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s AND part = %(part)s
             ), begun AS (
                 INSERT INTO delivery_attempts (owner_id, id, message_id, part, started_at)
-                SELECT %(owner_id)s, %(id)s, %(message_id)s, mine.part, %(now)s FROM mine
+                SELECT %(owner_id)s, %(id)s, %(message_id)s, mine.part, clock_timestamp() FROM mine
                 ON CONFLICT (owner_id, message_id, part) WHERE outcome IN ('started', 'unknown') DO NOTHING
                 RETURNING id, outcome, started_at
             )
             SELECT begun.*, before.tries + 1 AS tries FROM begun, before
             """,
-            {"owner_id": scope.owner_id, "id": new_id(), "message_id": message_id, "part": part, "now": now},
+            {"owner_id": scope.owner_id, "id": new_id(), "message_id": message_id, "part": part},
         )
     ).fetchone()
     return Attempt(**row) if row else None

@@ -120,7 +120,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
         wait = await _predecessor(scope, conversation.id, message_id, part.part)
         if wait is not None and wait + timedelta(seconds=desk.predecessor_s) > now:
             return _Wait(wait + timedelta(seconds=desk.predecessor_s))
-        begun = await parts.begin_attempt(scope, message_id, part.part, now=now)
+        begun = await parts.begin_attempt(scope, message_id, part.part)
         attempt = begun or await parts.open_attempt(scope, message_id, part.part)
         if attempt is None:
             return _Wait(now)  # its status moved this moment: look again
@@ -292,7 +292,7 @@ async def _reconcile(desk: DeliverDesk, owner_id: UUID, job: _Job) -> None:
     started_at = job.attempt.started_at
     try:
         sender = await desk.sender_of(owner_id, job.conversation.account_id)
-        looked_at = desk.clock.now()
+        looked_at = await persistently(lambda: _database_time(desk))
         listed = await sender.find(
             to=job.conversation.contact_address,
             from_=job.conversation.number_address,
@@ -334,6 +334,14 @@ async def _reconcile(desk: DeliverDesk, owner_id: UUID, job: _Job) -> None:
 
     if not await persistently(settle):
         await asyncio.sleep(desk.reconcile_poll_s)
+
+
+async def _database_time(desk: DeliverDesk) -> datetime:
+    async with desk.pool.connection() as conn:
+        row = await (await conn.execute("SELECT clock_timestamp() AS now")).fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM
+    now: datetime = row["now"]
+    return now
 
 
 async def _settled_at(scope: Scope, desk: DeliverDesk, attempt: Attempt) -> datetime:
