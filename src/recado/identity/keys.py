@@ -1,0 +1,175 @@
+"""API keys: shown once, kept as a hash, with scopes, an end, and a revocation that every process knows in 30 s."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from recado.clock import Clock, SystemClock
+from recado.db.pool import Pool
+from recado.db.scope import Scope, scoped
+from recado.errors import NotFound, UsageError
+from recado.identity.callers import SCOPES, Caller
+from recado.ids import new_id
+
+#: How long a process may go on believing what it looked up: the most that a revocation takes.
+CACHE_S: Final = 30.0
+CACHE_SIZE: Final = 10_000
+#: `last_used_at` is written at most this often.
+USED_EVERY: Final = timedelta(minutes=1)
+NAME_CHARS: Final = 100
+
+_KEY = re.compile(r"rk_[A-Za-z0-9_-]{43}")
+_COLUMNS = "id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """What is known of a key without its text; `hint` is how that begins."""
+
+    id: UUID
+    owner_id: UUID
+    name: str
+    hint: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    until: float
+    caller: Caller | None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cache:
+    """What one process knows of keys; unknown ones apart, so that a flood of them drives out no real one."""
+
+    known: dict[bytes, _Known] = field(default_factory=dict)
+    unknown: dict[bytes, _Known] = field(default_factory=dict)
+
+
+_caches: WeakKeyDictionary[Pool, _Cache] = WeakKeyDictionary()
+
+
+async def make(
+    scope: Scope, *, name: str, scopes: Collection[str], expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
+    """A new key of the owner, and its text, which can't be had again. Raises UsageError.
+
+    The text has 256 random bits: unlike a password it can't be guessed from its SHA-256, so that is what is stored.
+    """
+    name = " ".join(name.split())
+    if not name or len(name) > NAME_CHARS:
+        raise UsageError(f"a key's name has 1 to {NAME_CHARS} characters")
+    if not scopes or not set(scopes) <= set(SCOPES):
+        raise UsageError(f"a key needs one scope or more of: {', '.join(SCOPES)}")
+    text = "rk_" + secrets.token_urlsafe(32)
+    row = await (
+        await scope.conn.execute(
+            f"""
+            INSERT INTO api_keys (owner_id, id, name, hint, key_hash, scopes, expires_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}
+            """,  # noqa: S608 - the columns are a constant
+            [
+                *(scope.owner_id, new_id(), name, text[:7], _hash(text)),
+                *([held for held in SCOPES if held in scopes], expires_at),
+            ],
+        )
+    ).fetchone()
+    assert row is not None  # noqa: S101 - an insert that returns
+    return ApiKey(**row), text
+
+
+async def authenticate(pool: Pool, presented: str, *, clock: Clock | None = None) -> Caller | None:
+    """Whose key this is, or None when there is none, or it was revoked or has expired.
+
+    The answer may be up to `CACHE_S` old; an expiry counts at once. Whether the owner is suspended is not looked at.
+    """
+    clock = clock or SystemClock()
+    if not _KEY.fullmatch(presented):
+        return None
+    hashed = _hash(presented)
+    cache = _caches.setdefault(pool, _Cache())
+    known = cache.known.get(hashed) or cache.unknown.get(hashed)
+    if known is None or known.until <= clock.monotonic():
+        known = await _look_up(pool, hashed, clock)
+        _remember(cache, hashed, known)
+    if known.expires_at is not None and known.expires_at <= clock.now():
+        return None
+    return known.caller
+
+
+def _remember(cache: _Cache, hashed: bytes, found: _Known) -> None:
+    cache.known.pop(hashed, None)
+    cache.unknown.pop(hashed, None)
+    side = cache.unknown if found.caller is None else cache.known
+    if len(side) >= CACHE_SIZE:
+        side.clear()
+    side[hashed] = found
+
+
+async def _look_up(pool: Pool, hashed: bytes, clock: Clock) -> _Known:
+    # Counted from before the question: what is revoked while we ask is believed for CACHE_S from then at most.
+    until = clock.monotonic() + CACHE_S
+    async with pool.connection() as conn:
+        row = await (await conn.execute("SELECT * FROM api_key_by_hash(%s)", [hashed])).fetchone()
+    if row is None:
+        return _Known(until, None)
+    now = clock.now()
+    usable = row["expires_at"] is None or row["expires_at"] > now
+    if usable and (row["last_used_at"] is None or row["last_used_at"] <= now - USED_EVERY):
+        async with scoped(pool, row["owner_id"]) as scope:
+            await scope.conn.execute(
+                "UPDATE api_keys SET last_used_at = greatest(last_used_at, %s) WHERE owner_id = %s AND id = %s",
+                [now, scope.owner_id, row["id"]],
+            )
+    caller = Caller(
+        kind="key",
+        id=row["id"],
+        owner_id=row["owner_id"],
+        scopes=frozenset(row["scopes"]),
+        role=None,
+        name=row["name"],
+    )
+    return _Known(until, caller, row["expires_at"])
+
+
+async def list_(scope: Scope) -> list[ApiKey]:
+    """The owner's keys, oldest first, those that were revoked or have expired too."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_COLUMNS} FROM api_keys WHERE owner_id = %s ORDER BY id",  # noqa: S608 - the columns are a constant
+        [scope.owner_id],
+    )
+    return [ApiKey(**row) for row in await cursor.fetchall()]
+
+
+async def revoke(scope: Scope, key_id: UUID, *, now: datetime) -> ApiKey:
+    """End a key for good; once more changes nothing. Raises NotFound."""
+    row = await (
+        await scope.conn.execute(
+            f"""
+            UPDATE api_keys SET revoked_at = coalesce(revoked_at, %s) WHERE owner_id = %s AND id = %s
+            RETURNING {_COLUMNS}
+            """,  # noqa: S608 - the columns are a constant
+            [now, scope.owner_id, key_id],
+        )
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"no API key {key_id} of this owner")
+    return ApiKey(**row)
+
+
+def _hash(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
