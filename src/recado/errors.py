@@ -7,6 +7,7 @@
     ├── Conflict              it exists already, or changed meanwhile: read it again
     ├── SchemaError           the database is newer, older or empty: `recado migrate`
     ├── SecretError           a stored secret can't be opened with the keys there are
+    ├── SignInRefused         somebody may not sign in now; carries how long to wait, never why
     ├── Rejected              a webhook is refused; carries the HTTP status, never a reason for the caller
     └── SendError             a message could not be sent; carries the class that says what happens next
 
@@ -42,6 +43,14 @@ class SchemaError(RecadoError):
 
 class SecretError(RecadoError):
     """A stored secret can't be opened with the keys in RECADO_SECRET_KEYS."""
+
+
+class SignInRefused(RecadoError):
+    """The address or the password is wrong, or it was tried too often; the caller is not told which."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("the e-mail address or the password is wrong, or it was tried too often: wait, then try again")
+        self.retry_after_s = retry_after_s
 
 
 class Rejected(RecadoError):

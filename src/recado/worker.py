@@ -178,6 +178,7 @@ async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
             await asyncio.to_thread(recovery.give_back_unstarted)
             if time.monotonic() - tidied > retention.EVERY_S:
                 await retention.delete_finished_workflows(platform)
+                await retention.forget_sign_ins(platform, now=wiring.clock.now())
                 tidied = time.monotonic()
         except PASSING as error:
             log.warning("database_unavailable", task="recovery", error=type(error).__name__)

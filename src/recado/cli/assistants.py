@@ -58,6 +58,7 @@ def add_knowledge(
     async def main(desk: Desk) -> dict[str, Any]:
         from recado.assistants import assistant as assistants
         from recado.db.scope import scoped
+        from recado.identity import audit
 
         await check_owner(desk, owner)
         async with scoped(desk.wiring.pool, owner) as scope:
@@ -65,6 +66,8 @@ def add_knowledge(
             spoken = _language(language, entries) or default.language
             with progress(f"indexing {len(entries)} entries", None) if len(entries) > MANY else nullcontext():
                 count = await knowledge.replace(scope, source=file.name, entries=entries, language=spoken)
+            data = {"entries": count, "language": spoken}
+            await audit.record(scope, desk.caller, "add", "knowledge", file.name, data)
         return {"id": file.name, "owner_id": owner, "source": file.name, "entries": count, "language": spoken}
 
     made = at_desk(main)
@@ -141,6 +144,7 @@ def set_assistant(
     async def main(desk: Desk) -> dict[str, Any]:
         from recado.assistants import assistant as assistants
         from recado.db.scope import scoped
+        from recado.identity import audit
 
         await check_owner(desk, owner)
         async with scoped(desk.wiring.pool, owner) as scope:
@@ -148,6 +152,10 @@ def set_assistant(
             made = await assistants.set(
                 scope, name, instructions=instructions, model=model, language=language, apology=apology
             )
+            given = {"instructions": instructions, "model": model, "language": language, "apology": apology}
+            # What was set, not what it says: instructions are the owner's text.
+            data = {"set": [field for field, value in given.items() if value is not None], "model": made.model}
+            await audit.record(scope, desk.caller, "set", "assistant", str(made.id), data)
         return _assistant(made, owner, is_default=made.id == default.id)
 
     made = at_desk(main)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import typer
@@ -34,12 +34,50 @@ def add_owner(name: Annotated[str, typer.Argument(help="The company's name.")], 
     """Add an owner, or find the one of that name."""
 
     async def main(desk: Desk) -> Owner:
-        from recado.identity import owners
+        from recado.identity import audit, owners
 
-        return await owners.add(desk.platform, name)
+        async with desk.platform.transaction():
+            known = {owner.id for owner in await owners.all_of_them(desk.platform)}
+            owner = await owners.add(desk.platform, name)
+            if owner.id not in known:
+                await audit.record(desk.platform, desk.caller, "add", "owner", str(owner.id), owner_id=owner.id)
+        return owner
 
     owner = at_desk(main)
     answer(_owner(owner), as_json=json, text=f"owner {owner.id}  {owner.name}")
+
+
+@owners_commands.command("suspend")
+def suspend(owner: Annotated[UUID, typer.Argument(metavar="ID", help="The owner's id.")], json: Json = False) -> None:
+    """Have an owner's messages accepted and held, not answered."""
+    found = _set_status(owner, "suspended")
+    answer(_owner(found), as_json=json, text=f"{found.name} is suspended: messages are held, nothing is answered")
+
+
+@owners_commands.command("activate")
+def activate(owner: Annotated[UUID, typer.Argument(metavar="ID", help="The owner's id.")], json: Json = False) -> None:
+    """End an owner's suspension. What is held waits for `recado failed retry`."""
+    found = _set_status(owner, "active")
+    text = (
+        f"{found.name} is active: messages are answered again.\n"
+        f"Those that were held meanwhile are answered by\n  recado failed retry --all --owner {owner}"
+    )
+    answer(_owner(found), as_json=json, text=text)
+
+
+def _set_status(owner_id: UUID, status: Literal["active", "suspended"]) -> Owner:
+    async def main(desk: Desk) -> Owner:
+        from recado.identity import audit, owners
+
+        action = "suspend" if status == "suspended" else "activate"
+        async with desk.platform.transaction():
+            before = await owners.get(desk.platform, owner_id)
+            owner = await owners.set_status(desk.platform, owner_id, status)
+            if before.status != owner.status:
+                await audit.record(desk.platform, desk.caller, action, "owner", str(owner_id), owner_id=owner_id)
+        return owner
+
+    return at_desk(main)
 
 
 @owners_commands.command("list")
@@ -75,10 +113,14 @@ def add_account(
     async def main(desk: Desk) -> UUID:
         from recado.channels.twilio import accounts
         from recado.db.scope import scoped
+        from recado.identity import audit
 
         await check_owner(desk, owner)
         async with scoped(desk.wiring.pool, owner) as scope:
-            return await accounts.add_account(scope, desk.wiring.keyring, account_sid=account_sid, auth_token=token)
+            added = await accounts.add_account(scope, desk.wiring.keyring, account_sid=account_sid, auth_token=token)
+            data = {"account_sid": account_sid}
+            await audit.record(scope, desk.caller, "add", "twilio_account", str(added), data)
+            return added
 
     account_id = at_desk(main)
     made = {"id": account_id, "owner_id": owner, "account_sid": account_sid}
@@ -130,10 +172,13 @@ def rotate(
     async def main(desk: Desk) -> dict[str, Any]:
         from recado.channels.twilio import accounts
         from recado.db.scope import scoped
+        from recado.identity import audit
 
         found = await _account(desk, account)
         async with scoped(desk.wiring.pool, found["owner_id"]) as scope:
             await accounts.rotate_token(scope, desk.wiring.keyring, account_sid=account, auth_token=token)
+            action = "finish_rotation" if finish else "rotate"
+            await audit.record(scope, desk.caller, action, "twilio_account", str(found["id"]))
         return {"id": found["id"], "owner_id": found["owner_id"], "account_sid": account, "rotating": not finish}
 
     done = at_desk(main)
@@ -162,6 +207,7 @@ def add_number(
         from recado.assistants import assistant as assistants
         from recado.channels.twilio import accounts
         from recado.db.scope import scoped
+        from recado.identity import audit
 
         owner_id = (await _account(desk, account))["owner_id"]
         async with scoped(desk.wiring.pool, owner_id) as scope:
@@ -174,6 +220,7 @@ def add_number(
                     "UPDATE numbers SET assistant_id = %s WHERE owner_id = %s AND id = %s",
                     [named.id, owner_id, number_id],
                 )
+            await audit.record(scope, desk.caller, "add", "number", str(number_id), {"address": address})
         return await _number(desk, number_id)
 
     made = at_desk(main)

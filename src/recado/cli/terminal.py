@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from recado.errors import UsageError
 
 if TYPE_CHECKING:
     from recado.db.pool import Connection
+    from recado.identity.callers import Caller
     from recado.settings import Settings
     from recado.wiring import Wiring
 
@@ -41,6 +43,23 @@ class Desk:
 
     wiring: Wiring
     platform: Connection
+
+    @property
+    def caller(self) -> Caller:
+        """Who is at the command line, for the audit: the operating system's name for them."""
+        from recado.identity.callers import at_command_line
+
+        return at_command_line(_account_name())
+
+
+def _account_name() -> str:
+    # Not getpass.getuser(): that believes the environment.
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container whose user has no name
+        return f"uid {os.getuid()}"
 
 
 def settings_for_command() -> Settings:
@@ -149,6 +168,30 @@ def secret_from_stdin(what: str) -> str:
     if not text:
         raise UsageError(f"standard input is empty: {what} was expected there")
     return text
+
+
+def password_from_stdin() -> str:
+    """One line of standard input, as it is but for the line's end; at a terminal it is asked for twice, hidden.
+
+    Raises UsageError when there is none.
+    """
+    if sys.stdin is None:
+        raise UsageError("the password is read from standard input, which is closed")
+    if sys.stdin.isatty():
+        import getpass
+
+        password = getpass.getpass("the password: ")
+        if getpass.getpass("once more: ") != password:
+            raise UsageError("the two passwords differ")
+        return password
+    data = sys.stdin.buffer.read(SECRET_CHARS + 1)
+    try:
+        lines = data.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        lines = []
+    if len(data) > SECRET_CHARS or len(lines) != 1 or not lines[0]:
+        raise UsageError("standard input does not hold a password: one line of UTF-8")
+    return lines[0]
 
 
 def bytes_of(path: Path, *, at_most: int) -> bytes:

@@ -140,10 +140,10 @@ def retry_failed(
         raise UsageError("name one message, or give --all (with --owner for one owner's only)")
 
     async def main(desk: Desk) -> list[dict[str, Any]]:
-        from recado.ops.failed import failures, retry
+        from recado.ops.failed import failures
 
         if message is not None:
-            return [{"id": message, "outcome": await retry(desk.platform, message)}]
+            return [{"id": message, "outcome": await _retry(desk, message)}]
         await check_owner(desk, owner)
         # Oldest first: the order in which they were meant to go out.
         ids = [item.id for item in reversed(await failures(desk.platform, owner_id=owner))]
@@ -151,7 +151,7 @@ def retry_failed(
         with progress("retrying", len(ids)) as advance:
             for message_id in ids:
                 try:
-                    done.append({"id": message_id, "outcome": await retry(desk.platform, message_id)})
+                    done.append({"id": message_id, "outcome": await _retry(desk, message_id)})
                 except Conflict as conflict:
                     done.append({"id": message_id, "outcome": "left", "why": str(conflict)})
                 advance()
@@ -161,6 +161,22 @@ def retry_failed(
     rows = [(item["id"], item["outcome"], item.get("why")) for item in done]
     text = table(("MESSAGE", "OUTCOME", "WHY"), rows, empty="no message failed or is held")
     answer(done, as_json=json, text=text)
+
+
+async def _retry(desk: Desk, message_id: UUID) -> str:
+    from recado.identity import audit
+    from recado.ops.failed import retry
+
+    async with desk.platform.transaction():
+        outcome = await retry(desk.platform, message_id)
+        if outcome == "queued":
+            cursor = await desk.platform.execute(
+                "SELECT m.owner_id FROM owners o JOIN messages m ON m.owner_id = o.id AND m.id = %s", [message_id]
+            )
+            row = await cursor.fetchone()
+            owner_id = row["owner_id"] if row else None
+            await audit.record(desk.platform, desk.caller, "retry", "message", str(message_id), owner_id=owner_id)
+    return outcome
 
 
 app.add_typer(failed_commands)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from recado.db.pool import Connection
@@ -49,6 +50,22 @@ async def get(platform: Connection, owner_id: UUID) -> Owner:
     """The owner. Raises NotFound."""
     row = await (
         await platform.execute("SELECT id, name, status, created_at FROM owners WHERE id = %s", [owner_id])
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"no owner {owner_id}: see `recado owners list`")
+    return Owner(**row)
+
+
+async def set_status(platform: Connection, owner_id: UUID, status: Literal["active", "suspended"]) -> Owner:
+    """Suspend an owner or let them go on; turns look at it in the database, caches follow in a minute.
+
+    While suspended, messages are accepted and held; once active again, `recado failed retry` has them answered.
+    Raises NotFound.
+    """
+    row = await (
+        await platform.execute(
+            "UPDATE owners SET status = %s WHERE id = %s RETURNING id, name, status, created_at", [status, owner_id]
+        )
     ).fetchone()
     if row is None:
         raise NotFound(f"no owner {owner_id}: see `recado owners list`")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 import structlog
 from dbos import DBOS
 
 from recado.db.pool import Pool
+from recado.identity import sessions, sign_in
 
 log = structlog.get_logger(__name__)
 
@@ -38,3 +40,12 @@ async def delete_finished_workflows(platform: Pool, *, keep_days: float = KEEP_D
             return deleted
         await asyncio.to_thread(DBOS.delete_workflows, [row["workflow_uuid"] for row in rows])
         deleted += len(rows)
+
+
+async def forget_sign_ins(platform: Pool, *, now: datetime) -> None:
+    """Delete sessions that ended long ago, and counts of failed sign-ins that no rule looks at any more."""
+    async with platform.connection() as conn:
+        ended = await sessions.delete_old(conn, now=now)
+        counts = await sign_in.forget_old(conn, now=now)
+    if ended or counts:
+        log.info("sign_ins_forgotten", task="retention", sessions=ended, counts=counts)
