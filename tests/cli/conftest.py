@@ -88,6 +88,38 @@ def recado(bare: Terminal, database_url: str) -> Terminal:
     return Terminal(folder=bare.folder, environment=bare.environment | {"RECADO_DATABASE_URL": database_url})
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """Runs commands one after the other in one process of their own: for stories of many."""
+
+    process: subprocess.Popen[str]
+
+    def __call__(self, *arguments: object, stdin: str = "") -> Ran:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"arguments": [str(word) for word in arguments], "stdin": stdin}) + "\n")
+        self.process.stdin.flush()
+        return Ran(**json.loads(self.process.stdout.readline()))
+
+
+@pytest.fixture
+def shell(recado: Terminal) -> Iterator[Shell]:
+    """A process for many commands, with a migrated database."""
+    # The module of the tests is found wherever the tests are run from.
+    path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.cli.many"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=recado.folder,
+        env=recado.environment | {"PYTHONPATH": path},
+        text=True,
+    ) as process:
+        yield Shell(process=process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
 @pytest.fixture
 def rows(database_url: str) -> Iterator[Rows]:
     """The same database from inside, with an owner that has an account, a number and a conversation."""

@@ -59,8 +59,10 @@ class Failures:
 
 def one_more(before: Failures | None, rule: Rule, now: datetime) -> Failures:
     """What is remembered after one more try."""
-    forgotten = before is None or now - before.last_at >= timedelta(seconds=rule.forget_s)
-    count = 1 if forgotten or before is None else before.count + 1
+    count = 1
+    # Quiet begins when the lock ends: waiting that out must not be enough to be forgotten.
+    if before is not None and now - max(before.last_at, before.locked_until) < timedelta(seconds=rule.forget_s):
+        count += before.count
     over = count - rule.free
     # The exponent is bounded, so that a count of millions makes no number of millions of digits.
     lock_s = min(rule.longest_s, rule.first_s * 2 ** min(over - 1, 30)) if over > 0 else 0

@@ -1,0 +1,31 @@
+"""Run many commands in one process, each as `recado` would: one JSON line in, one out. Starting Python costs most."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+from recado.cli import main
+
+
+def run(arguments: list[str], stdin: str) -> dict[str, object]:
+    """What the command wrote, and its exit code."""
+    out, err = io.StringIO(), io.StringIO()
+    sys.argv = ["recado", *arguments]
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
+    sys.stdout, sys.stderr = out, err
+    code: object = None
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    return {"code": code or 0, "out": out.getvalue(), "err": err.getvalue()}
+
+
+if __name__ == "__main__":
+    for line in sys.__stdin__ or ():
+        asked = json.loads(line)
+        print(json.dumps(run(asked["arguments"], asked["stdin"])), flush=True)

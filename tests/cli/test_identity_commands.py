@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Shell, Terminal
+from tests.cli.rows import ACCOUNT_SID, Rows
+
+PASSWORD = "cavalo bateria grampo"
+
+
+def test_users_keys_and_owners_are_managed_and_all_of_it_stands_in_the_audit(shell: Shell, rows: Rows) -> None:
+    root = shell(
+        "users", "add", "--platform", "--email", "root@p.example", "--password-stdin", "--json", stdin=PASSWORD
+    )
+    assert (root.json["owner_id"], root.json["role"]) == (None, "admin")
+    invited = shell("users", "add", "--owner", rows.owner, "--email", "Eva@x.example", "--role", "viewer", "--invite")
+    token = invited.out.splitlines()[-1]
+    assert token.startswith("ri_")
+    eva = ("users", "add", "--owner", rows.owner, "--email", "eva@x.example", "--role", "operator", "--json")
+    made = shell(*eva, "--password-stdin", stdin=PASSWORD + "\n").json
+    assert shell(*eva, "--password-stdin", stdin="um outro segredo bom").json["id"] == made["id"]
+    assert shell("users", "disable", made["id"], "--json").json["status"] == "disabled"
+    [listed] = shell("users", "list", "--owner", rows.owner, "--json").json
+    assert (listed["email"], listed["role"], listed["status"]) == ("eva@x.example", "operator", "disabled")
+    assert shell("users", "enable", made["id"], "--json").json["status"] == "active"
+
+    key = shell(
+        *("keys", "add", "--owner", rows.owner, "--name", "shop", "--scope", "read", "--scope", "webhooks"),
+        *("--expires-days", 30, "--json"),
+    ).json
+    assert (key["key"][:3], key["scopes"]) == ("rk_", ["read", "webhooks"])
+    keys = shell("keys", "list", "--owner", rows.owner)
+    assert key["key"][:7] in keys.out
+    assert shell("keys", "revoke", key["id"], "--json").json["revoked_at"] is not None
+
+    assert shell("owners", "suspend", rows.owner, "--json").json["status"] == "suspended"
+    assert rows.value("SELECT status FROM owners") == "suspended"
+    assert "recado failed retry --all" in shell("owners", "activate", rows.owner).out
+    shell("owners", "add", "Outra")
+    shell("owners", "add", "Outra")
+
+    entries = shell("audit", "list", "--json").json
+    assert [(entry["action"], entry["thing"]) for entry in reversed(entries)] == [
+        ("add", "user"),
+        ("add", "invitation"),
+        ("add", "user"),
+        ("set_password", "user"),
+        ("disable", "user"),
+        ("enable", "user"),
+        ("add", "api_key"),
+        ("revoke", "api_key"),
+        ("suspend", "owner"),
+        ("activate", "owner"),
+        ("add", "owner"),
+    ]
+    assert {(entry["caller_kind"], entry["caller_name"]) for entry in entries} == {("cli", _me())}
+    own = shell("audit", "list", "--owner", rows.owner, "--json")
+    assert len(own.json) == 9
+    for secret in (PASSWORD, token, key["key"]):
+        assert secret not in own.out + keys.out
+        for table in ("users", "invitations", "api_keys", "audit"):
+            assert secret not in str(rows.value(f"SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t"))
+
+
+def _me() -> str:
+    return pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_what_changes_an_owners_things_stands_in_the_audit_without_their_content(
+    shell: Shell, rows: Rows, tmp_path: Path
+) -> None:
+    (tmp_path / "faq.md").write_text("# Horário\nAbrimos das 7h às 19h.\n")
+    (tmp_path / "i.txt").write_text("Fale como um padeiro.")
+    account = ("--account", ACCOUNT_SID)
+    add = ("accounts", "add", "--owner", rows.owner, "--account-sid", ACCOUNT_SID, "--auth-token-stdin")
+    assert shell(*add, stdin="first-token").code == 0
+    assert shell("accounts", "rotate", *account, "--auth-token-stdin", stdin="second-token").code == 0
+    assert shell("accounts", "rotate", *account, "--finish").code == 0
+    assert shell("numbers", "add", *account, "--address", "whatsapp:+14155238887").code == 0
+    assert shell("knowledge", "add", "--owner", rows.owner, "--file", "faq.md").code == 0
+    assert shell("assistants", "set", "--owner", rows.owner, "--instructions-file", "i.txt").code == 0
+    failed = rows.outbound(status="failed", parts=[("failed", None)])
+    assert shell("failed", "retry", failed).code == 0
+    # What fails changes nothing, the audit included.
+    assert shell("failed", "retry", failed, "--json").json == [{"id": str(failed), "outcome": "in work"}]
+    assert shell("accounts", "rotate", *account, "--finish").code == 2
+    found = rows.conn.execute("SELECT action, thing, thing_id, owner_id, data::text FROM audit ORDER BY id").fetchall()
+    assert [row[:2] for row in found] == [
+        ("add", "twilio_account"),
+        ("rotate", "twilio_account"),
+        ("finish_rotation", "twilio_account"),
+        ("add", "number"),
+        ("add", "knowledge"),
+        ("set", "assistant"),
+        ("retry", "message"),
+    ]
+    assert {row[3] for row in found} == {rows.owner}
+    for content in ("token", "padeiro", "7h"):
+        assert content not in str([row[4] for row in found])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("users", "add", "--email", "a@x.example", "--invite"), "--owner ID"),
+        (("users", "add", "--platform", "--email", "a@x.example"), "--password-stdin"),
+        (("users", "add", "--platform", "--email", "a@x.example", "--password-stdin"), "standard input"),
+    ],
+)
+def test_a_user_without_a_place_or_a_password_is_wrong_use(
+    bare: Terminal, arguments: tuple[str, ...], says: str
+) -> None:
+    ran = bare(*arguments)
+    assert ran.code == 2
+    assert says in ran.complaint

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
+
+from recado.db.embedded import Lease
+from recado.db.pool import Pool, open_pool
+from recado.db.scope import Scope, scoped
+from recado.identity import owners, passwords, users
+from recado.identity.owners import Owner
+from recado.identity.users import User
+from tests.postgres import create_database, drop_database
+
+#: The cheapest parameters that argon2 takes: the tests are about what is done, not how hard it is.
+CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+PASSWORD = "cavalo bateria grampo"
+
+
+@dataclass(slots=True)
+class TestClock:
+    """Time that stands still until the test moves it."""
+
+    __test__ = False
+
+    moment: datetime = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+    passed_s: float = 0.0
+
+    def now(self) -> datetime:
+        return self.moment + timedelta(seconds=self.passed_s)
+
+    def monotonic(self) -> float:
+        return self.passed_s
+
+    def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0) -> None:
+        self.passed_s += seconds + 60 * (minutes + 60 * (hours + 24 * days))
+
+
+@dataclass(slots=True)
+class Counted:
+    """An argon2 that counts the work it is given."""
+
+    work: list[str] = field(default_factory=list)
+    hashing: PasswordHash = field(init=False)
+
+    def __post_init__(self) -> None:
+        counted = self.work
+
+        class Hasher(Argon2Hasher):
+            def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+                counted.append("hash")
+                return super().hash(password, salt=salt)
+
+            def verify(self, password: str | bytes, hash: str | bytes) -> bool:  # noqa: A002 - its word
+                counted.append("verify " + str(hash).rpartition("$")[0].rpartition("$")[0])
+                return super().verify(password, hash)
+
+        self.hashing = PasswordHash((Hasher(time_cost=1, memory_cost=8, parallelism=1),))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """A database with one owner, seen as the application sees it and as the platform does."""
+
+    app: Pool
+    platform: Pool
+    owner: Owner
+    clock: TestClock
+
+    async def user(
+        self, email: str = "ana@padaria.example", *, role: str = "operator", password: str = PASSWORD
+    ) -> User:
+        hashed = await passwords.make_hash(password, hashing=CHEAP)
+        async with scoped(self.app, self.owner.id) as scope:
+            made, _ = await users.put(scope, email=email, role=role, password_hash=hashed, now=self.clock.now())
+        return made
+
+    async def administrator(self, email: str = "root@platform.example", *, password: str = PASSWORD) -> User:
+        hashed = await passwords.make_hash(password, hashing=CHEAP)
+        async with self.platform.connection() as conn, conn.transaction():
+            made, _ = await users.put(conn, email=email, role="admin", password_hash=hashed, now=self.clock.now())
+        return made
+
+    async def another_owner(self, name: str = "Outra") -> Owner:
+        async with self.platform.connection() as conn:
+            return await owners.add(conn, name)
+
+    def scope(self) -> AbstractAsyncContextManager[Scope]:
+        return scoped(self.app, self.owner.id)
+
+    async def value(self, query: str, *parameters: object) -> object:
+        async with self.platform.connection() as conn:
+            row = await (await conn.execute(query, parameters)).fetchone()
+        return next(iter(row.values())) if row else None
+
+
+@pytest.fixture(scope="session")
+def _house_url(cluster: Lease, template: str) -> Iterator[str]:
+    url = create_database(cluster, template)
+    yield url
+    drop_database(cluster, url)
+
+
+@pytest.fixture
+async def house(_house_url: str) -> AsyncIterator[House]:
+    """A database that is emptied before each test, which is faster than a new one."""
+    with psycopg.connect(_house_url) as conn:
+        conn.execute("TRUNCATE recado.owners, recado.sign_in_failures CASCADE")
+    async with (
+        open_pool(_house_url, "recado_app", size=4) as app,
+        open_pool(_house_url, "recado_platform", size=4) as platform,
+    ):
+        async with platform.connection() as conn:
+            owner = await owners.add(conn, "Padaria Central")
+        yield House(app=app, platform=platform, owner=owner, clock=TestClock())

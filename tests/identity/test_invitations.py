@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from recado.db.scope import scoped
+from recado.errors import Conflict, NotFound, RecadoError, UsageError
+from recado.identity import audit, invitations, users
+from recado.identity.invitations import LASTS, Invitation
+from recado.identity.sign_in import sign_in
+from recado.identity.users import User
+from tests.identity.conftest import CHEAP, PASSWORD, House
+
+EMAIL = "eva@padaria.example"
+
+
+async def invite(house: House, *, role: str = "operator", email: str = EMAIL) -> tuple[Invitation, str]:
+    async with house.scope() as scope:
+        return await invitations.make(scope, email=email, role=role, now=house.clock.now())
+
+
+async def accept(house: House, token: str, password: str = PASSWORD) -> User:
+    return await invitations.accept(house.platform, token, password, clock=house.clock, hashing=CHEAP)
+
+
+async def signs_in(house: House, email: str, password: str) -> Any:
+    return await sign_in(
+        house.platform, email=email, password=password, source="192.0.2.1", clock=house.clock, hashing=CHEAP
+    )
+
+
+async def test_an_invited_user_chooses_a_password_and_signs_in_with_the_invited_role(house: House) -> None:
+    made, token = await invite(house, role="viewer", email=" Eva@Padaria.EXAMPLE")
+    user = await accept(house, token)
+    assert (user.email, user.role, user.owner_id) == (EMAIL, "viewer", house.owner.id)
+    assert (await signs_in(house, EMAIL, PASSWORD)).caller.role == "viewer"
+    async with house.scope() as scope:
+        [listed] = await invitations.list_(scope)
+        accepted = [entry for entry in await audit.entries(scope) if entry.action == "accept"]
+    assert listed.accepted_at == house.clock.now()
+    assert [(entry.caller_id, entry.thing_id) for entry in accepted] == [(user.id, str(made.id))]
+
+
+async def test_an_invitation_works_once_also_when_it_is_used_twice_at_once(house: House) -> None:
+    _, token = await invite(house)
+    results = await asyncio.gather(*(accept(house, token) for _ in range(4)), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["NotFound", "NotFound", "NotFound", "User"]
+    with pytest.raises(NotFound):
+        await accept(house, token)
+
+
+async def test_expired_revoked_replaced_and_invented_tokens_get_the_same_answer(house: House) -> None:
+    _, replaced = await invite(house)
+    made, revoked = await invite(house)
+    async with house.scope() as scope:
+        await invitations.revoke(scope, made.id, now=house.clock.now())
+    _, expired = await invite(house)
+    house.clock.advance(seconds=LASTS.total_seconds())
+    answers = set()
+    for token in (replaced, revoked, expired, "ri_" + "A" * 43, "", "\ud800", "ri_\0"):
+        with pytest.raises(NotFound) as refused:
+            await accept(house, token)
+        answers.add(str(refused.value))
+    assert len(answers) == 1
+
+
+async def test_an_invitation_lasts_until_it_expires(house: House) -> None:
+    _, token = await invite(house)
+    house.clock.advance(seconds=(LASTS - timedelta(seconds=1)).total_seconds())
+    await accept(house, token)
+
+
+async def test_a_bad_password_uses_no_invitation_up(house: House) -> None:
+    _, token = await invite(house)
+    with pytest.raises(UsageError):
+        await accept(house, token, "password1234")
+    await accept(house, token)
+
+
+async def test_an_invitation_for_a_user_gives_a_new_password_and_ends_the_sessions(house: House) -> None:
+    await house.user(EMAIL, role="viewer")
+    await signs_in(house, EMAIL, PASSWORD)
+    _, token = await invite(house)
+    user = await accept(house, token, "a quite different one")
+    assert user.role == "operator"
+    assert await house.value("SELECT count(*) FROM sessions WHERE revoked_at IS NULL") == 0
+    await signs_in(house, EMAIL, "a quite different one")
+
+
+async def test_an_invitation_neither_enables_a_disabled_user_nor_takes_one_from_another_owner(house: House) -> None:
+    other = await house.another_owner()
+    hashed = CHEAP.hash(PASSWORD)
+    async with scoped(house.app, other.id) as scope:
+        await users.put(scope, email="rui@outra.example", role="admin", password_hash=hashed, now=house.clock.now())
+    disabled = await house.user(EMAIL)
+    async with house.scope() as scope:
+        await users.disable(scope, disabled.id, now=house.clock.now())
+    before = await house.value("SELECT json_agg(u ORDER BY id) FROM users u")
+    for email in (EMAIL, "rui@outra.example"):
+        _, token = await invite(house, email=email)
+        with pytest.raises(Conflict):
+            await accept(house, token, "a quite different one")
+    assert await house.value("SELECT json_agg(u ORDER BY id) FROM users u") == before
+
+
+async def test_the_platforms_invitation_makes_an_administrator_and_no_owner_sees_it(house: House) -> None:
+    async with house.platform.connection() as conn, conn.transaction():
+        _, token = await invitations.make(conn, email="root@platform.example", role="admin", now=house.clock.now())
+        with pytest.raises(UsageError):
+            await invitations.make(conn, email="x@platform.example", role="viewer", now=house.clock.now())
+    async with house.scope() as scope:
+        assert await invitations.list_(scope) == []
+    user = await accept(house, token)
+    assert user.owner_id is None
+    assert (await signs_in(house, user.email, PASSWORD)).caller.kind == "platform"
+
+
+async def test_an_accepted_invitation_stays_accepted_and_another_owners_is_not_found(house: House) -> None:
+    made, token = await invite(house)
+    other = await house.another_owner()
+    async with scoped(house.app, other.id) as scope:
+        with pytest.raises(NotFound):
+            await invitations.revoke(scope, made.id, now=house.clock.now())
+    await accept(house, token)
+    async with house.scope() as scope:
+        assert (await invitations.revoke(scope, made.id, now=house.clock.now())).revoked_at is None
+
+
+@pytest.mark.parametrize(
+    ("email", "role"),
+    [("", "viewer"), ("eva", "viewer"), ("eva@x", "viewer"), ("a b@x.example", "viewer"), ("éva@x.example", "viewer"),
+     ("eva@x.example\0", "viewer"), ("a" * 250 + "@x.example", "viewer"), (EMAIL, "root"), (EMAIL, "")],
+)  # fmt: skip
+async def test_what_is_no_address_or_role_is_wrong_use(house: House, email: str, role: str) -> None:
+    with pytest.raises(RecadoError) as wrong:
+        await invite(house, email=email, role=role)
+    assert type(wrong.value) is UsageError

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import psycopg
+import pytest
+
+from recado.db.scope import scoped
+from recado.errors import Conflict, NotFound, UsageError
+from recado.identity import audit, invitations, keys, owners, users
+from recado.identity.callers import at_command_line
+from recado.identity.sign_in import sign_in
+from tests.identity.conftest import CHEAP, PASSWORD, House
+
+
+async def test_an_address_is_one_user_however_it_is_written(house: House) -> None:
+    first = await house.user("ana@padaria.example")
+    again = await house.user(" ANA@padaria.Example ", role="viewer")
+    assert (again.id, again.role) == (first.id, "viewer")
+
+
+async def test_an_address_in_use_elsewhere_can_not_be_taken(house: House) -> None:
+    await house.user("ana@padaria.example")
+    other = await house.another_owner()
+    async with scoped(house.app, other.id) as scope:
+        with pytest.raises(Conflict):
+            await users.put(scope, email="ana@padaria.example", role="admin", password_hash="x", now=house.clock.now())
+    async with house.platform.connection() as conn:
+        with pytest.raises(Conflict):
+            await users.put(conn, email="ana@padaria.example", role="admin", password_hash="x", now=house.clock.now())
+
+
+async def test_owners_users_and_administrators_are_apart(house: House) -> None:
+    ana, admin, other = await house.user(), await house.administrator(), await house.another_owner()
+    async with house.scope() as scope:
+        assert [user.id for user in await users.list_(scope)] == [ana.id]
+        with pytest.raises(NotFound):
+            await users.get(scope, admin.id)
+        with pytest.raises(NotFound):
+            await users.disable(scope, admin.id, now=house.clock.now())
+    async with house.platform.connection() as conn:
+        assert [user.id for user in await users.list_(conn)] == [admin.id]
+    async with scoped(house.app, other.id) as scope:
+        for change in (users.enable(scope, ana.id), users.set_role(scope, ana.id, "admin"), users.get(scope, ana.id)):
+            with pytest.raises(NotFound):
+                await change
+
+
+async def test_an_owner_can_make_no_platform_administrator(house: House) -> None:
+    ana = await house.user()
+    async with house.scope() as scope:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await scope.conn.execute("UPDATE users SET owner_id = NULL, role = 'admin' WHERE id = %s", [ana.id])
+    async with house.scope() as scope:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await scope.conn.execute(
+                "INSERT INTO users (id, email, role, password_hash, password_changed_at) "
+                "VALUES (gen_random_uuid(), 'x@x.example', 'admin', 'x', now())"
+            )
+
+
+async def test_a_session_can_not_point_to_another_owners_user(house: House) -> None:
+    ana, other = await house.user(), await house.another_owner()
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        async with scoped(house.app, other.id) as scope:
+            await scope.conn.execute(
+                "INSERT INTO sessions (owner_id, id, user_id, token_hash, created_at, last_seen_at) "
+                "VALUES (%s, gen_random_uuid(), %s, sha256('x'), now(), now())",
+                [other.id, ana.id],
+            )
+
+
+async def test_a_role_that_there_is_not_is_wrong_use(house: House) -> None:
+    ana = await house.user()
+    async with house.scope() as scope:
+        with pytest.raises(UsageError):
+            await users.set_role(scope, ana.id, "root")
+    async with house.platform.connection() as conn:
+        with pytest.raises(UsageError):
+            await users.put(conn, email="x@x.example", role="viewer", password_hash="x", now=house.clock.now())
+
+
+async def test_an_owner_is_suspended_and_active_again(house: House) -> None:
+    async with house.platform.connection() as conn:
+        assert (await owners.set_status(conn, house.owner.id, "suspended")).status == "suspended"
+        assert (await owners.get(conn, house.owner.id)).status == "suspended"
+        assert (await owners.set_status(conn, house.owner.id, "active")).status == "active"
+        with pytest.raises(NotFound):
+            await owners.set_status(conn, (await house.user()).id, "active")
+
+
+async def test_the_database_holds_no_password_key_or_token_in_clear(house: House) -> None:
+    await house.user()
+    async with house.scope() as scope:
+        _, key = await keys.make(scope, name="shop", scopes=["admin"])
+        _, invitation = await invitations.make(scope, email="eva@x.example", role="viewer", now=house.clock.now())
+    signed_in = await sign_in(
+        house.platform,
+        email="ana@padaria.example",
+        password=PASSWORD,
+        source="192.0.2.99",
+        clock=house.clock,
+        hashing=CHEAP,
+    )
+    await keys.authenticate(house.app, key, clock=house.clock)
+    async with house.platform.connection() as conn:
+        tables = await (
+            await conn.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'recado' ORDER BY 1")
+        ).fetchall()
+        dump = ""
+        for table in tables:
+            rows = await conn.execute(f"SELECT t::text AS row FROM {table['tablename']} t")
+            dump += "\n".join(row["row"] for row in await rows.fetchall())
+    assert "ana@padaria.example" in dump
+    assert "192.0.2.99" not in dump
+    for secret in (PASSWORD, key, invitation, signed_in.token):
+        assert secret[8:] not in dump
+        assert secret[8:].encode().hex() not in dump
+
+
+async def test_the_audit_is_kept_with_the_change_or_not_at_all_and_nobody_can_alter_it(house: House) -> None:
+    caller = at_command_line("maria")
+    with suppress(RuntimeError):
+        async with house.scope() as scope:
+            await audit.record(scope, caller, "add", "number", "1")
+            raise RuntimeError
+    async with house.scope() as scope:
+        assert await audit.entries(scope) == []
+        await audit.record(scope, caller, "add", "number", "2", {"address": "whatsapp:+14155238886"})
+    for pool in (house.app, house.platform):
+        for statement in ("UPDATE audit SET action = 'x'", "DELETE FROM audit", "TRUNCATE audit"):
+            async with scoped(pool, house.owner.id) as scope:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    await scope.conn.execute(statement)
+    async with house.scope() as scope:
+        [entry] = await audit.entries(scope)
+    assert (entry.caller_kind, entry.caller_name, entry.thing_id) == ("cli", "maria", "2")
+    assert entry.data == {"address": "whatsapp:+14155238886"}
+
+
+async def test_an_owner_reads_and_writes_its_own_audit_only(house: House) -> None:
+    caller, other = at_command_line("maria"), await house.another_owner()
+    async with house.platform.connection() as conn:
+        await audit.record(conn, caller, "add", "owner", "o", owner_id=other.id)
+        await audit.record(conn, caller, "add", "user", "u")
+    async with house.scope() as scope:
+        assert await audit.entries(scope) == []
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await scope.conn.execute(
+                "INSERT INTO audit (owner_id, caller_kind, caller_name, action, thing) "
+                "VALUES (%s, 'cli', 'x', 'x', 'x')",
+                [other.id],
+            )
+    async with house.platform.connection() as conn:
+        assert [entry.thing for entry in await audit.entries(conn)] == ["user", "owner"]
+        assert [entry.thing for entry in await audit.entries(conn, owner_id=other.id)] == ["owner"]
+
+
+async def test_the_audit_is_read_in_pages(house: House) -> None:
+    async with house.scope() as scope:
+        for number in range(5):
+            await audit.record(scope, at_command_line("maria"), "add", "number", str(number))
+        first = await audit.entries(scope, limit=3)
+        rest = await audit.entries(scope, limit=3, before=first[-1].id)
+    assert [entry.thing_id for entry in first + rest] == ["4", "3", "2", "1", "0"]
