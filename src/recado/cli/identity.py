@@ -67,8 +67,9 @@ def add_user(
     owner: OwnerOrPlatform = None,
     platform: Platform = False,
     role: Annotated[
-        str, typer.Option(metavar="ROLE", help="admin, operator or viewer; a platform administrator is admin.")
-    ] = "admin",
+        str | None,
+        typer.Option(metavar="ROLE", help="admin, operator or viewer; not needed with --platform, who are admin."),
+    ] = None,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input; a terminal asks, hidden.")
     ] = False,
@@ -81,6 +82,10 @@ def add_user(
     _one_of(owner, platform)
     if password_stdin == invite:
         raise UsageError("give --password-stdin, or --invite to let them choose a password")
+    if role is None:
+        if not platform:
+            raise UsageError("give --role: admin, operator or viewer")
+        role = "admin"
     if invite:
         _invite(email, owner, role, json)
         return
@@ -188,7 +193,7 @@ def add_key(
     name: Annotated[str, typer.Option(metavar="NAME", help="What it is for.")],
     scope: Annotated[list[str], typer.Option(metavar="SCOPE", help="read, write, webhooks or admin; may be repeated.")],
     expires_days: Annotated[
-        int | None, typer.Option(min=1, max=3650, help="Days until it ends; if not given, it does not.")
+        int | None, typer.Option(min=1, max=3650, metavar="DAYS", help="Days until it ends; if not given, it does not.")
     ] = None,
     json: Json = False,
 ) -> None:
