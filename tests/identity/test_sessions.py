@@ -118,6 +118,13 @@ async def test_a_new_password_and_disabling_end_all_sessions_of_the_user(house: 
     assert not await lets_in(house, token), "what ended stays so"
 
 
+async def test_a_session_lets_no_disabled_user_in_however_they_were_disabled(house: House) -> None:
+    _, token = await begin(house)
+    async with house.platform.connection() as conn:
+        await conn.execute("UPDATE users SET status = 'disabled'")
+    assert not await lets_in(house, token)
+
+
 async def test_another_role_counts_with_the_next_request(house: House) -> None:
     session, token = await begin(house)
     async with house.scope() as scope:

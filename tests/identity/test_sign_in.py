@@ -157,6 +157,8 @@ async def test_one_customers_ipv6_addresses_are_one_source(house: House) -> None
 
 async def test_guesses_made_at_once_are_tried_no_more_often_than_in_turn(house: House) -> None:
     await house.user()
+    # The count is there already: making it would put the guesses in turn by itself.
+    await refusal(house, password=WRONG)
     counted = Counted()
 
     async def guess(number: int) -> None:
@@ -171,7 +173,7 @@ async def test_guesses_made_at_once_are_tried_no_more_often_than_in_turn(house: 
             )
 
     await asyncio.gather(*(guess(number) for number in range(40)))
-    assert [done.partition(" ")[0] for done in counted.work].count("verify") == OF_ADDRESS.free + 1
+    assert [done.partition(" ")[0] for done in counted.work].count("verify") == OF_ADDRESS.free
 
 
 async def test_an_outdated_hash_is_replaced_at_sign_in(house: House) -> None:
