@@ -57,6 +57,7 @@ def create_app(wiring: Wiring) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(acceptor)
             await stack.enter_async_context(confirmer)
+            await stack.enter_async_context(wiring.changes.telling(directory.forget))
             yield
 
     app = FastAPI(

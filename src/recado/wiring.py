@@ -12,6 +12,7 @@ import structlog
 
 from recado.clock import Clock, SystemClock
 from recado.db import pool as db
+from recado.db.changes import Changes
 from recado.db.pool import Connection, Pool, Role
 from recado.db.schema import refuse, state
 from recado.db.secrets import Keyring, load_keyring
@@ -102,6 +103,7 @@ class Wiring:
     keyring: Keyring
     clock: Clock
     pool: Pool
+    changes: Changes
 
     async def connect(self, role: Role = "recado_app") -> Connection:
         """A connection of its own, under a role that owns nothing."""
@@ -144,7 +146,12 @@ async def wire(settings: Settings, *, clock: Clock | None = None, connections: i
             keeping = asyncio.create_task(_keep(there), name="embedded-database")
             try:
                 yield Wiring(
-                    settings=settings, database=there, keyring=keyring, clock=clock or SystemClock(), pool=pool
+                    settings=settings,
+                    database=there,
+                    keyring=keyring,
+                    clock=clock or SystemClock(),
+                    pool=pool,
+                    changes=Changes(lambda: db.connect(there.url, "recado_app")),
                 )
             finally:
                 keeping.cancel()

@@ -62,7 +62,7 @@ async def working(wiring: Wiring, *, declared_dead: Callable[[], None]) -> Async
         wiring.pool, wiring.keyring, api_url=settings.twilio_api_url, messaging_url=settings.twilio_messaging_url
     )
     await executor.register()
-    async with wiring.platform_pool() as platform:
+    async with wiring.platform_pool() as platform, wiring.changes.telling(senders.forget):
         await _launch(wiring, executor.id, senders)
         tasks = [
             asyncio.create_task(keep_alive(executor, _recover, declared_dead), name="executors"),

@@ -120,7 +120,7 @@ def post_office(product: Product) -> Iterator[PostOffice]:
         wiring.keyring,
         api_url=product.simulator_url,
         messaging_url=None,
-        _http=TwilioHttp(timeout_s=CALL_S),
+        http=TwilioHttp(timeout_s=CALL_S),
     )
     desk = DeliverDesk(
         pool=wiring.pool,

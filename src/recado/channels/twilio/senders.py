@@ -1,63 +1,81 @@
-"""One sender for each Twilio account of a process, over shared connections; a token changed is noticed in a minute."""
+"""One sender for each Twilio account of a process, over shared connections; what changes is noticed within a minute."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, field
 from uuid import UUID
 
 from recado.channels.port import ErrorClass, Sender, SendError
-from recado.channels.twilio.accounts import tokens_of
+from recado.channels.twilio.accounts import CACHE_S, REFERENCED_S, login_in, row_for_sending
 from recado.channels.twilio.client import TwilioHttp, TwilioSender
-from recado.db.pool import Pool, persistently
+from recado.db.changes import Change
+from recado.db.lookup import Lookup
+from recado.db.pool import Pool, Row, persistently
 from recado.db.scope import scoped
 from recado.db.secrets import Keyring
 from recado.errors import NotFound, SecretError
+from recado.references import References
 
-CACHE_S = 60.0
 #: The whole of a call to Twilio; `journey/deliver` waits longer than this before it believes that nothing was taken.
 CALL_S = 10.0
+_REFERENCES = ("auth_token_ref", "secondary_token_ref", "api_key_secret_ref")
 
 
-@dataclass(slots=True)
 class Senders:
     """Senders by account, made when first asked for."""
 
-    pool: Pool
-    keyring: Keyring
-    api_url: str | None
-    messaging_url: str | None
-    _http: TwilioHttp = field(default_factory=lambda: TwilioHttp(timeout_s=CALL_S))
-    _cache: dict[UUID, tuple[float, TwilioSender]] = field(default_factory=dict)
+    def __init__(
+        self,
+        pool: Pool,
+        keyring: Keyring,
+        *,
+        api_url: str | None,
+        messaging_url: str | None,
+        known: References | None = None,
+        http: TwilioHttp | None = None,
+    ) -> None:
+        self._pool = pool
+        self._keyring = keyring
+        self._api_url = api_url
+        self._messaging_url = messaging_url
+        self._references = known or References()
+        self._http = http or TwilioHttp(timeout_s=CALL_S)
+        self._senders: Lookup[tuple[UUID, UUID], tuple[TwilioSender, float]] = Lookup(self._make, lambda made: made[1])
 
     async def of(self, owner_id: UUID, account_id: UUID) -> Sender:
         """The sender of the owner's account.
 
-        Raises SendError, class configuration, when the account is gone or its token can't be opened.
+        Raises SendError, class configuration, when the account is gone or its token can't be read.
         """
-        now = time.monotonic()
-        cached = self._cache.get(account_id)
-        if cached is not None and cached[0] > now:
-            return cached[1]
+        return (await self._senders.get((owner_id, account_id)))[0]
 
-        async def look_up() -> tuple[str, tuple[str, ...]]:
-            async with scoped(self.pool, owner_id) as scope:
-                return await tokens_of(scope, self.keyring, account_id)
+    def forget(self, change: Change | None) -> None:
+        """Forget the senders that the change touches; all, when there may have been changes that nobody told of."""
+        if change is None:
+            self._senders.forget()
+        elif change.table == "twilio_accounts":
+            self._senders.forget(lambda key, _: key[1] == change.id)
+
+    async def _make(self, key: tuple[UUID, UUID]) -> tuple[TwilioSender, float]:
+        owner_id, account_id = key
+
+        async def look_up() -> Row:
+            async with scoped(self._pool, owner_id) as scope:
+                return await row_for_sending(scope, account_id)
 
         try:
-            account_sid, tokens = await persistently(look_up)
+            row = await persistently(look_up)
+            username, password = await login_in(row, self._keyring, self._references)
         except (NotFound, SecretError) as error:
             raise SendError(ErrorClass.CONFIGURATION, str(error)) from None
         sender = TwilioSender(
-            account_sid=account_sid,
-            username=account_sid,
-            password=tokens[0],
-            api_url=self.api_url,
-            messaging_url=self.messaging_url or self.api_url,
+            account_sid=row["account_sid"],
+            username=username,
+            password=password,
+            api_url=self._api_url,
+            messaging_url=self._messaging_url or self._api_url,
             http=self._http,
         )
-        self._cache[account_id] = (now + CACHE_S, sender)
-        return sender
+        return sender, CACHE_S if all(row[column] is None for column in _REFERENCES) else REFERENCED_S
 
     async def aclose(self) -> None:
         """Close the connections."""
