@@ -18,9 +18,11 @@ from starlette.types import Scope as ASGIScope
 
 from recado import __version__
 from recado.channels.twilio.accounts import Directory
+from recado.db.changes import Change
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import PASSING, Connection
 from recado.errors import RecadoError, Rejected
+from recado.identity import keys
 from recado.journey import accept as accepting
 from recado.journey import confirm as confirming
 from recado.journey import receive as receiving
@@ -37,9 +39,14 @@ def create_app(wiring: Wiring) -> FastAPI:
     directory = Directory(wiring.pool, wiring.keyring)
     door = receiving.Door(
         directory=directory,
+        pool=wiring.pool,
         public_url=wiring.settings.public_url,
         trusted_proxies=wiring.settings.trusted_proxies,
     )
+
+    def forget_keys(change: Change | None) -> None:
+        if change is None or change.table == "api_keys":
+            keys.forget(wiring.pool, change.id if change else None)
 
     def lane(prepare: Callable[[Connection], Awaitable[None]]) -> Callable[[], Awaitable[Connection]]:
         async def connect() -> Connection:
@@ -58,6 +65,7 @@ def create_app(wiring: Wiring) -> FastAPI:
             await stack.enter_async_context(acceptor)
             await stack.enter_async_context(confirmer)
             await stack.enter_async_context(wiring.changes.telling(directory.forget))
+            await stack.enter_async_context(wiring.changes.telling(forget_keys))
             yield
 
     app = FastAPI(
@@ -152,16 +160,23 @@ _FORM = {
         {
             "name": "X-Twilio-Signature",
             "in": "header",
-            "required": True,
+            "required": False,
             "schema": {"type": "string"},
             "description": "Base64 of the HMAC-SHA1 of URL and parameters under the account's auth token.",
-        }
+        },
+        {
+            "name": "X-API-Key",
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string"},
+            "description": "Instead of a signature: a key of the account's owner with the scope `webhooks`.",
+        },
     ],
 }
 _CONTRACT: dict[int | str, dict[str, object]] = {
     200: {"description": "Stored, now or before; an empty TwiML response.", "content": {"text/xml": {}}},
     400: {"description": "The body can't be read.", "content": {"application/problem+json": {}}},
-    403: {"description": "Not signed by a known account.", "content": {"application/problem+json": {}}},
+    403: {"description": "Neither signed nor with a key of the owner.", "content": {"application/problem+json": {}}},
     413: {"description": "Larger than 256 KiB.", "content": {"application/problem+json": {}}},
     415: {"description": "Neither a form nor JSON.", "content": {"application/problem+json": {}}},
     503: {"description": "Nothing was stored; try again.", "content": {"application/problem+json": {}}},

@@ -112,9 +112,7 @@ def check(reference: str) -> str:
     """The reference itself, when it has the form of one. Raises UsageError."""
     scheme, _, place = reference.partition(":")
     if scheme not in _FORMS or not _FORMS[scheme].fullmatch(place):
-        raise UsageError(
-            "a reference is env:NAME (not RECADO_...), file:/absolute/path, or vault:mount/path#field"
-        )
+        raise UsageError("a reference is env:NAME (not RECADO_...), file:/absolute/path, or vault:mount/path#field")
     return reference
 
 

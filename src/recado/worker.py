@@ -32,8 +32,6 @@ log = structlog.get_logger(__name__)
 #: The version of the workflows' code. Raise it when a workflow's steps change in number, order or result, and only
 #: then: workers recover the work of dead workers of their own version, whatever release they are.
 WORKFLOWS_VERSION = "1"
-#: Where the webhook's path is, for the status callbacks.
-OUTBOUND_PATH = "/channels/twilio/v1/webhooks/outbound"
 
 TURNS, DELIVERIES = "turns", "deliveries"
 #: A delivery's poll is part of what the contact waits, and an idle worker's main cost: 0.2 s is half of what is left
@@ -137,7 +135,7 @@ def _register(wiring: Wiring, senders: Senders) -> None:
         pool=wiring.pool,
         clock=wiring.clock,
         split_chars=settings.split_chars,
-        callback_url=settings.public_url + OUTBOUND_PATH if settings.public_url else None,
+        public_url=settings.public_url,
         sender_of=senders.of,
     )
 

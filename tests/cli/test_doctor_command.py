@@ -49,7 +49,7 @@ def test_the_doctor_names_what_is_wrong_and_the_command_that_puts_it_right(recad
 def test_the_doctor_finds_tokens_that_the_present_keys_do_not_open(recado: Terminal, rows: Rows) -> None:
     ran = recado("doctor", RECADO_SECRET_KEYS=ANOTHER_KEY)
     assert ran.code == 1
-    assert f"auth token of {ACCOUNT_SID} can't be decrypted" in ran.out
+    assert f"a secret of {ACCOUNT_SID} can't be decrypted" in ran.out
     both = recado("doctor", RECADO_SECRET_KEYS=f"{ANOTHER_KEY},{SECRET_KEYS}")
     assert "every auth token can be decrypted" in both.out
 

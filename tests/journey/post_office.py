@@ -18,7 +18,7 @@ from recado.db.scope import scoped
 from recado.delivery.retry import RetryPolicy
 from recado.ids import new_id
 from recado.journey.deliver import DeliverDesk, send_whatsapp_message
-from tests.product import OUTBOUND, Company, Contact, Product
+from tests.product import Company, Contact, Product
 
 #: The whole of a call to Twilio, and after how long the list is believed; the second is longer than the first.
 CALL_S = 0.5
@@ -126,7 +126,7 @@ def post_office(product: Product) -> Iterator[PostOffice]:
         pool=wiring.pool,
         clock=wiring.clock,
         split_chars=1500,
-        callback_url=product.base_url + OUTBOUND,
+        public_url=product.base_url,
         sender_of=senders.of,
         settle_s=SETTLE_S,
         crash_settle_s=SETTLE_S,

@@ -135,7 +135,7 @@ def test_what_twilio_took_before_it_failed_is_found_in_its_list_and_not_posted_a
     post.contact.fault(fault, count=1)
     message = post.write("Olá")
     # Without callbacks only the list can tell.
-    post.deliver(message, callback_url=None)
+    post.deliver(message, public_url=None)
     assert post.bodies() == ["Olá"]
     assert post.operations() == ["create", "list"]
     (part,) = post.parts(message)
@@ -146,7 +146,7 @@ def test_what_twilio_took_before_it_failed_is_found_in_its_list_and_not_posted_a
 def test_nothing_is_posted_again_while_twilios_list_can_not_be_read(post: PostOffice) -> None:
     post.contact.fault("error-after", count=1)
     post.contact.fault(operation="list", http_status=500, count=3)
-    post.deliver(post.write("Olá"), callback_url=None, settle_s=0.0, reconcile_poll_s=0.02)
+    post.deliver(post.write("Olá"), public_url=None, settle_s=0.0, reconcile_poll_s=0.02)
     assert post.bodies() == ["Olá"]
     assert post.operations() == ["create", "list", "list", "list", "list"]
 

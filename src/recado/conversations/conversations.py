@@ -24,17 +24,19 @@ class Conversation:
     identity_key: str = field(repr=False)
     last_inbound_at: datetime
     owner_status: str
+    public_url: str | None
     suppressed: bool
 
 
 _GET = """
 SELECT v.id, v.status, v.number_id, n.account_id, n.address AS number_address, c.address AS contact_address,
        c.profile_name AS contact_name, c.language AS contact_language, c.identity_key, v.last_inbound_at,
-       o.status AS owner_status,
+       o.status AS owner_status, a.public_url,
        EXISTS (SELECT FROM suppressions s
                WHERE s.owner_id = c.owner_id AND s.identity_key = c.identity_key) AS suppressed
 FROM conversations v
 JOIN numbers n ON n.owner_id = v.owner_id AND n.id = v.number_id
+JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
 JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
 JOIN owners o ON o.id = v.owner_id
 WHERE v.owner_id = %s AND v.id = %s

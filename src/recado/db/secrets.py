@@ -1,7 +1,7 @@
 """Secrets at rest: AES-256-GCM, bound to the row they belong to, under keys that can be changed without stopping.
 
 A ciphertext is `version (1) | key id (4) | nonce (12) | ciphertext and tag`. The associated data names the row, so
-a ciphertext that is copied to another row does not open.
+a ciphertext that is copied to another row does not open. Which columns hold such secrets stands in `SEALED`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
@@ -22,15 +23,27 @@ from recado.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+#: Every column that holds a sealed secret, by table; all these tables have `owner_id` and `id`.
+SEALED = {"twilio_accounts": ("auth_token", "secondary_token", "api_key_secret")}
+
 _VERSION = b"\x01"
 _KEY_FILE = "secret.keys"
+_FILE = "file:"
+
+Keys = dict[bytes, AESGCM]
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Keys by id; the first encrypts, all decrypt."""
+    """Keys by id; the first encrypts, all decrypt. With `reread`, a key that was added meanwhile is found."""
 
-    _keys: dict[bytes, AESGCM] = field(repr=False)
+    _keys: Keys = field(repr=False)
+    _reread: Callable[[], Keys] | None = field(default=None, repr=False)
+
+    @property
+    def ids(self) -> list[str]:
+        """The keys' ids, the one that encrypts first. An id tells nothing of its key."""
+        return [key_id.hex() for key_id in self._keys]
 
     def seal(self, secret: str, *, row: str) -> bytes:
         """Encrypt `secret` for the row that `row` names, for instance `twilio_accounts/ID/auth_token`."""
@@ -40,7 +53,7 @@ class Keyring:
 
     def open(self, sealed: bytes, *, row: str) -> str:
         """Decrypt what `seal` made for the same row. Raises SecretError otherwise."""
-        key = self._keys.get(sealed[1:5])
+        key = self._keys.get(sealed[1:5]) or self._added(sealed[1:5])
         if sealed[:1] != _VERSION or key is None:
             raise SecretError("a stored secret was encrypted with a key that is not in RECADO_SECRET_KEYS")
         try:
@@ -48,10 +61,39 @@ class Keyring:
         except (InvalidTag, ValueError):
             raise SecretError("a stored secret is damaged or does not belong to the row it stands in") from None
 
+    def _added(self, key_id: bytes) -> AESGCM | None:
+        """The key of that id, if it has come into the key file since this process read it."""
+        if self._reread is None:
+            return None
+        try:
+            now = self._reread()
+        except (OSError, SettingsError):
+            return None
+        if key_id in now:
+            # In the file's order: from now on this process encrypts with the first key too.
+            before = dict(self._keys)
+            self._keys.clear()
+            self._keys.update(now | {known: key for known, key in before.items() if known not in now})
+        return now.get(key_id)
 
-def keyring(keys: list[str]) -> Keyring:
+
+def key_id(sealed: bytes) -> str:
+    """The id of the key that a secret was sealed with."""
+    return sealed[1:5].hex()
+
+
+def new_key() -> str:
+    """A new key as it stands in RECADO_SECRET_KEYS."""
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+def keyring(keys: list[str], reread: Callable[[], Keys] | None = None) -> Keyring:
     """A keyring of URL-safe base64 keys of 32 bytes. Raises SettingsError without showing them."""
-    ring: dict[bytes, AESGCM] = {}
+    return Keyring(_ring(keys), reread)
+
+
+def _ring(keys: list[str]) -> Keys:
+    ring: Keys = {}
     for text in keys:
         try:
             raw = base64.urlsafe_b64decode(text)
@@ -62,7 +104,11 @@ def keyring(keys: list[str]) -> Keyring:
         ring[hashlib.sha256(b"recado key id" + raw).digest()[:4]] = AESGCM(raw)
     if not ring:
         raise SettingsError("RECADO_SECRET_KEYS: needs at least one key")
-    return Keyring(ring)
+    return ring
+
+
+def _in_file(path: Path) -> list[str]:
+    return path.read_text().replace(",", " ").split()
 
 
 def load_keyring(settings: Settings) -> Keyring:
@@ -71,28 +117,53 @@ def load_keyring(settings: Settings) -> Keyring:
     Raises SettingsError when an external database is used without keys: a key that only one machine has would make
     what the others store unreadable.
     """
-    if settings.secret_keys is not None:
+    path = key_file(settings)
+    if path is None:
+        assert settings.secret_keys is not None  # noqa: S101 - else there is a file
         return keyring([key.strip() for key in settings.secret_keys.get_secret_value().split(",") if key.strip()])
-    path = settings.home / _KEY_FILE
-    if not path.exists():
+    if settings.secret_keys is None and not path.exists():
         if settings.database_url is not None:
             raise SettingsError(
                 "RECADO_SECRET_KEYS is not set: with RECADO_DATABASE_URL it must be the same for every process; make a "
                 "key with: python3 -c 'import base64,os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
             )
         _make_key_file(path)
-    return keyring(path.read_text().split())
+    try:
+        return keyring(_in_file(path), lambda: _ring(_in_file(path)))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not text"
+        raise SettingsError(f"RECADO_SECRET_KEYS: {path}: {reason}") from None
 
 
-def _make_key_file(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def key_file(settings: Settings) -> Path | None:
+    """The file that the keys are read from; None when they stand in RECADO_SECRET_KEYS itself."""
+    if settings.secret_keys is None:
+        return settings.home / _KEY_FILE
+    value = settings.secret_keys.get_secret_value().strip()
+    return Path(value.removeprefix(_FILE)) if value.startswith(_FILE) else None
+
+
+def add_key(path: Path) -> None:
+    """Put a new key first into the key file. Processes that read the same file find it when they meet its id."""
+    # Through a draft: whoever reads meanwhile finds the old file or the new one, whole.
+    draft = _draft(path, "\n".join([new_key(), *_in_file(path)]) + "\n")
+    draft.replace(path)
+
+
+def _draft(path: Path, text: str) -> Path:
     # Random, not the process id: containers that share the folder may all be process 1.
     draft = path.with_suffix(f".{token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write(base64.urlsafe_b64encode(os.urandom(32)).decode() + "\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
+    return draft
+
+
+def _make_key_file(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = _draft(path, new_key() + "\n")
     try:
         os.link(draft, path)  # fails when another process was first: its key is the one
         log.warning("secret_key_made", file=str(path), note="back it up: without it the stored secrets can't be read")

@@ -120,6 +120,15 @@ def _remember(cache: _Cache, hashed: bytes, found: _Known) -> None:
     side[hashed] = found
 
 
+def forget(pool: Pool, key_id: UUID | None) -> None:
+    """Look that key up again when it comes next; None forgets all keys."""
+    cache = _caches.setdefault(pool, _Cache())
+    cache.unknown.clear()
+    for hashed, known in list(cache.known.items()):
+        if key_id is None or (known.caller is not None and known.caller.id == key_id):
+            del cache.known[hashed]
+
+
 async def _look_up(pool: Pool, hashed: bytes, clock: Clock) -> _Known:
     # Counted from before the question: what is revoked while we ask is believed for CACHE_S from then at most.
     until = clock.monotonic() + CACHE_S

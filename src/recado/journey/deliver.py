@@ -30,6 +30,8 @@ from recado.delivery.status import FAILURES, LEFT
 log = structlog.get_logger(__name__)
 
 WINDOW = timedelta(hours=24)
+#: Where the webhook's path is, for the status callbacks.
+OUTBOUND_PATH = "/channels/twilio/v1/webhooks/outbound"
 #: Outbound order is not guaranteed by Twilio: a part waits for `sent` of the one before it, but not for ever.
 PREDECESSOR_S = 5.0
 PREDECESSOR_POLL_S = 0.1
@@ -46,7 +48,7 @@ class DeliverDesk:
     pool: Pool
     clock: Clock
     split_chars: int
-    callback_url: str | None
+    public_url: str | None
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
     settle_s: float = 5.0
     crash_settle_s: float = 20.0
@@ -209,9 +211,10 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: _Job) -> bool:
 
 
 def _callback_url(desk: DeliverDesk, job: _Job) -> str | None:
-    if desk.callback_url is None:
+    public_url = job.conversation.public_url or desk.public_url
+    if public_url is None:
         return None
-    return f"{desk.callback_url}?message={job.message_id}&part={job.part.part}"
+    return f"{public_url}{OUTBOUND_PATH}?message={job.message_id}&part={job.part.part}"
 
 
 async def _taken(desk: DeliverDesk, owner_id: UUID, job: _Job, sent: Sent) -> None:

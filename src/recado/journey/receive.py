@@ -1,7 +1,7 @@
 """receive: the webhook's door. Authenticate, parse, hand to `accept`; answer an empty TwiML `<Response/>`.
 
-Wrong or unsigned: 403 with an opaque body and nothing stored. There is no way around the signature, in development
-either: the simulator signs like Twilio.
+Wrong or unsigned: 403 with an opaque body and nothing stored. Without a signature only an API key of the account's
+owner is let in; there is no way around the two, in development either: the simulator signs like Twilio.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from recado.channels.twilio.addresses import canonical_address
 from recado.channels.twilio.parse import contact_words, parse_inbound
 from recado.channels.twilio.signature import canonical_url, is_form, is_signed, parse_form, parse_json
 from recado.clock import Clock
+from recado.db.group_commit import Unavailable
+from recado.db.pool import Pool
 from recado.errors import Rejected
+from recado.identity import keys
 from recado.journey.accept import Acceptor, arrival
 from recado.settings import Network
 
@@ -36,29 +39,43 @@ class Door:
     """What both webhook routes need to know whom they talk to."""
 
     directory: Directory
+    pool: Pool
     public_url: str | None
     trusted_proxies: Sequence[Network]
 
     async def authenticate(self, request: Request) -> tuple[Account, Parameters]:
-        """The account whose token signed this request, and its parameters, none dropped.
+        """The account that this request is about, and its parameters, none dropped.
 
-        Raises Rejected: 413 too large, 415 neither form nor JSON, 400 unreadable, 403 for everything else. The
-        order matters: nobody learns more than 403 about accounts and signatures.
+        It is let in by the signature of one of the account's tokens, or by an API key of the account's owner that has
+        the scope `webhooks`. Raises Rejected: 413 too large, 415 neither form nor JSON, 400 unreadable, 403 for
+        everything else; and Unavailable when the account's tokens can't be read now. The order matters: nobody
+        learns more than 403 about accounts, keys and signatures.
         """
         body = await _read(request)
         content_type = request.headers.get("content-type", "")
         parameters = _parameters(content_type, body)
         signature = request.headers.get("x-twilio-signature", "")
+        key = request.headers.get("x-api-key", "")
         account_sid = next((value for name, value in parameters if name == "AccountSid"), "")
-        if not signature or not account_sid:
-            raise Rejected(403, "unsigned" if not signature else "no AccountSid")
+        if not (signature or key) or not account_sid:
+            raise Rejected(403, "no AccountSid" if signature or key else "unsigned")
         account = await self.directory.account(account_sid)
         if account is None:
             raise Rejected(403, "unknown AccountSid")
-        url = canonical_url(request.scope, public_url=self.public_url, trusted_proxies=self.trusted_proxies)
-        if not is_signed(url, account.tokens, signature, content_type=content_type, body=body, params=parameters):
-            raise Rejected(403, "wrong signature")
-        return account, parameters
+        if signature:
+            public_url = account.public_url or self.public_url
+            url = canonical_url(request.scope, public_url=public_url, trusted_proxies=self.trusted_proxies)
+            if is_signed(url, account.tokens, signature, content_type=content_type, body=body, params=parameters):
+                return account, parameters
+        if key:
+            caller = await keys.authenticate(self.pool, key)
+            if caller is not None and caller.owner_id == account.owner_id and caller.may("webhooks"):
+                return account, parameters
+            raise Rejected(403, "wrong API key")
+        if account.unreadable is not None:
+            log.error("tokens_unreadable", owner_id=account.owner_id, step="receive", error=account.unreadable)
+            raise Unavailable("the account's tokens can't be read")
+        raise Rejected(403, "wrong signature")
 
 
 async def _read(request: Request) -> bytes:

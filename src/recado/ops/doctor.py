@@ -15,6 +15,7 @@ from recado.db.pool import Connection
 from recado.db.schema import HEAD, state
 from recado.db.secrets import Keyring
 from recado.errors import SecretError, SettingsError
+from recado.references import References
 from recado.settings import Settings
 
 State = Literal["ok", "warn", "fail"]
@@ -191,22 +192,34 @@ async def _backlog(conn: Connection) -> list[Finding]:
 
 
 async def _secrets(conn: Connection, keyring: Keyring | None) -> list[Finding]:
-    rows = await _rows(conn, "SELECT id, account_sid, auth_token, secondary_token FROM twilio_accounts ORDER BY id")
+    rows = await _rows(conn, "SELECT * FROM twilio_accounts ORDER BY id")
     if not rows:
         return [warn("accounts", "there is no Twilio account", "`recado owners add`, then `recado accounts add`")]
     if keyring is None:
         return []
     closed = [row["account_sid"] for row in rows if not _opens(keyring, row)]
     if closed:
-        text = f"the auth token of {', '.join(closed[:5])} can't be decrypted ({len(closed)} of {len(rows)} accounts)"
+        text = f"a secret of {', '.join(closed[:5])} can't be decrypted ({len(closed)} of {len(rows)} accounts)"
         fix = "put the key it was stored with back into RECADO_SECRET_KEYS, or give the token again: accounts add"
         return [fail("accounts", text, fix)]
-    return [ok("accounts", f"{_count(len(rows), 'Twilio account')}, every auth token can be decrypted")]
+    findings = [ok("accounts", f"{_count(len(rows), 'Twilio account')}, every stored secret can be decrypted")]
+    known = References()
+    for row in rows:
+        for reference in (row[f"{column}_ref"] for column in _SECRETS if row[f"{column}_ref"] is not None):
+            try:
+                await known.resolve(reference)
+            except SecretError as error:
+                text = f"a secret of {row['account_sid']} can't be read here: {error}"
+                findings.append(fail("accounts", text, "put it there, where every process of recado can read it"))
+    return findings
+
+
+_SECRETS = ("auth_token", "secondary_token", "api_key_secret")
 
 
 def _opens(keyring: Keyring, row: dict[str, Any]) -> bool:
     try:
-        for column in ("auth_token", "secondary_token"):
+        for column in _SECRETS:
             if row[column] is not None:
                 keyring.open(row[column], row=f"twilio_accounts/{row['id']}/{column}")
     except SecretError:

@@ -182,7 +182,12 @@ class Secret:
 
 
 async def add_account(
-    scope: Scope, keyring: Keyring, *, account_sid: str, auth_token: str | None = None, auth_token_ref: str | None = None
+    scope: Scope,
+    keyring: Keyring,
+    *,
+    account_sid: str,
+    auth_token: str | None = None,
+    auth_token_ref: str | None = None,
 ) -> UUID:
     """Add a Twilio account to the owner, or replace its auth token; answers its id.
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from alembic import op
 
+from recado.db.migrations.policies import across_owners
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -51,7 +53,7 @@ END $$
 def upgrade() -> None:
     op.execute(COLUMNS)
     op.execute(CHANGES)
-    for table in ("owners", "twilio_accounts", "numbers"):
+    for table in ("owners", "twilio_accounts", "numbers", "api_keys"):
         op.execute(
             f"CREATE TRIGGER tell_change AFTER INSERT OR UPDATE OR DELETE ON {table} "
             "FOR EACH ROW EXECUTE FUNCTION tell_change()"
@@ -71,8 +73,4 @@ def upgrade() -> None:
         END
         """
     )
-    op.execute("GRANT CREATE ON SCHEMA recado TO recado_platform")
-    op.execute("ALTER FUNCTION account_by_sid(text) OWNER TO recado_platform")
-    op.execute("REVOKE CREATE ON SCHEMA recado FROM recado_platform")
-    op.execute("REVOKE ALL ON FUNCTION account_by_sid(text) FROM PUBLIC")
-    op.execute("GRANT EXECUTE ON FUNCTION account_by_sid(text) TO recado_app, recado_platform")
+    across_owners(op, "account_by_sid(text)")

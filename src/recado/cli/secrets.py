@@ -1,0 +1,92 @@
+"""Commands for the keys that encrypt stored secrets: `secrets status`, `secrets rotate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recado.cli.app import app, group
+from recado.cli.terminal import Desk, Json, answer, at_desk, progress, settings_for_command, table
+from recado.errors import UsageError
+
+if TYPE_CHECKING:
+    from recado.ops.rekey import KeyUse, Rekeyed
+
+secrets_commands = group("secrets", "The keys that encrypt stored secrets.")
+app.add_typer(secrets_commands)
+
+
+@secrets_commands.command("status")
+def status(json: Json = False) -> None:
+    """List the keys by id, how many stored secrets need each, and which may be removed."""
+
+    async def main(desk: Desk) -> list[KeyUse]:
+        from recado.ops.rekey import usage
+
+        return await usage(desk.platform, desk.wiring.keyring)
+
+    found = at_desk(main)
+    answer([_key(use) for use in found], as_json=json, text=_told(found))
+
+
+@secrets_commands.command("rotate")
+def rotate(
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="First put a new key into the key file, which every process reads.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Encrypt every stored secret with the first key, while everything runs. Repeated, it goes on where it stopped.
+
+    Exit code 1 when a secret can't be opened with the keys there are.
+    """
+    if new_key:
+        _add_key()
+
+    async def main(desk: Desk) -> tuple[Rekeyed, list[KeyUse]]:
+        from recado.ops.rekey import rekey, usage
+
+        waiting = sum(use.secrets for use in await usage(desk.platform, desk.wiring.keyring) if use.place != 1)
+        with progress("encrypting", waiting) as advance:
+            done = await rekey(desk.platform, desk.wiring.keyring, advance=advance)
+        return done, await usage(desk.platform, desk.wiring.keyring)
+
+    done, found = at_desk(main)
+    lines = [f"encrypted again: {done.secrets}", *(f"can't be opened: {place}" for place in done.unreadable)]
+    result = {"encrypted": done.secrets, "unreadable": done.unreadable, "keys": [_key(use) for use in found]}
+    answer(result, as_json=json, text="\n".join([*lines, "", _told(found)]))
+    if done.unreadable:
+        raise typer.Exit(1)
+
+
+def _add_key() -> None:
+    from recado.db.secrets import add_key, key_file
+
+    path = key_file(settings_for_command())
+    if path is None:
+        raise UsageError(
+            "--new-key needs a key file: set RECADO_SECRET_KEYS=file:/path, or put the new key first there yourself"
+        )
+    if not path.exists():
+        raise UsageError(f"{path}: there is no key file yet; the first start makes it")
+    add_key(path)
+
+
+def _key(use: KeyUse) -> dict[str, Any]:
+    return {**asdict(use), "removable": use.removable}
+
+
+def _told(found: Sequence[KeyUse]) -> str:
+    rows = [(use.key_id, use.place or "missing", use.secrets, _advice(use)) for use in found]
+    return table(("KEY ID", "PLACE", "SECRETS", ""), rows, empty="no key")
+
+
+def _advice(use: KeyUse) -> str:
+    if use.place is None:
+        return "put it back, or give these secrets again"
+    if use.place == 1:
+        return "encrypts"
+    return "may be removed" if use.removable else "needed until `recado secrets rotate`"
