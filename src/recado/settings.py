@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     )
     secret_keys: SecretStr | None = Field(
         None,
-        description="Keys that encrypt stored secrets, 32 bytes in URL-safe base64, comma-separated, or file:/path with "
-        "one on each line: the first encrypts, all decrypt. Not set: made once in RECADO_HOME.",
+        description="Keys that encrypt stored secrets, 32 bytes in URL-safe base64, comma-separated, or file:/path "
+        "with one on each line: the first encrypts, all decrypt. Not set: made once in RECADO_HOME.",
     )
     quiet_window_ms: int = Field(
         1200, ge=0, le=60_000, description="How long a contact must be silent before a turn starts, from arrival."

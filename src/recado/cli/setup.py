@@ -26,6 +26,14 @@ TokenOnStdin = Annotated[
     bool,
     typer.Option("--auth-token-stdin", help="Read the auth token from standard input; a terminal asks, hidden."),
 ]
+TokenReference = Annotated[
+    str | None,
+    typer.Option(
+        "--auth-token-ref",
+        metavar="REFERENCE",
+        help="Instead: where the token is kept, env:NAME, file:/path or vault:mount/path#field.",
+    ),
+]
 TOKEN = "the auth token"  # noqa: S105 - its name
 
 
@@ -104,11 +112,15 @@ def add_account(
     owner: OwnerId,
     account_sid: Annotated[str, typer.Option("--account-sid", metavar="AC...", help="The AccountSid.")],
     auth_token_stdin: TokenOnStdin = False,
+    auth_token_ref: TokenReference = None,
     json: Json = False,
 ) -> None:
-    """Add a Twilio account to an owner, or replace its auth token. The token is stored encrypted."""
-    _need_token(auth_token_stdin)
-    token = secret_from_stdin(TOKEN)
+    """Add a Twilio account to an owner, or replace its auth token. The token is stored encrypted, or by reference."""
+    if auth_token_stdin == (auth_token_ref is not None):
+        raise UsageError(
+            "the auth token comes on standard input (add --auth-token-stdin and pipe it in), or as --auth-token-ref"
+        )
+    token = secret_from_stdin(TOKEN) if auth_token_stdin else None
 
     async def main(desk: Desk) -> UUID:
         from recado.channels.twilio import accounts
@@ -117,7 +129,9 @@ def add_account(
 
         await check_owner(desk, owner)
         async with scoped(desk.wiring.pool, owner) as scope:
-            added = await accounts.add_account(scope, desk.wiring.keyring, account_sid=account_sid, auth_token=token)
+            added = await accounts.add_account(
+                scope, desk.wiring.keyring, account_sid=account_sid, auth_token=token, auth_token_ref=auth_token_ref
+            )
             data = {"account_sid": account_sid}
             await audit.record(scope, desk.caller, "add", "twilio_account", str(added), data)
             return added
@@ -135,7 +149,8 @@ def list_accounts(owner: OnlyOwner = None, json: Json = False) -> None:
         await check_owner(desk, owner)
         cursor = await desk.platform.execute(
             """
-            SELECT a.id, a.owner_id, o.name AS owner, a.account_sid, a.secondary_token IS NOT NULL AS rotating,
+            SELECT a.id, a.owner_id, o.name AS owner, a.account_sid, a.auth_token_ref, a.api_key_sid, a.public_url,
+                   num_nonnulls(a.secondary_token, a.secondary_token_ref) > 0 AS rotating,
                    (SELECT count(*) FROM numbers n WHERE n.owner_id = a.owner_id AND n.account_id = a.id) AS numbers,
                    a.created_at, a.updated_at
             FROM twilio_accounts a JOIN owners o ON o.id = a.owner_id
@@ -161,12 +176,15 @@ def list_accounts(owner: OnlyOwner = None, json: Json = False) -> None:
 def rotate(
     account: AccountSid,
     auth_token_stdin: TokenOnStdin = False,
+    auth_token_ref: TokenReference = None,
     finish: Annotated[bool, typer.Option("--finish", help="Make the second token the only one.")] = False,
     json: Json = False,
 ) -> None:
     """Change an account's auth token without a gap: first a second token beside the first, then it alone."""
-    if auth_token_stdin == finish:
-        raise UsageError("give the new token with --auth-token-stdin, and later --finish; one of the two at a time")
+    if [auth_token_stdin, auth_token_ref is not None, finish].count(True) != 1:
+        raise UsageError(
+            "give the new token with --auth-token-stdin or --auth-token-ref, and later --finish; one at a time"
+        )
     token = secret_from_stdin(TOKEN) if auth_token_stdin else None
 
     async def main(desk: Desk) -> dict[str, Any]:
@@ -176,19 +194,77 @@ def rotate(
 
         found = await _account(desk, account)
         async with scoped(desk.wiring.pool, found["owner_id"]) as scope:
-            await accounts.rotate_token(scope, desk.wiring.keyring, account_sid=account, auth_token=token)
+            await accounts.rotate_token(
+                scope, desk.wiring.keyring, account_sid=account, auth_token=token, auth_token_ref=auth_token_ref
+            )
             action = "finish_rotation" if finish else "rotate"
             await audit.record(scope, desk.caller, action, "twilio_account", str(found["id"]))
         return {"id": found["id"], "owner_id": found["owner_id"], "account_sid": account, "rotating": not finish}
 
     done = at_desk(main)
     text = (
-        "From now on only the new token counts. Within a minute every process knows."
+        "From now on only the new token counts; every process knows."
         if finish
-        else "Both tokens count now; within a minute every process knows.\n"
+        else "Both tokens count now, and messages are sent with the new one; every process knows.\n"
         "Next: promote the secondary token in Twilio's console, then run\n"
         f"  recado accounts rotate --account {account} --finish"
     )
+    answer(done, as_json=json, text=text)
+
+
+@accounts_commands.command("set")
+def set_account(
+    account: AccountSid,
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="Where Twilio calls this account's webhooks; '' goes back to RECADO_PUBLIC_URL."
+        ),
+    ] = None,
+    api_key_sid: Annotated[
+        str | None, typer.Option(metavar="SK...", help="Send with this API key; '' goes back to the auth token.")
+    ] = None,
+    api_key_secret_stdin: Annotated[
+        bool, typer.Option("--api-key-secret-stdin", help="Read the API key's secret from standard input.")
+    ] = False,
+    api_key_secret_ref: Annotated[
+        str | None, typer.Option(metavar="REFERENCE", help="Instead: where the secret is kept, like --auth-token-ref.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Change how an account is called and sent with; what is not given stays."""
+    if bool(api_key_sid) != (api_key_secret_stdin or api_key_secret_ref is not None):
+        raise UsageError("an API key is its SID and its secret: --api-key-sid with --api-key-secret-stdin or -ref")
+    if api_key_secret_stdin and api_key_secret_ref is not None:
+        raise UsageError("give the secret once: --api-key-secret-stdin or --api-key-secret-ref")
+    value = secret_from_stdin("the API key's secret") if api_key_secret_stdin else None
+
+    async def main(desk: Desk) -> dict[str, Any]:
+        from recado.channels.twilio import accounts
+        from recado.db.scope import scoped
+        from recado.identity import audit
+
+        found = await _account(desk, account)
+        async with scoped(desk.wiring.pool, found["owner_id"]) as scope:
+            if public_url is not None:
+                await accounts.set_public_url(scope, account_sid=account, public_url=public_url or None)
+            if api_key_sid is not None:
+                secret = accounts.Secret(value, api_key_secret_ref) if api_key_sid else None
+                await accounts.set_api_key(
+                    scope, desk.wiring.keyring, account_sid=account, key_sid=api_key_sid, secret=secret
+                )
+            data = {"public_url": public_url, "api_key_sid": api_key_sid}
+            await audit.record(scope, desk.caller, "set", "twilio_account", str(found["id"]), data)
+            cursor = await scope.conn.execute(
+                "SELECT id, owner_id, account_sid, public_url, api_key_sid FROM twilio_accounts WHERE account_sid = %s",
+                [account],
+            )
+            [row] = await cursor.fetchall()
+            return row
+
+    done = at_desk(main)
+    sends = done["api_key_sid"] or "the auth token"
+    text = f"{account}  called at {done['public_url'] or 'RECADO_PUBLIC_URL'}, sends with {sends}"
     answer(done, as_json=json, text=text)
 
 
@@ -274,8 +350,3 @@ async def _account(desk: Desk, account_sid: str) -> dict[str, Any]:
     if row is None:
         raise NotFound(f"no Twilio account {account_sid}: see `recado accounts list`")
     return row
-
-
-def _need_token(given: bool) -> None:
-    if not given:
-        raise UsageError("the auth token comes on standard input: add --auth-token-stdin and pipe it in")

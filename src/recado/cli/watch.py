@@ -1,10 +1,7 @@
-"""Commands for looking at what happens, and putting it right: `trace`, `failed`, `doctor`."""
+"""Commands for looking at what happens, and putting it right: `trace`, `failed`."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
@@ -21,18 +18,14 @@ from recado.cli.terminal import (
     at_desk,
     check_owner,
     progress,
-    settings_for_command,
     shown,
     table,
 )
-from recado.errors import Conflict, RecadoError, SettingsError, UsageError
+from recado.errors import Conflict, UsageError
 
 if TYPE_CHECKING:
-    from recado.db.pool import Connection
-    from recado.ops.doctor import Finding
     from recado.ops.failed import Failure
     from recado.ops.trace import Trace
-    from recado.settings import Settings
 
 failed_commands = group("failed", "Messages that failed or are held.")
 
@@ -180,87 +173,3 @@ async def _retry(desk: Desk, message_id: UUID) -> str:
 
 
 app.add_typer(failed_commands)
-
-
-@app.command()
-def doctor(json: Json = False) -> None:
-    """Check all that a deployment needs, and say what to do about what is missing. Exit code 1 if a check fails."""
-    findings = asyncio.run(_examined())
-    bad = any(finding.state == "fail" for finding in findings)
-    result = {"ok": not bad, "checks": [asdict(finding) for finding in findings]}
-    answer(result, as_json=json, text=_report(findings))
-    if bad:
-        raise typer.Exit(1)
-
-
-def _report(findings: Sequence[Finding]) -> str:
-    lines = []
-    for finding in findings:
-        lines.append(f"{finding.state:4}  {finding.name:13}  {shown(finding.text)}")
-        if finding.fix is not None:
-            lines.append(f"{'':21}-> {shown(finding.fix)}")
-    return "\n".join(lines)
-
-
-async def _examined() -> list[Finding]:
-    from recado.ops.doctor import examine_settings, fail, ok
-
-    try:
-        settings = settings_for_command()
-    except SettingsError as error:
-        return [fail("settings", str(error), "see docs/reference/settings.md")]
-    return [ok("settings", "every value is allowed"), *examine_settings(settings), *await _database(settings)]
-
-
-async def _database(settings: Settings) -> list[Finding]:
-    """What only the database can tell; the embedded one is started for as long as that takes."""
-    from recado.db.secrets import load_keyring
-    from recado.ops import doctor as checks
-    from recado.wiring import database
-
-    findings: list[Finding] = []
-    models = [settings.model] if settings.model else []
-    keyring = None
-    try:
-        keyring = load_keyring(settings)
-    except SettingsError as error:
-        findings.append(checks.fail("keys", str(error), "set RECADO_SECRET_KEYS as every other process has it"))
-    async with AsyncExitStack() as stack:
-        opening = database(settings)
-        try:
-            there = await asyncio.to_thread(opening.__enter__)
-        except RecadoError as error:
-            return [*findings, checks.fail("database", str(error), "start it, or set RECADO_DATABASE_URL")]
-        stack.push_async_callback(asyncio.to_thread, opening.__exit__, None, None, None)
-        conn = await _connected(there.url)
-        if isinstance(conn, str):
-            fix = "start it, correct RECADO_DATABASE_URL, or run `recado migrate` if it is new"
-            findings.append(checks.fail("database", conn, fix))
-        else:
-            await stack.enter_async_context(conn)
-            findings += await checks.examine(conn, keyring)
-            if all(finding.state != "fail" for finding in findings if finding.name in ("database", "schema")):
-                models = await checks.models_in_use(conn, settings.model)
-    return findings + await asyncio.to_thread(_models, models)
-
-
-def _models(models: Sequence[str]) -> list[Finding]:
-    from recado.ops.doctor import examine_models
-
-    def check(model: str) -> None:
-        from recado.assistants.run import check_model
-
-        check_model(model)
-
-    return examine_models(models, check)
-
-
-async def _connected(url: str) -> Connection | str:
-    """A connection that sees all owners' rows, or why there is none."""
-    from recado.db.pool import PASSING, connect
-
-    try:
-        return await connect(url, "recado_platform")
-    except PASSING as error:
-        # libpq's text names hosts and users; its last part says what is wrong.
-        return str(error).strip().splitlines()[-1].rsplit("FATAL:", 1)[-1].strip()[:200]

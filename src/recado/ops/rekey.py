@@ -44,7 +44,8 @@ async def usage(platform: Connection, keyring: Keyring) -> list[KeyUse]:
     for table, columns in SEALED.items():
         for column in columns:
             query = sql.SQL(
-                "SELECT substr({column}, 1, 5) AS head, count(*) AS n FROM {table} WHERE {column} IS NOT NULL GROUP BY 1"
+                "SELECT substr({column}, 1, 5) AS head, count(*) AS n FROM {table} "
+                "WHERE {column} IS NOT NULL GROUP BY 1"
             ).format(column=sql.Identifier(column), table=sql.Identifier(table))
             for row in await (await platform.execute(query)).fetchall():
                 counts[key_id(row["head"])] = counts.get(key_id(row["head"]), 0) + row["n"]
