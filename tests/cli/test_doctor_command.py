@@ -51,7 +51,7 @@ def test_the_doctor_finds_tokens_that_the_present_keys_do_not_open(recado: Termi
     assert ran.code == 1
     assert f"a secret of {ACCOUNT_SID} can't be decrypted" in ran.out
     both = recado("doctor", RECADO_SECRET_KEYS=f"{ANOTHER_KEY},{SECRET_KEYS}")
-    assert "every auth token can be decrypted" in both.out
+    assert "every stored secret can be decrypted" in both.out
 
 
 def test_the_doctor_reports_a_database_that_is_away_or_was_never_migrated(bare: Terminal, recado: Terminal) -> None:

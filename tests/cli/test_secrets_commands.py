@@ -1,0 +1,129 @@
+"""`recado secrets`: every stored secret comes under the first key, whatever goes on meanwhile."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from recado.db.pool import connect
+from recado.db.secrets import SEALED, keyring, load_keyring, new_key
+from recado.ops.rekey import rekey, usage
+from recado.settings import Settings
+from tests.cli.conftest import Terminal
+from tests.cli.rows import ACCOUNT_SID, TOKEN, Rows
+from tests.conftest import SECRET_KEYS
+
+NEW = base64.urlsafe_b64encode(b"another-key-of-the-tests-32bytes").decode()
+
+
+def sealed(rows: Rows) -> bytes:
+    found = rows.value("SELECT auth_token FROM twilio_accounts WHERE account_sid = %s", ACCOUNT_SID)
+    assert isinstance(found, bytes)
+    return found
+
+
+def test_a_rotation_encrypts_under_the_first_key_and_says_which_may_go(recado: Terminal, rows: Rows) -> None:
+    both = f"{NEW},{SECRET_KEYS}"
+    before = recado("secrets", "status", "--json", RECADO_SECRET_KEYS=both).json
+    assert [(key["place"], key["secrets"], key["removable"]) for key in before] == [(1, 0, False), (2, 1, False)]
+    done = recado("secrets", "rotate", "--json", RECADO_SECRET_KEYS=both).json
+    assert (done["encrypted"], done["unreadable"]) == (1, [])
+    assert [(key["place"], key["secrets"], key["removable"]) for key in done["keys"]] == [(1, 1, False), (2, 0, True)]
+    assert keyring([NEW]).open(sealed(rows), row=f"twilio_accounts/{rows.account}/auth_token") == TOKEN
+    assert recado("secrets", "rotate", "--json", RECADO_SECRET_KEYS=both).json["encrypted"] == 0
+
+
+def test_what_no_key_opens_is_named_and_the_rest_is_done(recado: Terminal, rows: Rows) -> None:
+    ran = recado("secrets", "rotate", RECADO_SECRET_KEYS=NEW)
+    assert ran.code == 1
+    assert f"can't be opened: twilio_accounts/{rows.account}/auth_token" in ran.out
+    assert "missing" in ran.out
+    assert TOKEN not in ran.out + ran.err
+
+
+def test_a_new_key_comes_first_into_the_key_file_and_a_process_that_runs_finds_it(
+    recado: Terminal, rows: Rows, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(SECRET_KEYS + "\n")
+    running = load_keyring(Settings(secret_keys=f"file:{file}", _env_file=None))
+    ran = recado("secrets", "rotate", "--new-key", RECADO_SECRET_KEYS=f"file:{file}")
+    assert (ran.code, file.read_text().split()[1]) == (0, SECRET_KEYS)
+    assert file.stat().st_mode & 0o777 == 0o600
+    place = f"twilio_accounts/{rows.account}/auth_token"
+    assert running.open(sealed(rows), row=place) == TOKEN
+    assert running.ids == load_keyring(Settings(secret_keys=f"file:{file}", _env_file=None)).ids
+    assert file.read_text().split()[0] not in ran.out + ran.err
+
+
+def test_a_new_key_needs_a_key_file(recado: Terminal, rows: Rows) -> None:
+    ran = recado("secrets", "rotate", "--new-key")
+    assert ran.code == 2
+    assert "RECADO_SECRET_KEYS=file:" in ran.err
+
+
+async def test_a_rotation_that_was_stopped_goes_on_where_it_stopped(database_url: str) -> None:
+    """In batches, each a transaction: what was done before a crash is done."""
+    old, both = keyring([SECRET_KEYS]), keyring([NEW, SECRET_KEYS])
+    with psycopg.connect(database_url, options="-c search_path=recado") as conn:
+        conn.execute("INSERT INTO owners (id, name) VALUES (gen_random_uuid(), 'x')")
+        for index in range(25):
+            conn.execute(
+                "INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token) "
+                "SELECT owners.id, %s, %s, %s FROM owners",
+                [
+                    name := f"{index:08d}-0000-4000-8000-000000000000",
+                    f"AC{index:032d}",
+                    old.seal("t", row=row_of(name)),
+                ],
+            )
+
+    class Crash(Exception):
+        pass
+
+    left = 13
+
+    def advance() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise Crash
+
+    async with await connect(database_url, "recado_platform") as platform:
+        with pytest.raises(Crash):
+            await rekey(platform, both, advance=advance, batch=5)
+        assert [use.secrets for use in await usage(platform, both)] == [10, 15]
+        assert (await rekey(platform, both, batch=5)).secrets == 15
+        assert [use.removable for use in await usage(platform, both)] == [False, True]
+        rows = await (await platform.execute("SELECT id, auth_token FROM twilio_accounts")).fetchall()
+    assert {keyring([NEW]).open(row["auth_token"], row=row_of(str(row["id"]))) for row in rows} == {"t"}
+
+
+def row_of(account: str) -> str:
+    return f"twilio_accounts/{account}/auth_token"
+
+
+def test_every_column_that_could_hold_a_sealed_secret_is_rotated_or_is_a_hash(database_url: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        found = conn.execute(
+            "SELECT table_name, column_name FROM information_schema.columns "
+            "WHERE table_schema = 'recado' AND data_type = 'bytea'"
+        ).fetchall()
+    hashes = {("sign_in_failures", "subject")}
+    others = {(table, column) for table, column in found if not column.endswith("_hash")} - hashes
+    assert others == {(table, column) for table, columns in SEALED.items() for column in columns}
+
+
+def test_keys_are_read_from_a_file_and_a_missing_one_is_told_by_the_variable(tmp_path: Path) -> None:
+    from recado.errors import SettingsError
+
+    file = tmp_path / "keys"
+    one, two = new_key(), new_key()
+    file.write_text(f"{one},\n{two}\n")
+    assert load_keyring(Settings(secret_keys=f"file:{file}", _env_file=None)).ids == keyring([one, two]).ids
+    file.unlink()
+    with pytest.raises(SettingsError, match="RECADO_SECRET_KEYS"):
+        load_keyring(Settings(secret_keys=f"file:{file}", _env_file=None))
