@@ -18,13 +18,17 @@ from starlette.types import Scope as ASGIScope
 
 from recado import __version__
 from recado.channels.twilio.accounts import Directory
+from recado.counters import open_counters
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import PASSING, Connection
+from recado.edge import FAILED, Edge, PatientProtocol
 from recado.errors import RecadoError, Rejected
 from recado.journey import accept as accepting
 from recado.journey import confirm as confirming
 from recado.journey import receive as receiving
+from recado.journey.limits import MessageLimits
 from recado.ops import health
+from recado.settings import limits_of
 from recado.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -41,6 +45,10 @@ def create_app(wiring: Wiring) -> FastAPI:
         trusted_proxies=wiring.settings.trusted_proxies,
     )
 
+    rates = limits_of(wiring.settings.limits)
+    counters = open_counters(wiring.settings.rate_limit_storage.get_secret_value())
+    limits = MessageLimits(counters=counters, rates=rates, pool=wiring.pool)
+
     def lane(prepare: Callable[[Connection], Awaitable[None]]) -> Callable[[], Awaitable[Connection]]:
         async def connect() -> Connection:
             conn = await wiring.connect()
@@ -49,7 +57,9 @@ def create_app(wiring: Wiring) -> FastAPI:
 
         return connect
 
-    acceptor: accepting.Acceptor = GroupCommit(lane(accepting.prepare), accepting.write, accepting.lane_of)
+    acceptor: accepting.Acceptor = GroupCommit(
+        lane(accepting.prepare), accepting.write, accepting.lane_of, apart=accepting.is_held
+    )
     confirmer: confirming.Confirmer = GroupCommit(lane(confirming.prepare), confirming.write, confirming.lane_of)
 
     @asynccontextmanager
@@ -57,6 +67,7 @@ def create_app(wiring: Wiring) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(acceptor)
             await stack.enter_async_context(confirmer)
+            stack.push_async_callback(counters.aclose)
             yield
 
     app = FastAPI(
@@ -69,12 +80,20 @@ def create_app(wiring: Wiring) -> FastAPI:
     )
 
     async def inbound(request: Request) -> Response:
-        return await receiving.receive(request, door, acceptor, wiring.clock)
+        return await receiving.receive(request, door, acceptor, limits, wiring.clock)
 
     async def outbound(request: Request) -> Response:
         return await confirming.confirm(request, door, confirmer)
 
     app.add_middleware(Shortcut, handlers={WEBHOOKS + "/inbound": inbound, WEBHOOKS + "/outbound": outbound})
+    if "ip" in rates:
+        app.add_middleware(
+            Edge,
+            failures={WEBHOOKS: FAILED},
+            counters=counters,
+            rate=rates["ip"],
+            trusted_proxies=wiring.settings.trusted_proxies,
+        )
     for path, endpoint in (("/inbound", inbound), ("/outbound", outbound)):
         app.add_api_route(
             WEBHOOKS + path,
@@ -163,6 +182,7 @@ _CONTRACT: dict[int | str, dict[str, object]] = {
     403: {"description": "Not signed by a known account.", "content": {"application/problem+json": {}}},
     413: {"description": "Larger than 256 KiB.", "content": {"application/problem+json": {}}},
     415: {"description": "Neither a form nor JSON.", "content": {"application/problem+json": {}}},
+    429: {"description": "Too many failed calls of this address.", "content": {"application/problem+json": {}}},
     503: {"description": "Nothing was stored; try again.", "content": {"application/problem+json": {}}},
 }
 
@@ -234,7 +254,8 @@ def server(app: FastAPI, host: str, port: int) -> Server:
             timeout_graceful_shutdown=5,
             limit_concurrency=1000,
             backlog=2048,
-            h11_max_incomplete_event_size=64 * 1024,
+            http=PatientProtocol,
+            ws="none",
         )
     )
 
