@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 #: A counter in Redis answers within this, or Redis is away: longer, and its trouble would be every message's.
 REDIS_S = 0.25
+#: Counts in Redis at once: more would only open more connections.
+AT_ONCE = 8
 PROBE_S = 1.0
 WARN_S = 60.0
 #: Keys of one window in memory at most; then it begins anew, rather than let strangers fill the process.
@@ -60,8 +62,10 @@ class Window:
 class Counters:
     """Counts by key and window; `open_counters` makes one."""
 
-    def __init__(self, redis: Any | None) -> None:
+    def __init__(self, redis: Any) -> None:
         self._redis = redis
+        self._away = (*redis.base_exceptions, OSError, TimeoutError) if redis is not None else ()
+        self._room = asyncio.Semaphore(AT_ONCE)
         self._windows: dict[int, Window] = {}
         self._probing: asyncio.Task[None] | None = None
 
@@ -72,21 +76,28 @@ class Counters:
 
     async def add(self, key: str, rate: Rate) -> Count:
         """Count it once more. Never raises for Redis being away: then this process counts."""
-        if self._redis is not None and self._probing is None:
-            try:
-                async with asyncio.timeout(REDIS_S):
-                    name = f"{key}/{rate.window_s}"
-                    number = int(await self._redis.incr(name, rate.window_s))
-                    ends_at = await self._redis.get_expiry(name) if number >= rate.amount else None
-            except (self._redis.base_exceptions, OSError, TimeoutError) as error:
-                self._without_redis(error)
-            else:
-                left_s = rate.window_s if ends_at is None else ends_at - time.time()
-                return Count(number=number, ends_in_s=max(0.0, float(left_s)))
+        if not self.local:
+            count = await self._add_in_redis(f"{key}/{rate.window_s}", rate)
+            if count is not None:
+                return count
         window = self._windows.get(rate.window_s)
         if window is None:
             window = self._windows[rate.window_s] = Window(rate.window_s)
         return window.add(key)
+
+    async def _add_in_redis(self, key: str, rate: Rate) -> Count | None:
+        async with self._room:
+            if self.local:
+                return None
+            try:
+                async with asyncio.timeout(REDIS_S):
+                    number = int(await self._redis.incr(key, rate.window_s))
+                    ends_at = await self._redis.get_expiry(key) if number >= rate.amount else None
+            except self._away as error:
+                self._without_redis(error)
+                return None
+        left_s = rate.window_s if ends_at is None else ends_at - time.time()
+        return Count(number=number, ends_in_s=max(0.0, float(left_s)))
 
     async def aclose(self) -> None:
         """Stop asking after Redis, and let go of its connections."""
@@ -94,7 +105,7 @@ class Counters:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
         if self._redis is not None:
-            with contextlib.suppress(self._redis.base_exceptions, OSError):
+            with contextlib.suppress(*self._away):
                 await self._redis.bridge.get_connection().aclose()
 
     def _without_redis(self, error: Exception) -> None:
@@ -109,9 +120,9 @@ class Counters:
                 warned_at = time.monotonic()
                 log.warning("limits_counted_locally", error=error, note="Redis of RECADO_RATE_LIMIT_STORAGE is away")
             await asyncio.sleep(PROBE_S)
-            with contextlib.suppress(self._redis.base_exceptions, OSError, TimeoutError):  # type: ignore[union-attr]
+            with contextlib.suppress(*self._away):
                 async with asyncio.timeout(REDIS_S):
-                    await self._redis.get("probe")  # type: ignore[union-attr]
+                    await self._redis.get("probe")
                     break
         log.info("limits_counted_in_redis")
         self._probing = None
