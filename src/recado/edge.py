@@ -297,6 +297,9 @@ class PatientProtocol(HttpToolsProtocol):
         self.idle_since = self.loop.time()
         super().on_response_complete()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: whoever asks for another protocol is answered in this one, and no log need hear of it."""
+
     def _expect(self) -> None:
         if self._arriving is None:
             self._arriving = self.loop.call_later(ARRIVAL_S, self._too_late)

@@ -174,9 +174,7 @@ async def test_one_key_can_not_fill_the_lane_that_it_shares(database: Database) 
 
 
 async def test_rows_that_nobody_waits_for_do_not_stand_before_the_others(database: Database) -> None:
-    async with GroupCommit(
-        database.connect, database.write, lambda row: row, apart=lambda row: row >= 1000
-    ) as commit:
+    async with GroupCommit(database.connect, database.write, lambda row: row, apart=lambda row: row >= 1000) as commit:
         flood = await gathered(commit, database, range(1000, 1000 + 3 * BATCH))
         other = asyncio.create_task(commit.submit(2))  # not in the lane of the -1 that `gathered` has sent
         while [2] not in database.attempts:

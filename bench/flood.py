@@ -1,0 +1,87 @@
+"""One contact floods; how much later are the others answered?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from bench import load, stack
+from bench.turns import start
+from recado.simulator.client import SimulatorClient
+
+FLOODER = 99_000_000
+
+
+async def _flood(base: str, *, rate: int, seconds: float, connections: int = 8) -> load.Result:
+    """So many messages a second from one contact, each sent when its time has come."""
+    requests = [load.webhook(base, contact=FLOODER) for _ in range(int(rate * seconds))]
+    return await load.post_all(base, requests, connections=connections, rate=rate)
+
+
+async def _others(started: dict[str, Any], *, count: int, first: int, gap_s: float) -> dict[str, list[float]]:
+    """Messages of people who each write once, one after the other: time to the 200, and to the reply's POST."""
+    base = started["api_url"]
+    sent: dict[str, float] = {}
+    acks: list[float] = []
+
+    async def write(index: int) -> None:
+        contact = f"whatsapp:+55119{first + index:08d}"
+        request = load.webhook(base, contact=first + index)
+        sent[contact] = time.time()
+        acks.append((await load.post_all(base, [request], connections=1)).p50_ms)
+
+    async with SimulatorClient(started["simulator_url"]) as client:
+        tasks = []
+        for index in range(count):
+            tasks.append(asyncio.create_task(write(index)))
+            await asyncio.sleep(gap_s)
+        await asyncio.gather(*tasks)
+        deadline = time.monotonic() + 60
+        while True:
+            calls = [c for c in await client.calls() if c.operation == "create" and c.form["To"] in sent]
+            if len(calls) >= count or time.monotonic() > deadline:
+                break
+            await asyncio.sleep(0.5)
+    return {"ack": acks, "answer": [(call.at - sent[call.form["To"]]) * 1000 for call in calls]}
+
+
+def _row(latencies: dict[str, list[float]]) -> dict[str, float]:
+    return {"answered": len(latencies["answer"])} | {
+        f"{name}_{label}_ms": round(load.percentile(values, share), 1)
+        for name, values in latencies.items()
+        for label, share in (("p50", 0.5), ("p95", 0.95))
+    }
+
+
+def measure(*, rate: int = 500, count: int = 200, gap_s: float = 0.1) -> dict[str, Any]:
+    """The others' latencies without and with the flood, in one run, under the limits of the default settings."""
+    with stack.home() as home, ExitStack() as running:
+        stack.run(stack.set_up(home))
+        started = start(running, home, delay_s=None)
+        base = started["api_url"]
+
+        async def both() -> tuple[load.Result, dict[str, list[float]]]:
+            seconds = count * gap_s
+            flooding = asyncio.create_task(_flood(base, rate=rate, seconds=seconds))
+            await asyncio.sleep(1.0)
+            others = await _others(started, count=int(count * 0.9), first=2_000_000, gap_s=gap_s)
+            return await flooding, others
+
+        async def introduce() -> None:
+            async with SimulatorClient(started["simulator_url"]) as client:
+                await client.add_account(load.ACCOUNT_SID, load.TOKEN)
+                await client.add_number(load.ACCOUNT_SID, load.NUMBER, base + load.PATH)
+
+        stack.run(introduce())
+        stack.run(_others(started, count=30, first=500_000, gap_s=gap_s))
+        alone = stack.run(_others(started, count=count, first=1_000_000, gap_s=gap_s))
+        flood, beside = stack.run(both())
+    quiet, flooded = _row(alone), _row(beside)
+    return {
+        "alone": quiet,
+        "beside_the_flood": flooded,
+        "flood": flood.row(),
+        "answer_p95_growth": round(flooded["answer_p95_ms"] / quiet["answer_p95_ms"] - 1, 3),
+    }
