@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 import psutil
 import psycopg
 import pytest
-from bench import hostile
 
+from bench import hostile
 from recado import edge
 from recado.app import bind, server
 from recado.counters import open_counters

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from recado.db.embedded import Lease
+from recado.ops import recovery, retention
 from tests.conftest import SECRET_KEYS
 from tests.postgres import create_database, drop_database
 from tests.product import Product
-
-from recado.db.embedded import Lease
-from recado.ops import recovery, retention
 
 DAY_MS = 86_400_000
 
