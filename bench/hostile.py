@@ -189,7 +189,8 @@ def measure(*, count: int = 10_000) -> dict[str, Any]:
     with stack.home() as home, ExitStack() as running:
         stack.run(stack.set_up(home))
         before = rows(home)
-        env = stack.environment(home, log_level="ERROR")
+        # Every request is looked at: at ten times its limit an address is not.
+        env = stack.environment(home, log_level="ERROR", limits="ip=2000/minute")
         api = running.enter_context(
             stack.process("-m", "recado", "api", "--port", str(port), env=env, up=f"{base}/healthz")
         )
