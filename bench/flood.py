@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from bench import load, stack
-from bench.turns import start
+from bench.turns import cpu_s, postmaster, start
 from recado.simulator.client import SimulatorClient
 
 FLOODER = 99_000_000
@@ -56,6 +57,17 @@ def _row(latencies: dict[str, list[float]]) -> dict[str, float]:
     }
 
 
+def _cpu(started: dict[str, Any]) -> dict[str, float]:
+    """CPU seconds until now; what the machine had left for us tells how much the figures are worth."""
+    spent = {name: cpu_s(started[name].pid) for name in ("api", "worker")}
+    return spent | {"postgres": cpu_s(postmaster(started["home"])), "at": time.monotonic()}
+
+
+def _shares(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    seconds = after["at"] - before["at"]
+    return {name: round((after[name] - before[name]) / seconds, 3) for name in before if name != "at"}
+
+
 def measure(*, rate: int = 500, count: int = 200, gap_s: float = 0.1) -> dict[str, Any]:
     """The others' latencies without and with the flood, in one run, under the limits of the default settings."""
     with stack.home() as home, ExitStack() as running:
@@ -70,17 +82,23 @@ def measure(*, rate: int = 500, count: int = 200, gap_s: float = 0.1) -> dict[st
 
         stack.run(introduce())
         stack.run(_others(started, count=30, first=500_000, gap_s=gap_s))
+        before = _cpu(started)
         alone = stack.run(_others(started, count=count, first=1_000_000, gap_s=gap_s))
+        between = _cpu(started)
         requests = [load.webhook(base, contact=FLOODER) for _ in range(int(rate * count * gap_s))]
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as attacker:
             flooding = attacker.submit(_flood, base, requests, rate)
             time.sleep(2.0)
+            in_flood = _cpu(started)
             beside = stack.run(_others(started, count=int(count * 0.8), first=2_000_000, gap_s=gap_s))
+            at_end = _cpu(started)
             flood = flooding.result()
     quiet, flooded = _row(alone), _row(beside)
     return {
         "alone": quiet,
         "beside_the_flood": flooded,
         "flood": flood,
+        "share_of_a_core": {"alone": _shares(before, between), "beside_the_flood": _shares(in_flood, at_end)},
+        "load_average": os.getloadavg()[0],
         "answer_p95_growth": round(flooded["answer_p95_ms"] / quiet["answer_p95_ms"] - 1, 3),
     }

@@ -1,8 +1,9 @@
 """Natural group commit: what has gathered while a lane was busy becomes one transaction.
 
 No timer: a lone row never waits. Rows with the same lane key keep their order, and share their lane's room with
-others: no key may fill it. Rows that nobody waits for have a lane of their own, which alone pauses. When a batch fails, its rows are
-tried one by one, so a bad row harms only itself; when the database is away, every caller hears it quickly.
+others: no key may fill it. Rows that nobody waits for have a lane of their own, which alone pauses. When a batch
+fails, its rows are tried one by one, so a bad row harms only itself; when the database is away, every caller hears
+it quickly.
 """
 
 from __future__ import annotations
