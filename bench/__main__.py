@@ -1,6 +1,6 @@
 """`make bench`: measures the product beside a baseline in the same run, prints ratios, writes JSON.
 
-`python -m bench [ack] [turns] [idle] [million]` measures some of it.
+`python -m bench [ack] [turns] [idle] [flood] [hostile] [million]` measures some of it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import ack, idle, million, turns
+from bench import ack, flood, hostile, idle, million, turns
 
-PARTS = {"ack": ack.measure, "turns": turns.measure, "idle": idle.measure, "million": million.measure}
+PARTS = {
+    "ack": ack.measure,
+    "turns": turns.measure,
+    "idle": idle.measure,
+    "flood": flood.measure,
+    "hostile": hostile.measure,
+    "million": million.measure,
+}
 
 
 def main() -> None:
@@ -62,6 +69,14 @@ def summary(figures: dict[str, Any]) -> list[str]:
         line("idle latency p50 less the quiet window, ms", part["latency_less_quiet_window_p50_ms"], "at most 200")
         line("idle CPU of `recado serve`, share of a core", part["idle_cpu_share_of_a_core"], "at most 0.06")
         line("memory of `recado serve`, MB", part["memory_mb_after_work"], "at most 250")
+    if part := figures.get("flood"):
+        line("growth of others' p95 answer time beside a flood", part["answer_p95_growth"], "at most 0.20")
+        line("the flood, messages a second", part["flood"]["rate"], "500")
+    if part := figures.get("hostile"):
+        line("hostile requests answered 5xx or let in", part["server_errors"] + part["let_in"], "0")
+        line("rows that hostile requests left", part["rows_stored_beside_the_good_one"], "0")
+        grown = round(part["memory_mb_at_the_end"] - part["memory_mb_after_a_fifth"], 1)
+        line("memory grown over their last four fifths, MB", grown, "about 0")
     if part := figures.get("million"):
         for name, value in part["cost_ratio"].items():
             line(f"cost after a million messages, {name}", value, "at most 1.3")

@@ -75,17 +75,22 @@ def webhook(base_url: str, *, contact: int, body: str = "Olá, que horas vocês 
     return head.encode() + payload
 
 
-async def post_all(base_url: str, requests: Sequence[bytes], *, connections: int) -> Result:
-    """Send the requests over that many kept connections, each the next as soon as its answer is there."""
+async def post_all(base_url: str, requests: Sequence[bytes], *, connections: int, rate: float | None = None) -> Result:
+    """Send the requests over that many kept connections, each the next as soon as its answer is there.
+
+    With `rate` none is sent before its time, so many a second.
+    """
     parts = urlsplit(base_url)
-    queue = iter(requests)
+    queue = iter(enumerate(requests))
     latencies: list[float] = []
     failed = 0
 
     async def one() -> None:
         nonlocal failed
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-        for request in queue:
+        for index, request in queue:
+            if rate is not None:
+                await asyncio.sleep(max(0.0, start + index / rate - time.perf_counter()))
             began = time.perf_counter()
             writer.write(request)
             head = await reader.readuntil(b"\r\n\r\n")
@@ -96,9 +101,9 @@ async def post_all(base_url: str, requests: Sequence[bytes], *, connections: int
                 failed += 1
         writer.close()
 
-    began = time.perf_counter()
+    start = time.perf_counter()
     await asyncio.gather(*(one() for _ in range(connections)))
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - start
     return Result(
         requests=len(latencies),
         failed=failed,

@@ -21,6 +21,8 @@ WRONG = {
     "TWILIO_API_URL": f"https://user:{CANARY}@api.example.com",
     "TWILIO_MESSAGING_URL": f"https://api.example.com/?token={CANARY}",
     "QUIET_WINDOW_MS": f"12{CANARY}",
+    "RATE_LIMIT_STORAGE": f"memcached://{CANARY}",
+    "LIMITS": f"contact=30/{CANARY}",
     "SPLIT_CHARS": "1601",
     "TURNS_AT_ONCE": "0",
     "DELIVERIES_AT_ONCE": "-1",

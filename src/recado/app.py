@@ -18,15 +18,19 @@ from starlette.types import Scope as ASGIScope
 
 from recado import __version__
 from recado.channels.twilio.accounts import Directory
+from recado.counters import open_counters
 from recado.db.changes import Change
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import PASSING, Connection
+from recado.edge import FAILED, Edge, PatientProtocol
 from recado.errors import RecadoError, Rejected
 from recado.identity import keys
 from recado.journey import accept as accepting
 from recado.journey import confirm as confirming
 from recado.journey import receive as receiving
+from recado.journey.limits import MessageLimits
 from recado.ops import health
+from recado.settings import limits_of
 from recado.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -44,6 +48,10 @@ def create_app(wiring: Wiring) -> FastAPI:
         trusted_proxies=wiring.settings.trusted_proxies,
     )
 
+    rates = limits_of(wiring.settings.limits)
+    counters = open_counters(wiring.settings.rate_limit_storage.get_secret_value())
+    limits = MessageLimits(counters=counters, rates=rates, pool=wiring.pool)
+
     def forget_keys(change: Change | None) -> None:
         if change is None or change.table == "api_keys":
             keys.forget(wiring.pool, change.id if change else None)
@@ -56,7 +64,9 @@ def create_app(wiring: Wiring) -> FastAPI:
 
         return connect
 
-    acceptor: accepting.Acceptor = GroupCommit(lane(accepting.prepare), accepting.write, accepting.lane_of)
+    acceptor: accepting.Acceptor = GroupCommit(
+        lane(accepting.prepare), accepting.write, accepting.lane_of, apart=accepting.is_held
+    )
     confirmer: confirming.Confirmer = GroupCommit(lane(confirming.prepare), confirming.write, confirming.lane_of)
 
     @asynccontextmanager
@@ -66,6 +76,7 @@ def create_app(wiring: Wiring) -> FastAPI:
             await stack.enter_async_context(confirmer)
             await stack.enter_async_context(wiring.changes.telling(directory.forget))
             await stack.enter_async_context(wiring.changes.telling(forget_keys))
+            stack.push_async_callback(counters.aclose)
             yield
 
     app = FastAPI(
@@ -78,12 +89,20 @@ def create_app(wiring: Wiring) -> FastAPI:
     )
 
     async def inbound(request: Request) -> Response:
-        return await receiving.receive(request, door, acceptor, wiring.clock)
+        return await receiving.receive(request, door, acceptor, limits, wiring.clock)
 
     async def outbound(request: Request) -> Response:
         return await confirming.confirm(request, door, confirmer)
 
     app.add_middleware(Shortcut, handlers={WEBHOOKS + "/inbound": inbound, WEBHOOKS + "/outbound": outbound})
+    if "ip" in rates:
+        app.add_middleware(
+            Edge,
+            failures={WEBHOOKS: FAILED},
+            counters=counters,
+            rate=rates["ip"],
+            trusted_proxies=wiring.settings.trusted_proxies,
+        )
     for path, endpoint in (("/inbound", inbound), ("/outbound", outbound)):
         app.add_api_route(
             WEBHOOKS + path,
@@ -179,6 +198,7 @@ _CONTRACT: dict[int | str, dict[str, object]] = {
     403: {"description": "Neither signed nor with a key of the owner.", "content": {"application/problem+json": {}}},
     413: {"description": "Larger than 256 KiB.", "content": {"application/problem+json": {}}},
     415: {"description": "Neither a form nor JSON.", "content": {"application/problem+json": {}}},
+    429: {"description": "Too many failed calls of this address.", "content": {"application/problem+json": {}}},
     503: {"description": "Nothing was stored; try again.", "content": {"application/problem+json": {}}},
 }
 
@@ -250,7 +270,8 @@ def server(app: FastAPI, host: str, port: int) -> Server:
             timeout_graceful_shutdown=5,
             limit_concurrency=1000,
             backlog=2048,
-            h11_max_incomplete_event_size=64 * 1024,
+            http=PatientProtocol,
+            ws="none",
         )
     )
 

@@ -7,6 +7,8 @@ field of `Settings`; a test holds the two together.
 from __future__ import annotations
 
 import ipaddress
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -18,6 +20,18 @@ from recado.errors import SettingsError
 
 PREFIX = "RECADO_"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+#: What `RECADO_LIMITS` can limit: the caller's address, a Twilio account's messages, a contact's messages.
+LIMITED = ("ip", "account", "contact")
+_UNITS_S = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """So many in a window of so many seconds."""
+
+    amount: int
+    window_s: int
 
 
 class Settings(BaseSettings):
@@ -37,7 +51,9 @@ class Settings(BaseSettings):
         description="What Twilio calls, for instance https://hooks.example.com; signatures are checked against it.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
-        (), description="CIDRs, comma-separated, whose X-Forwarded-* headers count when RECADO_PUBLIC_URL is not set."
+        (),
+        description="CIDRs, comma-separated, of proxies whose X-Forwarded-For counts, and whose other X-Forwarded-* "
+        "headers count when RECADO_PUBLIC_URL is not set.",
     )
     model: str | None = Field(
         None, description="Model of assistants that name none, for instance openai:gpt-5-mini. Not set: no model."
@@ -59,6 +75,16 @@ class Settings(BaseSettings):
     )
     quiet_window_ms: int = Field(
         1200, ge=0, le=60_000, description="How long a contact must be silent before a turn starts, from arrival."
+    )
+    rate_limit_storage: SecretStr = Field(
+        SecretStr("memory://"),
+        description="Where limits are counted: memory:// in each process by itself, redis:// or rediss:// for all "
+        "processes together.",
+    )
+    limits: str = Field(
+        "ip=600/minute;account=6000/minute;contact=30/minute",
+        description="Failed calls of one address, messages of one Twilio account and of one contact in a window of "
+        "time; what is left out has no limit, off limits nothing.",
     )
     split_chars: int = Field(1500, ge=20, le=1600, description="Longest part of an answer, in UTF-16 code units.")
     turns_at_once: int = Field(128, ge=1, le=2000, description="Turns that one worker process has in work at once.")
@@ -85,6 +111,20 @@ class Settings(BaseSettings):
             raise ValueError("must not hold a user name or password")
         return value.rstrip("/")
 
+    @field_validator("rate_limit_storage")
+    @classmethod
+    def _is_storage(cls, value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme != "memory" and (parts.scheme not in ("redis", "rediss") or not parts.hostname):
+            raise ValueError("must be memory://, or redis://host:port/0, or the same with rediss://")
+        return value
+
+    @field_validator("limits")
+    @classmethod
+    def _are_limits(cls, value: str) -> str:
+        limits_of(value)
+        return value
+
     @field_validator("trusted_proxies", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
@@ -96,6 +136,27 @@ class Settings(BaseSettings):
             except ValueError:  # its text would show the value
                 raise ValueError("must be CIDRs separated by commas, for instance 10.0.0.0/8,192.0.2.7") from None
         return value
+
+
+def limits_of(text: str) -> dict[str, Rate]:
+    """What a value of `RECADO_LIMITS` says: the limit of each thing that has one, empty when it is off.
+
+    Raises ValueError that says what is allowed.
+    """
+    found: dict[str, Rate] = {}
+    items = [item.strip() for item in text.split(";") if item.strip()]
+    if items in (["off"], ["OFF"]):
+        return found
+    for item in items:
+        name, _, rate = (part.strip() for part in item.partition("="))
+        parsed = re.fullmatch(r"([1-9][0-9]{0,8})/(?:([1-9][0-9]{0,2}) )?(second|minute|hour|day)s?", rate)
+        if parsed is None or name not in LIMITED or name in found:
+            break
+        found[name] = Rate(amount=int(parsed[1]), window_s=int(parsed[2] or 1) * _UNITS_S[parsed[3]])
+    else:
+        if found:
+            return found
+    raise ValueError("must be off, or limits as in ip=600/minute;account=6000/minute;contact=30/minute")
 
 
 def load(**overrides: Any) -> Settings:

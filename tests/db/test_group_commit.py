@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from recado.db.embedded import Lease
-from recado.db.group_commit import BACKLOG, BATCH, GroupCommit, Unavailable
+from recado.db.group_commit import BACKLOG, BATCH, LANES, SAME_KEY, GroupCommit, Unavailable
 from recado.db.pool import Connection, connect
 
 Commit = GroupCommit[int, str]
@@ -52,8 +52,9 @@ class Database:
         return [f"stored {row}" for row in rows]
 
 
-def one_lane(_row: int) -> int:
-    return 0
+def one_lane(row: int) -> int:
+    """A key of its own for every row, all in the first lane."""
+    return row * LANES
 
 
 @pytest.fixture
@@ -157,6 +158,31 @@ async def test_one_caller_too_many_is_told_at_once(commit: Commit, database: Dat
         await commit.submit(BACKLOG)
     database.open.set()
     await asyncio.gather(*tasks)
+
+
+async def test_one_key_can_not_fill_the_lane_that_it_shares(database: Database) -> None:
+    async with GroupCommit(database.connect, database.write, lambda row: 0 if row < 1000 else 2) as commit:
+        flood = await gathered(commit, database, range(SAME_KEY - 1))
+        with pytest.raises(Unavailable):
+            await commit.submit(999)
+        other = asyncio.create_task(commit.submit(1000))
+        await asyncio.sleep(0)
+        database.open.set()
+        assert await other == "stored 1000"
+        await asyncio.gather(*flood)
+        assert await commit.submit(0) == "stored 0", "there is room again"
+
+
+async def test_rows_that_nobody_waits_for_do_not_stand_before_the_others(database: Database) -> None:
+    async with GroupCommit(database.connect, database.write, lambda row: row, apart=lambda row: row >= 1000) as commit:
+        flood = await gathered(commit, database, range(1000, 1000 + 3 * BATCH))
+        other = asyncio.create_task(commit.submit(2))  # not in the lane of the -1 that `gathered` has sent
+        while [2] not in database.attempts:
+            await asyncio.sleep(0.005)
+        database.open.set()
+        assert await other == "stored 2"
+        await asyncio.gather(*flood)
+    assert all(len({row >= 1000 for row in batch}) == 1 for batch in database.batches)
 
 
 async def test_a_caller_who_gave_up_takes_nothing_from_the_others(commit: Commit, database: Database) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import typer
+from pydantic import SecretStr
 
 from recado import errors
 from recado.channels.port import ErrorClass
@@ -32,7 +33,8 @@ def test_every_setting_is_documented_with_its_default_and_its_own_words() -> Non
     documented = {row[0]: row[1:] for row in _rows("docs/reference/settings.md") if row[0].startswith("`")}
     expected = {}
     for name, field in Settings.model_fields.items():
-        default = "not set" if field.default in (None, ()) else f"`{field.default}`"
+        value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+        default = "not set" if value in (None, ()) else f"`{value}`"
         expected[f"`{PREFIX}{name.upper()}`"] = [default, field.description]
     assert documented == expected
 

@@ -25,7 +25,10 @@ WORKFLOW, QUEUE = "process_ai_response", "turns"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """An authentic inbound message with its owner: what `accept` makes rows of."""
+    """An authentic inbound message with its owner: what `accept` makes rows of.
+
+    `held` is a word for why it is kept for people instead of answered, None for what is answered.
+    """
 
     owner_id: UUID
     account_id: UUID
@@ -34,6 +37,7 @@ class Arrival:
     words: str
     message_id: UUID
     received_at: datetime
+    held: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,9 @@ class Accepted:
     new: bool
 
 
-def arrival(account: Account, number: Number, inbound: Inbound, words: str, *, now: datetime) -> Arrival:
+def arrival(
+    account: Account, number: Number, inbound: Inbound, words: str, *, now: datetime, held: str | None = None
+) -> Arrival:
     """An arrival under a new message id, which is its correlation id too."""
     return Arrival(
         owner_id=account.owner_id,
@@ -54,7 +60,13 @@ def arrival(account: Account, number: Number, inbound: Inbound, words: str, *, n
         words=words,
         message_id=new_id(),
         received_at=now,
+        held=held,
     )
+
+
+def is_held(row: Arrival) -> bool:
+    """What nobody waits for has a lane of its own: a flood of it is no one else's delay."""
+    return row.held is not None
 
 
 def lane_of(row: Arrival) -> int:
@@ -70,7 +82,7 @@ _STATEMENT = """
 WITH input AS (
     SELECT * FROM json_to_recordset(owned.rows) AS r(
         id uuid, account_id uuid, number_id uuid, provider_sid text, identity_key text, address text,
-        profile_name text, kind text, body text, parameters jsonb, received_at timestamptz, routed boolean,
+        profile_name text, kind text, body text, parameters jsonb, received_at timestamptz, routed boolean, held text,
         contact_id uuid, conversation_id uuid)
 ), fresh AS (
     SELECT DISTINCT ON (i.account_id, i.provider_sid) i.* FROM input i
@@ -107,7 +119,8 @@ WITH input AS (
     INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, status,
                           provider_sid, correlation_id, parameters, received_at)
     SELECT owned.owner_id, f.id, v.id, f.account_id, 'inbound', 'contact', f.kind, f.body,
-           CASE WHEN f.routed THEN 'received' ELSE 'unrouted' END, f.provider_sid, f.id, f.parameters, f.received_at
+           CASE WHEN f.held IS NOT NULL THEN 'held' WHEN f.routed THEN 'received' ELSE 'unrouted' END,
+           f.provider_sid, f.id, f.parameters, f.received_at
     FROM fresh f
     JOIN contact c ON c.identity_key = f.identity_key
     JOIN conversation v ON v.number_id = f.number_id AND v.contact_id = c.id
@@ -116,7 +129,10 @@ WITH input AS (
     RETURNING id, conversation_id, status, received_at
 ), event AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, at)
-    SELECT owned.owner_id, 'accept', status, conversation_id, id, id, clock_timestamp() FROM message
+    SELECT owned.owner_id, 'accept',
+           CASE status WHEN 'held' THEN (SELECT f.held FROM fresh f WHERE f.id = message.id) ELSE status END,
+           conversation_id, id, id, clock_timestamp()
+    FROM message
 ), work AS (
     SELECT id, dbos.enqueue_workflow(
         'process_ai_response', 'turns',
@@ -205,6 +221,7 @@ def _columns(row: Arrival) -> dict[str, Any]:
         "parameters": dict(inbound.parameters),
         "received_at": row.received_at.isoformat(),
         "routed": row.number.routed,
+        "held": row.held,
         "contact_id": str(new_id()),
         "conversation_id": str(new_id()),
     }

@@ -23,6 +23,7 @@ from recado.db.pool import Pool
 from recado.errors import Rejected
 from recado.identity import keys
 from recado.journey.accept import Acceptor, arrival
+from recado.journey.limits import MessageLimits
 from recado.settings import Network
 
 log = structlog.get_logger(__name__)
@@ -101,15 +102,19 @@ def _parameters(content_type: str, body: bytes) -> Parameters:
     raise Rejected(415, "neither a form nor JSON")
 
 
-async def receive(request: Request, door: Door, acceptor: Acceptor, clock: Clock) -> Response:
+async def receive(request: Request, door: Door, acceptor: Acceptor, limits: MessageLimits, clock: Clock) -> Response:
     """POST /channels/twilio/v1/webhooks/inbound: one inbound message.
 
-    200 means that the message is stored and its turn enqueued, now or by an earlier delivery of the same webhook.
+    200 means that the message is stored and its turn enqueued, now or by an earlier delivery of the same webhook; one
+    over its limit is stored for people.
     Raises Unavailable, or what a database that is away raises: nothing is promised then, the caller should try again.
     """
     account, parameters = await door.authenticate(request)
     inbound: Inbound = parse_inbound(parameters)
     number = await door.directory.number(account, canonical_address(inbound.to_address))
-    accepted = await acceptor.submit(arrival(account, number, inbound, contact_words(inbound), now=clock.now()))
+    words, verdict = contact_words(inbound), await limits.admit(account, inbound)
+    accepted = await acceptor.submit(arrival(account, number, inbound, words, now=clock.now(), held=verdict.held))
+    if verdict.courtesy and accepted.new:
+        await limits.be_courteous(account.owner_id, accepted.message_id, words, now=clock.now())
     log.info("accepted", correlation_id=accepted.message_id, owner_id=account.owner_id, step="accept", new=accepted.new)
     return TWIML

@@ -42,7 +42,10 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
         """
         SELECT m.id, m.owner_id, o.name AS owner, o.status AS owner_status, m.direction, m.author, m.status,
                m.error_code, m.conversation_id, v.status AS conversation_status, m.received_at,
-               extract(epoch FROM now() - m.received_at)::float8 AS age_s
+               extract(epoch FROM now() - m.received_at)::float8 AS age_s,
+               m.status = 'held' AND EXISTS (
+                   SELECT FROM events e WHERE e.owner_id = m.owner_id AND e.correlation_id = m.correlation_id
+                   AND e.message_id = m.id AND e.what = 'limited') AS limited
         FROM messages m
         JOIN owners o ON o.id = m.owner_id
         JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
@@ -79,6 +82,8 @@ def _why(row: Row) -> str:
         return "No worker could answer it."
     if row["owner_status"] != "active":
         return "The owner is suspended."
+    if row["limited"]:
+        return "It came over the limit of its contact or Twilio account."
     return "The conversation is with people." if row["conversation_status"] == "handoff" else "It is kept for people."
 
 

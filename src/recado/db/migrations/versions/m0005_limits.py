@@ -1,6 +1,8 @@
-"""Reserved for: limits."""
+"""When a contact was last told of being over the limit of messages."""
 
 from __future__ import annotations
+
+from alembic import op
 
 revision = "0005"
 down_revision = "0004"
@@ -9,4 +11,4 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Nothing yet."""
+    op.execute("ALTER TABLE contacts ADD COLUMN courtesy_at timestamptz")

@@ -1,0 +1,337 @@
+"""The edge: what a stranger may cost before anyone has looked at who calls.
+
+`Edge` limits the failed calls of one address; `PatientProtocol` bounds heads, and drops connections that do not get
+on with their request. Authentic calls never count: Twilio calls from few addresses, and a stranger who makes
+Twilio call us with another account's webhooks could otherwise close them for everyone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as ASGIScope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from recado.counters import Counters
+from recado.settings import Network, Rate
+
+log = structlog.get_logger(__name__)
+
+#: Answers of the webhooks that say: this call was not authentic, or nothing that anyone here understands.
+FAILED = frozenset([400, 401, 403, 404, 405, 408, 413, 415])
+#: So many times its limit, and an address is not even read any more.
+SHUT = 10
+#: Addresses that are over their limit, at most; those whose window is over are forgotten first.
+ADDRESSES = 20_000
+WARN_S = 60.0
+
+
+class Edge:
+    """ASGI: counts the failed calls of each address, and answers 429 beyond the limit.
+
+    `failures` has the beginnings of the paths that are counted, and the statuses that are failures there. Over the
+    limit a failed call is answered 429 whatever failed, and an authentic one as always. Over ten times the limit
+    nothing of the address is read.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        failures: Mapping[str, frozenset[int]],
+        counters: Counters,
+        rate: Rate,
+        trusted_proxies: Sequence[Network],
+    ) -> None:
+        self.app = app
+        self._failures = tuple(failures.items())
+        self._counters = counters
+        self._rate = rate
+        self._callers = Callers(trusted_proxies)
+        self._over: dict[str, tuple[float, int]] = {}
+
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
+        """Answer 429, or hand on and look at what comes back."""
+        failed = self._failed(scope["path"]) if scope["type"] == "http" else None
+        if failed is None:
+            await self.app(scope, receive, send)
+            return
+        caller = self._callers.of(scope)
+        over = self._over.get(caller) if self._over else None
+        if over is not None:
+            left_s = over[0] - time.monotonic()
+            if left_s <= 0:
+                del self._over[caller]
+                over = None
+            elif over[1] >= SHUT * self._rate.amount:
+                await _too_many(send, left_s)
+                return
+        status = 0
+
+        async def watch(event: Message) -> None:
+            nonlocal status
+            if event["type"] == "http.response.start":
+                status = event["status"]
+                if over is not None and status in failed:
+                    await _too_many(send, left_s)
+                    return
+            if over is None or status not in failed:
+                await send(event)
+
+        await self.app(scope, receive, watch)
+        if status in failed and caller:
+            await self._count(caller)
+
+    def _failed(self, path: str) -> frozenset[int] | None:
+        for beginning, failed in self._failures:
+            if path.startswith(beginning):
+                return failed
+        return None
+
+    async def _count(self, caller: str) -> None:
+        count = await self._counters.add(f"ip/{caller}", self._rate)
+        if count.number < self._rate.amount:
+            return
+        if caller not in self._over:
+            log.warning("limited", step="receive", kind="ip", count=count.number)
+            if len(self._over) >= ADDRESSES:
+                now = time.monotonic()
+                self._over = {known: over for known, over in self._over.items() if over[0] > now}
+                if len(self._over) >= ADDRESSES:
+                    self._over.clear()
+        self._over[caller] = (time.monotonic() + count.ends_in_s, count.number)
+
+
+async def _too_many(send: Send, left_s: float) -> None:
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(_TOO_MANY)).encode()),
+        (b"retry-after", str(max(1, int(left_s + 0.999))).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 429, "headers": headers})
+    await send({"type": "http.response.body", "body": _TOO_MANY})
+
+
+_TOO_MANY = b'{"type":"about:blank","title":"Too many requests","status":429}'
+
+
+class Callers:
+    """Tells whose call it is: the peer, or whom a trusted proxy says that it took the call from."""
+
+    def __init__(self, trusted_proxies: Sequence[Network]) -> None:
+        self._trusted = tuple(trusted_proxies)
+        self._warned_at = -WARN_S
+        # Peers are few, and one that calls once calls again.
+        self._peer = lru_cache(maxsize=4096)(self._look_at)
+
+    def of(self, scope: ASGIScope) -> str:
+        """The address to count under; an IPv6 one with its whole /64, which one caller has. Empty: don't count.
+
+        Of what trusted proxies say (X-Forwarded-For, or Forwarded of RFC 7239) the rightmost address counts that is
+        not one of theirs: what stands left of it anyone can write. A peer inside our own walls that sends such a
+        header is a proxy of which we were not told. To count under its address would be to count all callers as one,
+        so it is not counted, and a warning says what to set.
+        """
+        client = scope.get("client")
+        if not client:
+            return ""
+        name, trusted, inside = self._peer(client[0])
+        if not trusted and not inside:
+            return name
+        hops = _hops(scope["headers"])
+        if not trusted:
+            if hops:
+                self._warn()
+            return "" if hops else name
+        for text in reversed(hops):
+            hop, also_trusted, _ = self._peer(text)
+            if not also_trusted:
+                return hop
+        return ""
+
+    def _look_at(self, text: str) -> tuple[str, bool, bool]:
+        """The address's name in the counters, whether it is a trusted proxy, whether it is inside our own walls."""
+        try:
+            address = _address(text)
+        except ValueError:
+            return "?", False, False
+        trusted = any(address in network for network in self._trusted)
+        return group_of(address), trusted, any(address in network for network in _INSIDE)
+
+    def _warn(self) -> None:
+        now = time.monotonic()
+        if now - self._warned_at >= WARN_S:
+            self._warned_at = now
+            log.warning("proxy_not_trusted", note="its calls are not limited by address: set RECADO_TRUSTED_PROXIES")
+
+
+_INSIDE = tuple(
+    map(
+        ip_network,
+        (
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "::1",
+            "fc00::/7",
+            "fe80::/10",
+        ),
+    )
+)
+
+
+def _hops(headers: Iterable[tuple[bytes, bytes]]) -> list[str]:
+    """The addresses that proxies have added, the nearest last; of Forwarded only where there is no X-Forwarded-For."""
+    said = {b"x-forwarded-for": b"", b"forwarded": b""}
+    for name, value in headers:
+        if name in said:
+            said[name] = said[name] + b"," + value if said[name] else value
+    if said[b"x-forwarded-for"]:
+        return [text.strip()[:64] for text in said[b"x-forwarded-for"].decode("latin-1").split(",")]
+    elements = said[b"forwarded"].decode("latin-1").split(",") if said[b"forwarded"] else []
+    found = [re.search(r"(?:^|;)\s*for\s*=\s*\"?([^;\"]{1,64})", element, re.IGNORECASE) for element in elements]
+    return [match[1].strip() if match else "" for match in found]
+
+
+def _address(text: str) -> IPv4Address | IPv6Address:
+    """The address of `1.2.3.4`, `1.2.3.4:80`, `2001:db8::1`, `[2001:db8::1]:80`. Raises ValueError."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    address = ip_address(text.partition("%")[0])
+    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+
+
+def group_of(address: IPv4Address | IPv6Address) -> str:
+    """What is counted together: an IPv4 address, or the /64 that one IPv6 caller may choose from."""
+    if isinstance(address, IPv4Address):
+        return str(address)
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+
+
+#: A request must have arrived whole within this, from its first byte or from the connection's opening.
+ARRIVAL_S = 10.0
+#: Request line and headers together, and how many headers: Twilio sends a dozen in about 1 KiB.
+HEAD_BYTES = 32 * 1024
+HEADERS = 100
+#: Of the connections that the server takes, as many may be idle or slow; one more, and the longest idle goes.
+CROWDED = 800
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, with the bounds that it lacks: on a head's size, and on how long a request may take to come.
+
+    uvicorn's keep-alive time-out covers neither a connection that has not asked anything yet nor one in the middle of
+    its request, and httptools collects headers without end.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Give the newcomer its time, and room if there is little."""
+        self._arriving: asyncio.TimerHandle | None = None
+        self._whole = True
+        self._taken = 0
+        self._app = self.app
+        self.idle_since: float | None = self.loop.time()
+        super().connection_made(transport)
+        if len(self.connections) > CROWDED:
+            _make_room(self.connections)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the time."""
+        self._expected()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; a request that is not whole afterwards has its time running."""
+        self._taken += len(data)
+        super().data_received(data)
+        if self.parser is None or self.transport.is_closing():
+            return
+        if not self._whole:
+            if self._taken > HEAD_BYTES and not self._has_head:
+                self._refuse(b"431 Request Header Fields Too Large")
+            elif self._arriving is None:
+                self._expect()
+        elif self.cycle is None or self.cycle.response_complete:
+            self._expect()  # nothing but blank lines, which end uvicorn's keep-alive time-out
+        elif self._arriving is not None:
+            self._expected()
+
+    def on_message_begin(self) -> None:
+        """A request has begun."""
+        self._whole = self._has_head = False
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Refuse a head that is too large, hand on any other."""
+        self._has_head = True
+        too_large = len(self.headers) > HEADERS or (
+            self._taken > HEAD_BYTES
+            and len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > HEAD_BYTES
+        )
+        self.app = _head_too_large if too_large else self._app
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._whole = True
+        self._taken = 0
+        self.idle_since = None
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """From here on the connection is idle."""
+        self.idle_since = self.loop.time()
+        super().on_response_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: whoever asks for another protocol is answered in this one, and no log need hear of it."""
+
+    def _expect(self) -> None:
+        if self._arriving is None:
+            self._arriving = self.loop.call_later(ARRIVAL_S, self._too_late)
+
+    def _expected(self) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+
+    def _too_late(self) -> None:
+        self._arriving = None
+        if self._whole and self._taken == 0:
+            self.transport.close()
+        else:
+            self._refuse(b"408 Request Timeout")
+
+    def _refuse(self, status: bytes) -> None:
+        """Say so on the wire, unless an answer is on its way, and close; the application hears of a disconnect."""
+        if not self.transport.is_closing():
+            if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+                self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.close()
+
+
+def _make_room(connections: Iterable[Any]) -> None:
+    """Close the connection that has been idle or in the middle of its request for longest."""
+    idle = [one for one in connections if isinstance(one, PatientProtocol) and one.idle_since is not None]
+    if idle:
+        min(idle, key=lambda one: one.idle_since or 0.0).transport.close()
+
+
+async def _head_too_large(scope: Any, receive: Any, send: Any) -> None:
+    headers = [(b"connection", b"close"), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 431, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

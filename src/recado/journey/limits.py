@@ -1,0 +1,143 @@
+"""Limits: what a flood may cost. An authentic message over its limit is kept and shown, not answered, not billed.
+
+A message counts against its contact's limit and its Twilio account's. Over one of them it is stored as `held`, with
+an event `limited` and no work; people see it, and `recado failed retry` answers it after all. The contact hears of it
+once a window; over the account's limit nobody does, or a flood from many contacts would make us send as many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from uuid import UUID
+
+import structlog
+
+from recado.assistants.words import detect
+from recado.channels.port import Inbound
+from recado.channels.twilio.accounts import Account
+from recado.conversations import events, messages
+from recado.counters import Counters
+from recado.db.pool import PASSING, Pool
+from recado.db.scope import Scope, scoped
+from recado.settings import Rate
+
+log = structlog.get_logger(__name__)
+
+#: What an arrival over its limit is held for, and the event's word.
+LIMITED = "limited"
+
+COURTESY = {
+    "pt": "Recebemos muitas mensagens suas em pouco tempo. As últimas ficaram guardadas, mas sem resposta automática. "
+    "Espere um pouco e escreva de novo, por favor.",
+    "es": "Recibimos muchos mensajes tuyos en poco tiempo. Los últimos quedaron guardados, pero sin respuesta "
+    "automática. Espera un poco y escribe de nuevo, por favor.",
+    "en": "We received many messages from you in a short time. The latest are kept but not answered automatically. "
+    "Please wait a moment and write again.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the limits say to a message: why it is held, if it is, and whether its contact should hear of it."""
+
+    held: str | None
+    courtesy: bool = False
+
+
+ADMITTED = Verdict(held=None)
+HELD = Verdict(held=LIMITED)
+HELD_WITH_COURTESY = Verdict(held=LIMITED, courtesy=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageLimits:
+    """The limits behind authentication, where they are counted, and how a contact hears of one."""
+
+    counters: Counters
+    rates: Mapping[str, Rate]
+    pool: Pool
+
+    async def admit(self, account: Account, inbound: Inbound) -> Verdict:
+        """Count the message and say what becomes of it; raises nothing when the counters are away.
+
+        What is over its contact's limit does not count against the account's: one who floods takes nothing from others.
+        """
+        if (rate := self.rates.get("contact")) is not None:
+            # No address stands in Redis, where others may look.
+            contact = blake2b(f"{account.owner_id}/{inbound.identity_key}".encode(), digest_size=16).hexdigest()
+            number = (await self.counters.add(f"contact/{contact}", rate)).number
+            if number > rate.amount:
+                return HELD_WITH_COURTESY if number == rate.amount + 1 else HELD
+        if (rate := self.rates.get("account")) is not None:
+            number = (await self.counters.add(f"account/{account.id}", rate)).number
+            if number > rate.amount:
+                if number == rate.amount + 1:
+                    log.warning("limited", step="receive", kind="account", account_id=account.id)
+                return HELD
+        return ADMITTED
+
+    async def be_courteous(self, owner_id: UUID, message_id: UUID, words: str, *, now: datetime) -> None:
+        """Tell the contact of that held message once a window; whatever goes wrong with it, the message is stored."""
+        log.warning("limited", step="receive", kind="contact", owner_id=owner_id, message_id=message_id)
+        try:
+            async with scoped(self.pool, owner_id) as scope:
+                told = await tell(scope, message_id, words, window_s=self.rates["contact"].window_s, now=now)
+        except PASSING as error:
+            log.warning("courtesy_failed", step="receive", message_id=message_id, error=type(error).__name__)
+        else:
+            log.info("courtesy", step="receive", message_id=message_id, outcome="sent" if told else "not due")
+
+
+_DUE = """
+UPDATE contacts c SET courtesy_at = %(now)s
+FROM messages m
+JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
+JOIN numbers n ON n.owner_id = v.owner_id AND n.id = v.number_id
+JOIN owners o ON o.id = v.owner_id
+LEFT JOIN assistants a ON a.owner_id = n.owner_id AND a.id = n.assistant_id
+WHERE m.owner_id = %(owner_id)s AND m.id = %(message_id)s AND c.owner_id = v.owner_id AND c.id = v.contact_id
+  AND (c.courtesy_at IS NULL OR c.courtesy_at <= %(before)s)
+  AND v.status = 'open' AND n.status = 'active' AND o.status = 'active'
+RETURNING v.id, coalesce(c.language, a.language) AS language
+"""
+
+
+async def tell(scope: Scope, message_id: UUID, words: str, *, window_s: int, now: datetime) -> bool:
+    """Enqueue the courtesy that answers the message, unless its contact had one within the window; answers whether.
+
+    The contact's row decides, so that it is one a window whoever counted: another process, or one that lost Redis.
+    People who have the conversation, a suspended owner and a number that nobody added send none.
+    """
+    cursor = await scope.conn.execute(
+        _DUE,
+        {
+            "owner_id": scope.owner_id,
+            "message_id": message_id,
+            "now": now,
+            "before": now - timedelta(seconds=window_s),
+        },
+    )
+    due = await cursor.fetchone()
+    if due is None:
+        return False
+    await messages.enqueue_outbound(
+        scope,
+        conversation_id=due["id"],
+        author="system",
+        body=COURTESY[detect(words) or (due["language"] if due["language"] in COURTESY else "en")],
+        correlation_id=message_id,
+        reply_to=message_id,
+        now=now,
+    )
+    await events.record(
+        scope,
+        step="accept",
+        what="courtesy",
+        conversation_id=due["id"],
+        message_id=message_id,
+        correlation_id=message_id,
+    )
+    return True

@@ -1,0 +1,369 @@
+"""The edge: strangers cost little, wait for nothing, and close the door for nobody else."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import psutil
+import psycopg
+import pytest
+
+from bench import hostile
+from recado import edge
+from recado.app import bind, server
+from recado.counters import open_counters
+from recado.db.embedded import Lease
+from recado.edge import FAILED, Callers, Edge
+from recado.settings import Network, Rate, Settings
+from tests.channels.examples import inbound
+from tests.journey.front import PUBLIC_URL, TOKEN, Front, message_sid, open_front, signature_of
+from tests.postgres import create_database, drop_database
+from tests.product import INBOUND
+
+STRANGER, TWILIO = "203.0.113.7", "54.172.60.1"
+
+
+@pytest.fixture(scope="module")
+def url(cluster: Lease, template: str) -> Iterator[str]:
+    made = create_database(cluster, template)
+    yield made
+    drop_database(cluster, made)
+
+
+@pytest.fixture
+async def front(url: str, tmp_path: Path) -> AsyncIterator[Front]:
+    """Three failed calls of one address are enough."""
+    empty(url)
+    async with open_front(url, tmp_path, limits="ip=3/hour", trusted_proxies="10.0.0.0/8") as opened:
+        yield opened
+
+
+def empty(url: str) -> None:
+    with psycopg.connect(url) as conn:
+        conn.execute("TRUNCATE recado.owners, dbos.workflow_status CASCADE")
+
+
+def said(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:
+    """Our own log lines of that event."""
+    return [record.msg for record in caplog.records if isinstance(record.msg, dict) and record.msg["event"] == event]
+
+
+def text() -> list[tuple[str, str]]:
+    return inbound("text", MessageSid=message_sid())
+
+
+async def forge(front: Front, count: int = 1, client: str = STRANGER, **headers: str) -> list[int]:
+    return [(await front.post(text(), token="wrong", client=client, headers=headers)).status_code for _ in range(count)]
+
+
+async def test_an_address_that_fails_too_often_is_answered_429_with_retry_after(
+    front: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert await forge(front, 6) == [403, 403, 403, 429, 429, 429]
+    answer = await front.post(text(), token=None, client=STRANGER)
+    assert answer.json() == {"type": "about:blank", "title": "Too many requests", "status": 429}
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert 1 <= int(answer.headers["retry-after"]) <= 3600
+    assert front.stored() == []
+    assert [line["kind"] for line in said(caplog, "limited")] == ["ip"], "said once a window"
+
+
+async def test_every_kind_of_failure_counts(front: Front) -> None:
+    answers = [
+        await front.post(text(), token=None, client=STRANGER),
+        await front.post(content=b"Body=%FF", client=STRANGER),
+        await front.post(content=b"x" * 300_000, client=STRANGER),
+        await front.post(content=b"x", headers={"Content-Type": "text/plain"}, client=STRANGER),
+    ]
+    assert [answer.status_code for answer in answers] == [403, 400, 413, 429]
+
+
+async def test_authentic_calls_do_not_count_and_are_not_closed_out_by_others_of_their_address(front: Front) -> None:
+    for _ in range(10):
+        assert (await front.post(text(), client=TWILIO)).status_code == 200
+    assert await forge(front, 5, TWILIO) == [403, 403, 403, 429, 429]
+    assert (await front.post(text(), client=TWILIO)).status_code == 200
+    assert len(front.stored()) == 11
+
+
+async def test_an_address_at_ten_times_its_limit_is_not_even_read(front: Front) -> None:
+    await forge(front, 3 * edge.SHUT)
+    taken = 0
+
+    async def stream() -> AsyncIterator[bytes]:
+        nonlocal taken
+        taken += 1
+        yield b"Body=x"
+
+    assert (await front.post(content=stream(), client=STRANGER)).status_code == 429
+    assert (await front.post(text(), client=STRANGER)).status_code == 429
+    assert front.stored() == []
+
+
+async def test_other_addresses_and_other_pages_are_open_as_always(front: Front) -> None:
+    await forge(front, 40)
+    assert await forge(front, 1, "203.0.113.8") == [403]
+    assert (await front.post(path="/healthz", method="GET", client=STRANGER)).status_code == 200
+
+
+async def test_an_addresses_calls_count_again_from_nothing_in_the_next_window(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await forge(front, 40)
+    later_s = 3601.0
+    now, monotonic = time.time, time.monotonic
+    monkeypatch.setattr(time, "time", lambda: now() + later_s)
+    monkeypatch.setattr(edge.time, "monotonic", lambda: monotonic() + later_s)
+    assert await forge(front, 1) == [403]
+
+
+async def test_behind_a_trusted_proxy_the_caller_is_whom_the_proxy_took_the_call_from(front: Front) -> None:
+    chain = {"X-Forwarded-For": f"198.51.100.9, {STRANGER}, 10.0.0.2"}
+    assert await forge(front, 4, "10.0.0.1", **chain) == [403, 403, 403, 429]
+    assert await forge(front, 1, "10.0.0.1", **{"X-Forwarded-For": "203.0.113.8"}) == [403]
+    assert await forge(front, 1, STRANGER) == [429], "the same caller, with and without the proxy"
+
+
+async def test_a_stranger_can_not_name_another_caller(front: Front) -> None:
+    names = [{"X-Forwarded-For": f"192.0.2.{number}"} for number in range(4)]
+    assert [(await forge(front, 1, STRANGER, **name))[0] for name in names] == [403, 403, 403, 429]
+    names = [{"X-Forwarded-For": f"192.0.2.{number}, 203.0.113.50"} for number in range(4)]
+    assert [(await forge(front, 1, "10.0.0.1", **name))[0] for name in names] == [403, 403, 403, 429]
+
+
+async def test_a_proxy_of_which_nobody_told_us_is_not_taken_for_one_caller(
+    front: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(6):
+        assert await forge(front, 1, "127.0.0.1", **{"X-Forwarded-For": f"203.0.113.{number}"}) == [403]
+    (warning,) = said(caplog, "proxy_not_trusted")
+    assert "RECADO_TRUSTED_PROXIES" in warning["note"]
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "name"),
+    [
+        ("203.0.113.7", {}, "203.0.113.7"),
+        ("::ffff:203.0.113.7", {}, "203.0.113.7"),
+        ("2001:db8:1:2:aaaa::1", {}, "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:bbbb::9", {}, "2001:db8:1:2::/64"),
+        ("10.0.0.1", {"x-forwarded-for": "203.0.113.7:4711"}, "203.0.113.7"),
+        ("10.0.0.1", {"x-forwarded-for": "[2001:db8:1:2::1]:4711"}, "2001:db8:1:2::/64"),
+        ("10.0.0.1", {"forwarded": 'for=192.0.2.1;proto=https, For="[2001:db8:1:2::1]:80"'}, "2001:db8:1:2::/64"),
+        ("10.0.0.1", {"forwarded": "for=203.0.113.7;proto=https"}, "203.0.113.7"),
+        ("10.0.0.1", {}, ""),
+        ("10.0.0.1", {"x-forwarded-for": "10.2.3.4"}, ""),
+        ("10.0.0.1", {"x-forwarded-for": "nonsense"}, "?"),
+        ("192.168.0.9", {}, "192.168.0.9"),
+        ("192.168.0.9", {"x-forwarded-for": "203.0.113.7"}, ""),
+    ],
+)
+def test_who_counts_as_the_caller(peer: str, headers: dict[str, str], name: str) -> None:
+    networks: list[Network] = list(Settings(trusted_proxies="10.0.0.0/8", _env_file=None).trusted_proxies)  # type: ignore[arg-type]
+    scope = {"client": (peer, 1), "headers": [(key.encode(), value.encode()) for key, value in headers.items()]}
+    assert Callers(networks).of(scope) == name
+
+
+async def test_looking_at_an_authentic_call_costs_a_few_microseconds() -> None:
+    async def nothing(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def ignore(_event: Any) -> None: ...
+
+    guarded = Edge(
+        nothing,
+        failures={INBOUND: FAILED},
+        counters=open_counters("memory://"),
+        rate=Rate(amount=3, window_s=60),
+        trusted_proxies=(),
+    )
+    scope = {"type": "http", "path": INBOUND, "client": (TWILIO, 1), "headers": [(b"host", b"x")] * 10}
+
+    async def cost(app: Any) -> float:
+        began = time.process_time()
+        for _ in range(5000):
+            await app(scope, None, ignore)
+        return (time.process_time() - began) / 5000
+
+    assert await cost(guarded) - await cost(nothing) < 50e-6
+
+
+@contextlib.asynccontextmanager
+async def serving(front: Front) -> AsyncIterator[int]:
+    """The application on a real socket; answers its port. Its lifespan is the front's already."""
+    with bind("127.0.0.1", 0) as sock:
+        port = sock.getsockname()[1]
+        running = server(front.app, "127.0.0.1", port)
+        running.config.lifespan = "off"
+        task = asyncio.create_task(running.serve(sockets=[sock]))
+        while not running.started:
+            await asyncio.sleep(0.01)
+        yield port
+        running.should_exit = True
+        await task
+
+
+def signed() -> bytes:
+    """An authentic message as it stands on the wire."""
+    fields = text()
+    body = urlencode(fields).encode()
+    signature = signature_of(PUBLIC_URL + INBOUND, TOKEN, fields)
+    return (
+        f"POST {INBOUND} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        f"X-Twilio-Signature: {signature}\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+async def exchange(port: int, *chunks: bytes, timeout_s: float = 5.0) -> bytes:
+    """All that comes back until the server closes, or the head and body of one answer."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    answer = b""
+    with contextlib.suppress(ConnectionError):
+        for chunk in chunks:
+            writer.write(chunk)
+            await writer.drain()
+        async with asyncio.timeout(timeout_s):
+            while b"\r\n\r\n" not in answer:
+                got = await reader.read(65536)
+                if not got:
+                    break
+                answer += got
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+    return answer
+
+
+SLOW: dict[str, Callable[[], bytes]] = {
+    "a connection that asks nothing": lambda: b"",
+    "half a request line": lambda: b"POST /channels",
+    "headers without an end": lambda: f"POST {INBOUND} HTTP/1.1\r\nHost: x\r\nX-A: b\r\n".encode(),
+    "a body that does not come": lambda: (
+        f"POST {INBOUND} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        "Content-Length: 100\r\n\r\nBody="
+    ).encode(),
+    "blank lines": lambda: b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+async def test_a_request_that_does_not_arrive_in_time_is_dropped(
+    front: Front, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "ARRIVAL_S", 0.4)
+    async with serving(front) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(SLOW[name]())
+        began = time.monotonic()
+        answer = await asyncio.wait_for(reader.read(), 5)
+        assert 0.3 < time.monotonic() - began < 3
+        assert answer[:12] in (b"", b"HTTP/1.1 408")
+        writer.close()
+        assert b" 200 " in await exchange(port, signed())
+
+
+async def test_dripping_bytes_buys_no_time(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "ARRIVAL_S", 0.5)
+    async with serving(front) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            writer.write(f"POST {INBOUND} HTTP/1.1\r\nHost: x\r\n".encode())
+            while not reader.at_eof() and time.monotonic() - began < 4:
+                writer.write(b"X-A: b\r\n")
+                await writer.drain()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await reader.read(100)
+        assert time.monotonic() - began < 2.5
+        writer.close()
+
+
+async def test_a_second_request_on_a_kept_connection_has_the_same_time(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "ARRIVAL_S", 0.4)
+    async with serving(front) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(signed())
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.8)
+        writer.write(signed())  # idle between requests it may be for longer
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"POST /")
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            assert b" 408 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        writer.close()
+
+
+async def test_200_slow_connections_hold_up_no_good_request(front: Front) -> None:
+    async with serving(front) as port:
+        slow = []
+        for number in range(200):
+            sock = socket.create_connection(("127.0.0.1", port))
+            sock.sendall(list(SLOW.values())[number % 4]())
+            slow.append(sock)
+        began = time.monotonic()
+        for _ in range(10):
+            assert b" 200 " in await exchange(port, signed())
+        assert time.monotonic() - began < 2
+        for sock in slow:
+            sock.close()
+
+
+async def test_when_connections_run_out_the_longest_idle_makes_room(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "CROWDED", 20)
+    async with serving(front) as port:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
+        assert b" 200 " in await exchange(port, signed())
+        assert await asyncio.wait_for(idle[0][0].read(), 5) == b""
+        newest = idle[-1]
+        newest[1].write(signed())
+        assert b" 200 " in await newest[0].readuntil(b"\r\n\r\n")
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_a_head_that_is_too_large_is_431(front: Front) -> None:
+    start = f"POST {INBOUND} HTTP/1.1\r\nHost: x\r\n".encode()
+    async with serving(front) as port:
+        many = start + b"".join(b"X-%d: y\r\n" % number for number in range(edge.HEADERS + 1)) + b"\r\n"
+        assert (await exchange(port, many)).startswith(b"HTTP/1.1 431")
+        large = start + b"X-A: " + b"y" * edge.HEAD_BYTES + b"\r\n"
+        assert (await exchange(port, large, b"\r\n")).startswith(b"HTTP/1.1 431")
+        assert (await exchange(port, large + b"\r\n")).startswith(b"HTTP/1.1 431")
+        endless = [start, *[b"X-A: " + b"y" * 4000 + b"\r\n"] * 40]
+        assert (await exchange(port, *endless))[:12] in (b"HTTP/1.1 431", b"")
+        url = b"GET /" + b"a" * edge.HEAD_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert (await exchange(port, url)).startswith(b"HTTP/1.1 431")
+        assert b" 200 " in await exchange(port, signed())
+    assert len(front.stored()) == 1
+
+
+@pytest.mark.timeout(90)
+async def test_hostile_requests_get_no_5xx_store_nothing_and_leave_nothing_behind(url: str, tmp_path: Path) -> None:
+    empty(url)
+    async with open_front(url, tmp_path, limits="ip=600/minute") as front, serving(front) as port:
+        base = f"http://127.0.0.1:{port}"
+        answers = await hostile.attack(base, count=600, seed=1)
+        process = psutil.Process()
+        before = process.memory_info().rss
+        for name, found in (await hostile.attack(base, count=1400, seed=2)).items():
+            answers[name] += found
+        grown_mb = (process.memory_info().rss - before) / 1e6
+        assert front.stored() == []
+        assert b" 200 " in await exchange(port, signed()), "and the door is open"
+    assert len(answers) >= 50
+    wrong = {name: found for name, found in answers.items() if any(status[:1] in ("2", "5") for status in found)}
+    assert wrong == {}
+    assert {name for name, found in answers.items() if "" in found} <= hostile.QUIET
+    assert grown_mb < 15
