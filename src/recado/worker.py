@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from dbos._dbos import _get_dbos_instance
 from sqlalchemy.exc import DBAPIError
 from structlog.contextvars import bound_contextvars
 
+from recado import telemetry
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db.pool import PASSING, Pool
@@ -84,7 +84,7 @@ async def working(wiring: Wiring, *, declared_dead: Callable[[], None]) -> Async
 
 async def _launch(wiring: Wiring, executor_id: str, senders: Senders) -> None:
     settings = wiring.settings
-    logging.getLogger("dbos").handlers.clear()  # it would write its own format to the console
+    telemetry.take_over("dbos")  # it would write its own format, exceptions included, to the console
     config: DBOSConfig = {
         "name": "recado",
         "system_database_url": _engine_url(wiring.database.url),

@@ -150,7 +150,7 @@ async def think(
         wait_s = max(pause_s * random.uniform(0.5, 1.0), outcome.retry_after_s)  # noqa: S311 - jitter
         if outcome.reason not in PASSING or loop.time() + wait_s >= end:
             raise ModelFailed(outcome.reason, attempts=attempts)
-        log.info("model_retried", model=model, reason=outcome.reason, attempt=attempts, wait_s=round(wait_s, 2))
+        log.info("model_retried", model=model, reason=outcome.reason, tries=attempts, retry_in_s=round(wait_s, 2))
         await asyncio.sleep(wait_s)
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
@@ -243,7 +243,7 @@ async def _agent(model: str) -> Agent[None, str] | None:
         return await asyncio.shield(made)
     except Exception as error:
         problem = str(error) if isinstance(error, SettingsError) else type(error).__name__
-        log.warning("model_not_configured", model=model, problem=problem)
+        log.warning("model_not_configured", model=model, reason=problem)
         if minds.agents.get(model) is made:
             del minds.agents[model]
         return None
