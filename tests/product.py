@@ -136,12 +136,22 @@ class Product:
         with psycopg.connect(self.database_url, options="-c search_path=recado") as conn:
             conn.execute(query, parameters)  # type: ignore[arg-type]
 
-    def company(self, *, model: str | None = None, faq: str = FAQ, instructions: str = "") -> Company:
-        """A new owner with an account, a number and knowledge, known to the simulator too."""
+    def company(
+        self,
+        *,
+        model: str | None = None,
+        faq: str = FAQ,
+        instructions: str = "",
+        account: tuple[str, str, str] | None = None,
+    ) -> Company:
+        """A new owner with an account (sid, token, number) and knowledge, known to the simulator too."""
         wiring = self.wiring
         assert wiring is not None
-        account_sid, token = "AC" + secrets.token_hex(16), secrets.token_hex(16)
-        number = f"whatsapp:+1415{secrets.randbelow(10**7):07d}"
+        account_sid, token, number = account or (
+            "AC" + secrets.token_hex(16),
+            secrets.token_hex(16),
+            f"whatsapp:+1415{secrets.randbelow(10**7):07d}",
+        )
 
         owner_id = self.call(
             lambda: establish(wiring, account_sid, token, number, model=model, faq=faq, instructions=instructions)

@@ -27,6 +27,7 @@ PROLOGUE = f"""
 import asyncio, logging, structlog, sys, uuid
 from recado import telemetry
 telemetry.configure(format="FORMAT", level="DEBUG")
+telemetry.catch_all()
 log = structlog.get_logger("recado.test")
 CANARY = "{CANARY}"
 class Quoting(ValueError): pass

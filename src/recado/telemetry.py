@@ -216,10 +216,7 @@ def _own_words(path: str, text: str) -> str:
 
 
 def configure(*, format: str, level: str) -> None:  # noqa: A002 - the setting's name
-    """Send every line of this process through the same processors to standard error.
-
-    Lines of structlog and of the standard library, warnings, and exceptions that nobody caught, in any thread.
-    """
+    """Send structlog's and the standard library's lines through the same processors to standard error."""
     shared: list[Processor] = [
         merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -260,7 +257,6 @@ def configure(*, format: str, level: str) -> None:  # noqa: A002 - the setting's
     for name, least in _OTHERS.items():
         take_over(name)
         logging.getLogger(name).setLevel(max(least, logging.getLevelName(level)))
-    _catch_all()
 
 
 def take_over(name: str) -> None:
@@ -270,8 +266,11 @@ def take_over(name: str) -> None:
     logger.propagate = True
 
 
-def _catch_all() -> None:
-    """Warnings and exceptions that nobody caught are lines too: Python itself would print what they quote."""
+def catch_all() -> None:
+    """Make warnings and exceptions that nobody caught lines too: Python itself would print what they quote.
+
+    For entry points: it replaces the hooks of the whole process.
+    """
     log = structlog.get_logger("recado")
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from recado.db.schema import refuse, state
 from recado.db.secrets import Keyring, load_keyring
 from recado.errors import RecadoError
 from recado.settings import Settings
+from recado.telemetry import redact
 
 if TYPE_CHECKING:
     from recado.db.embedded import Lease
@@ -162,6 +164,7 @@ async def _keep(there: Database) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Why, without what libpq adds of hosts and users."""
+    """Why, in the server's words or libpq's, without what libpq quotes: of a mistyped URL that may be a password."""
     text = str(error).strip().splitlines()[-1]
-    return text.rsplit("FATAL:", 1)[-1].strip()[:200]
+    _, fatal, said = text.rpartition("FATAL:")
+    return (said.strip() if fatal else redact(re.sub(r'"[^"]*"', '"..."', text)))[:200]

@@ -27,6 +27,7 @@ def _settings() -> Settings:
 
     settings = load()
     telemetry.configure(format=settings.log_format, level=settings.log_level)
+    telemetry.catch_all()
     return settings
 
 

@@ -73,6 +73,7 @@ def settings_for_command() -> Settings:
         format=settings.log_format if "log_format" in told else "console",
         level=settings.log_level if "log_level" in told else "WARNING",
     )
+    telemetry.catch_all()
     return settings
 
 

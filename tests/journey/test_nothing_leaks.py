@@ -1,0 +1,310 @@
+"""Nothing leaks: no secret and nothing personal in logs, answers to callers or process arguments, whatever fails.
+
+Everything that is personal or secret carries a mark of its own; the whole product runs as a process of its own at
+DEBUG, while models, Twilio, the database and rows go wrong in ways that quote what they were given.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx2
+import psycopg
+import pytest
+
+from recado.assistants import assistant
+from recado.db.embedded import Lease
+from recado.db.scope import scoped
+from recado.telemetry import FIELDS
+from tests.channels.examples import inbound
+from tests.fleet import free_port
+from tests.journey.front import message_sid, signature_of
+from tests.model_server import ModelServer, Reply, Request
+from tests.product import INBOUND, OUTBOUND, Company, Contact, Product
+
+MODEL = "openai:scripted"
+#: Where what the contact says decides how the model, or the row, fails.
+ECHOED, KEY_ECHOED, OVERLOADED, POISON = "echo400", "echo401", "echo503", "poisonrow"
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What must be found nowhere; unique to the run."""
+
+    body: str = field(default_factory=lambda: "corpo" + secrets.token_hex(5))
+    name: str = field(default_factory=lambda: "Nome" + secrets.token_hex(5))
+    answer: str = field(default_factory=lambda: "resposta" + secrets.token_hex(5))
+    instructions: str = field(default_factory=lambda: "regra" + secrets.token_hex(5))
+    knowledge: str = field(default_factory=lambda: "saber" + secrets.token_hex(5))
+    apology: str = field(default_factory=lambda: "desculpa" + secrets.token_hex(5))
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    password: str = field(default_factory=lambda: "senha" + secrets.token_hex(5))
+    api_key: str = field(default_factory=lambda: "sk-chave" + secrets.token_hex(5))
+    presented_key: str = field(default_factory=lambda: "rk_" + secrets.token_urlsafe(32))
+    secret_key: str = field(default_factory=lambda: base64.urlsafe_b64encode(os.urandom(32)).decode())
+    phone: str = field(default_factory=lambda: f"55119{secrets.randbelow(10**8):08d}")
+    other_phone: str = field(default_factory=lambda: f"55219{secrets.randbelow(10**8):08d}")
+    ours: str = field(default_factory=lambda: f"1415{secrets.randbelow(10**7):07d}")
+
+    def found_in(self, text: str) -> list[str]:
+        """The kinds of marks that the text holds."""
+        return [name for name in self.__slots__ if (mark := getattr(self, name)) in text or quote(mark) in text]
+
+
+@dataclass(slots=True)
+class Scene:
+    """The product as a process, and all that it and its callers were told."""
+
+    marks: Marks
+    product: Product
+    company: Company
+    process: subprocess.Popen[bytes]
+    log: Path
+    answers: list[str] = field(default_factory=list)
+    arguments: set[str] = field(default_factory=set)
+
+    def contact(self, phone: str) -> Contact:
+        return Contact(self.company, f"whatsapp:+{phone}")
+
+    def call(self, method: str, path: str, **more: Any) -> int:
+        """A call from outside; what it was answered is kept, headers included. 0: no answer."""
+        try:
+            answer = httpx2.request(method, self.product.base_url + path, timeout=20, **more)
+        except httpx2.TransportError:
+            return 0
+        self.answers.append(f"{answer.status_code} {dict(answer.headers)} {answer.text}")
+        return int(answer.status_code)
+
+    def post(self, path: str, fields: list[tuple[str, str]], token: str | None = None, **headers: str) -> int:
+        """A signed webhook, as Twilio posts it."""
+        signature = signature_of(self.product.base_url + path, token or self.company.token, fields)
+        given = {"X-Twilio-Signature": signature, "Content-Type": "application/x-www-form-urlencoded", **headers}
+        return self.call("POST", path, content=urlencode(fields), headers=given)
+
+    def message(self, body: str, phone: str) -> list[tuple[str, str]]:
+        return inbound(
+            "text",
+            MessageSid=message_sid(),
+            AccountSid=self.company.account_sid,
+            From=f"whatsapp:+{phone}",
+            To=self.company.number,
+            Body=body,
+            ProfileName=self.marks.name,
+        )
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The log so far; every line is one of ours."""
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+    def until(self, what: Callable[[], bool], why: str, timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not what():
+            assert time.monotonic() < deadline, f"{why}: {self.log.read_text()[-3000:]}"
+            time.sleep(0.05)
+
+    def logged(self, event: str) -> bool:
+        return f'"event": "{event}"' in self.log.read_text()
+
+    def cut_connections(self) -> None:
+        """Let the database cut every connection of the process, as a restart does."""
+        self.product.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", _login(self))
+
+
+def _login(scene: Scene) -> str:
+    return f"leak_{scene.marks.ours}"
+
+
+def _model(marks: Marks) -> Callable[[Request], Reply]:
+    def script(request: Request) -> Reply:
+        said = request.last_user_text
+        everything = json.dumps(request.body, ensure_ascii=False) + str(request.headers)
+        if ECHOED in said:
+            return Reply(status=400, error=f"can't read {everything}")
+        if KEY_ECHOED in said:
+            return Reply(status=401, error=f"Incorrect API key provided: {marks.api_key}")
+        if OVERLOADED in said:
+            return Reply(status=503, error=f"overloaded by {everything}", headers={"X-Request": marks.body})
+        return Reply(text=f"{marks.answer} {said}")
+
+    return script
+
+
+_POISON = f"""
+CREATE FUNCTION poison() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    RAISE EXCEPTION 'bad row: %', NEW.body USING DETAIL = 'Failing row contains ' || NEW::text, HINT = NEW.body;
+END $$;
+CREATE TRIGGER poison BEFORE INSERT ON messages FOR EACH ROW WHEN (NEW.body LIKE '%{POISON}%') EXECUTE FUNCTION poison()
+"""
+
+
+@pytest.fixture
+def scene(cluster: Lease, database_url: str, tmp_path: Path) -> Iterator[Scene]:
+    marks = Marks()
+    login = f"leak_{marks.ours}"
+    with psycopg.connect(database_url, options="-c search_path=recado", autocommit=True) as conn:
+        conn.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{marks.password}' IN ROLE recado_app, recado_platform")
+        conn.execute(_POISON)
+    url = cluster.url(login, marks.password, database_url.rsplit("/", 1)[1].split("?")[0])
+    own = {"secret_keys": marks.secret_key}
+    log = tmp_path / "serve.log"
+    with (
+        ModelServer(_model(marks)) as model,
+        Product(database_url, tmp_path, own, api=False, work=False) as product,
+    ):
+        product.base_url = f"http://127.0.0.1:{free_port()}"
+        company = _company(product, marks)
+        env = {name: value for name, value in os.environ.items() if not name.startswith("RECADO_")} | {
+            "RECADO_HOME": str(tmp_path / "home"),
+            "RECADO_DATABASE_URL": url,
+            "RECADO_SECRET_KEYS": marks.secret_key,
+            "RECADO_TWILIO_API_URL": product.simulator_url,
+            "RECADO_PUBLIC_URL": product.base_url,
+            "RECADO_QUIET_WINDOW_MS": "150",
+            "RECADO_MODEL_TIMEOUT_S": "2",
+            "RECADO_LOG_LEVEL": "DEBUG",
+            "OPENAI_BASE_URL": model.url,
+            "OPENAI_API_KEY": marks.api_key,
+            "OPENAI_LOG": "debug",
+            "PYTHONASYNCIODEBUG": "1",
+        }
+        with log.open("wb") as file:
+            port = product.base_url.rpartition(":")[2]
+            process = subprocess.Popen(
+                [sys.executable, "-W", "always", "-m", "recado", "serve", "--port", port],
+                env=env, cwd=tmp_path, stdout=file, stderr=file,
+            )  # fmt: skip
+        made = Scene(marks, product, company, process, log)
+        ended = threading.Event()
+        watch = threading.Thread(target=_watch_arguments, args=(made.arguments, ended), daemon=True)
+        watch.start()
+        try:
+            made.until(lambda: made.logged("listening"), "the product did not start")
+            yield made
+        finally:
+            process.kill()
+            process.wait()
+            ended.set()
+            watch.join()
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", [login])
+        conn.execute(f"DROP ROLE {login}")
+
+
+def _company(product: Product, marks: Marks) -> Company:
+    sid, number = "AC" + secrets.token_hex(16), f"whatsapp:+{marks.ours}"
+    wiring = product.wiring
+    assert wiring is not None
+    made = product.company(
+        account=(sid, marks.token, number),
+        model=MODEL,
+        instructions=f"Seja breve {marks.instructions}.",
+        faq=f"# Qual o horário?\nDas 7h às 20h {marks.knowledge}.\n",
+    )
+
+    async def apologise() -> None:
+        async with scoped(wiring.pool, made.owner_id) as scope:
+            await assistant.set(scope, None, apology=f"Desculpe {marks.apology}.")
+
+    product.call(apologise)
+    return made
+
+
+def _watch_arguments(seen: set[str], ended: threading.Event) -> None:
+    while not ended.wait(0.05):
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                seen.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            except OSError:
+                continue
+
+
+def test_a_journey_with_everything_going_wrong_leaves_no_mark_anywhere(scene: Scene, cluster: Lease) -> None:
+    marks = scene.marks
+    ana, rui = scene.contact(marks.phone), scene.contact(marks.other_phone)
+
+    ana.says(f"Qual o horário? {marks.body}", profile_name=marks.name)
+    assert marks.answer in ana.replies(1, status="delivered")[0].body
+    ana.says(f"{ECHOED} {marks.body}")
+    ana.replies(2)
+    ana.says(f"{KEY_ECHOED} {marks.body}")
+    ana.replies(3)
+    ana.says(f"{OVERLOADED} {marks.body}")
+    ana.replies(4)
+
+    quoting = f"The 'To' number {rui.address} is not valid; {marks.body} {marks.token}"
+    rui.fault(operation="create", http_status=429, code=20429, error_message=quoting, retry_after_s=0.1, count=1)
+    rui.fault(operation="typing", http_status=400, code=20001, error_message=quoting)
+    rui.says(f"Oi {marks.body}")
+    rui.replies(1)
+    rui.fault(operation="create", http_status=400, code=21211, error_message=quoting, count=1)
+    rui.says(f"Alô {marks.body}")
+    scene.until(lambda: scene.log.read_text().count('"event": "send_failed"') == 2, "no refused send")
+
+    assert scene.post(INBOUND, scene.message(f"{POISON} {marks.body}", marks.phone)) == 500
+    scene.product.execute("ALTER TABLE messages DISABLE TRIGGER poison")
+    assert scene.post(INBOUND, scene.message(f"{POISON} {marks.body}", marks.phone)) == 200
+    scene.product.execute("ALTER TABLE messages ENABLE TRIGGER poison")  # before the turn: its reply is poison
+    scene.until(lambda: any(line["logger"] == "dbos" for line in scene.lines()), "no broken workflow")
+
+    scene.cut_connections()
+    scene.call("GET", "/readyz")
+    scene.post(INBOUND, scene.message(marks.body, marks.phone))
+    scene.cut_connections()
+    scene.until(lambda: scene.call("GET", "/readyz") == 200, "not ready again")
+
+    _knock(scene)
+
+    scene.process.send_signal(signal.SIGABRT)  # Python's own last words
+    scene.process.wait(20)
+    raw = scene.log.read_text()
+    journal, _, last_words = raw.partition("Fatal Python error")
+    assert "Thread" in last_words or "thread" in last_words
+    scene.log.write_text(journal)
+    lines = scene.lines()
+    assert {name for line in lines for name in line} <= FIELDS
+    said = {line["event"] for line in lines}
+    assert {"accepted", "answered", "sent", "send_failed", "model_retried", "rejected", "request_failed"} <= said
+    assert "confirmed" in said  # DEBUG
+    assert {"dbos", "openai._base_client"} <= {line["logger"] for line in lines}
+
+    assert marks.found_in(raw) == []
+    assert len(scene.answers) > 12
+    assert marks.found_in("\n".join(scene.answers)) == []
+    assert any("recado serve" in line for line in scene.arguments)
+    assert marks.found_in("\n".join(scene.arguments)) == []
+    server_log = cluster.cluster.log.read_text(errors="replace")
+    assert "terminating connection" in server_log
+    assert marks.found_in(server_log) == []
+
+
+def _knock(scene: Scene) -> None:
+    """What strangers and the confused send, with marks in every place that an answer could quote."""
+    marks = scene.marks
+    message = scene.message(marks.body, marks.phone)
+    for status, known in (
+        (403, scene.post(INBOUND, message, token=marks.presented_key)),
+        (403, scene.post(OUTBOUND, message, token=marks.presented_key)),
+        (403, scene.call("POST", INBOUND, data=dict(message), headers={"X-API-Key": marks.presented_key})),
+        (403, scene.call("POST", INBOUND, json={"AccountSid": marks.body, "Body": marks.body})),
+        (400, scene.call("POST", INBOUND, content=marks.body, headers={"Content-Type": "application/json"})),
+        (415, scene.call("POST", INBOUND, content=marks.body, headers={"Content-Type": f"text/{marks.body}"})),
+        (413, scene.call("POST", INBOUND, content=marks.body * 20_000)),
+        (404, scene.call("GET", f"/{marks.name}/whatsapp:+{marks.phone}?token={marks.token}")),
+        (405, scene.call("PUT", f"{INBOUND}?to={marks.phone}", content=marks.body)),
+        (404, scene.call("GET", "/v1/nothing", headers={"Authorization": f"Bearer {marks.presented_key}"})),
+        (400, scene.post(OUTBOUND + f"?message={marks.name}&part={marks.phone}", message)),
+    ):
+        assert known == status, (known, status)
