@@ -73,6 +73,7 @@ class Scene:
     company: Company
     process: subprocess.Popen[bytes]
     log: Path
+    login: str
     answers: list[str] = field(default_factory=list)
     arguments: set[str] = field(default_factory=set)
 
@@ -120,11 +121,7 @@ class Scene:
 
     def cut_connections(self) -> None:
         """Let the database cut every connection of the process, as a restart does."""
-        self.product.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", _login(self))
-
-
-def _login(scene: Scene) -> str:
-    return f"leak_{scene.marks.ours}"
+        self.product.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", self.login)
 
 
 def _model(marks: Marks) -> Callable[[Request], Reply]:
@@ -153,7 +150,7 @@ CREATE TRIGGER poison BEFORE INSERT ON messages FOR EACH ROW WHEN (NEW.body LIKE
 @pytest.fixture
 def scene(cluster: Lease, database_url: str, tmp_path: Path) -> Iterator[Scene]:
     marks = Marks()
-    login = f"leak_{marks.ours}"
+    login = f"leak_{secrets.token_hex(5)}"
     with psycopg.connect(database_url, options="-c search_path=recado", autocommit=True) as conn:
         conn.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{marks.password}' IN ROLE recado_app, recado_platform")
         conn.execute(_POISON)
@@ -186,7 +183,7 @@ def scene(cluster: Lease, database_url: str, tmp_path: Path) -> Iterator[Scene]:
                 [sys.executable, "-W", "always", "-m", "recado", "serve", "--port", port],
                 env=env, cwd=tmp_path, stdout=file, stderr=file,
             )  # fmt: skip
-        made = Scene(marks, product, company, process, log)
+        made = Scene(marks, product, company, process, log, login)
         ended = threading.Event()
         watch = threading.Thread(target=_watch_arguments, args=(made.arguments, ended), daemon=True)
         watch.start()
