@@ -37,6 +37,7 @@ class Mind:
     says: str | RecadoError = "Olá!"
     shown: list[list[str]] = field(default_factory=list)
     meanwhile: Callable[[], Awaitable[None]] | None = None
+    model: str = "scripted"
 
     async def __call__(self, _assistant: Any, **given: Any) -> Thought:
         self.shown.append([line.text for line in given["pending"]])
@@ -44,7 +45,7 @@ class Mind:
             await self.meanwhile()
         if isinstance(self.says, RecadoError):
             raise self.says
-        return Thought(text=self.says, model="scripted", input_tokens=11, output_tokens=7)
+        return Thought(text=self.says, model=self.model, input_tokens=11, output_tokens=7)
 
 
 async def at_once(_name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ app = group("recado", "Answers WhatsApp messages with AI over Twilio, for many c
 
 from recado.cli import run as _run  # noqa: E402, F401, I001 - each module adds its commands to `app`, in this order
 from recado.cli import setup as _setup  # noqa: E402, F401
+from recado.cli import plans as _plans  # noqa: E402, F401
 from recado.cli import assistants as _assistants  # noqa: E402, F401
 from recado.cli import identity as _identity  # noqa: E402, F401
 from recado.cli import watch as _watch  # noqa: E402, F401

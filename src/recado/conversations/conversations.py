@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from recado.db.scope import Scope
@@ -25,12 +25,13 @@ class Conversation:
     last_inbound_at: datetime
     owner_status: str
     suppressed: bool
+    budget_told: date | None
 
 
 _GET = """
 SELECT v.id, v.status, v.number_id, n.account_id, n.address AS number_address, c.address AS contact_address,
        c.profile_name AS contact_name, c.language AS contact_language, c.identity_key, v.last_inbound_at,
-       o.status AS owner_status,
+       o.status AS owner_status, v.budget_told,
        EXISTS (SELECT FROM suppressions s
                WHERE s.owner_id = c.owner_id AND s.identity_key = c.identity_key) AS suppressed
 FROM conversations v
@@ -58,4 +59,12 @@ async def ask_for_people(scope: Scope, conversation_id: UUID, *, why: str) -> No
         "UPDATE conversations SET attention = coalesce(attention, %s), version = version + 1 "
         "WHERE owner_id = %s AND id = %s",
         [why, scope.owner_id, conversation_id],
+    )
+
+
+async def tell_of_budget(scope: Scope, conversation_id: UUID, *, period: date) -> None:
+    """Remember that the contact was told in this period that only people answer."""
+    await scope.conn.execute(
+        "UPDATE conversations SET budget_told = %s WHERE owner_id = %s AND id = %s",
+        [period, scope.owner_id, conversation_id],
     )

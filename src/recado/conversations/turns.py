@@ -21,6 +21,7 @@ class Turn:
     rounds: int
     input_tokens: int
     output_tokens: int
+    cost_micros: int = 0
     error: str | None
     started_at: datetime
     finished_at: datetime
@@ -31,9 +32,9 @@ async def add(scope: Scope, turn: Turn) -> None:
     await scope.conn.execute(
         """
         INSERT INTO turns (owner_id, id, conversation_id, correlation_id, model, outcome, rounds, input_tokens,
-                           output_tokens, error, started_at, finished_at)
+                           output_tokens, cost_micros, error, started_at, finished_at)
         VALUES (%(owner_id)s, %(id)s, %(conversation_id)s, %(correlation_id)s, %(model)s, %(outcome)s, %(rounds)s,
-                %(input_tokens)s, %(output_tokens)s, %(error)s, %(started_at)s, %(finished_at)s)
+                %(input_tokens)s, %(output_tokens)s, %(cost_micros)s, %(error)s, %(started_at)s, %(finished_at)s)
         ON CONFLICT (owner_id, id) DO NOTHING
         """,
         {"owner_id": scope.owner_id, **asdict(turn)},

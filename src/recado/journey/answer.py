@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
@@ -19,7 +19,7 @@ from uuid import UUID
 import structlog
 
 from recado.assistants import assistant as assistants
-from recado.assistants import keyless, knowledge
+from recado.assistants import keyless, knowledge, prices
 from recado.assistants.assistant import Assistant
 from recado.assistants.run import Author, Line, Thought
 from recado.channels.port import Sender, SendError
@@ -31,6 +31,8 @@ from recado.conversations.turns import Turn
 from recado.db.pool import Pool, persistently
 from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
+from recado.identity import plans
+from recado.identity.plans import Budget
 from recado.journey.understand import listen
 
 log = structlog.get_logger(__name__)
@@ -39,6 +41,8 @@ log = structlog.get_logger(__name__)
 ROUNDS = 3
 #: Twilio shows a typing indicator for 25 s.
 TYPING_S = 20.0
+#: Why a model that is there did not answer.
+OVER_BUDGET = "over budget"
 
 _SHOWING: set[asyncio.Task[None]] = set()
 
@@ -71,7 +75,21 @@ class Draft:
     model: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    unpriced_tokens: int = 0
+    cost_micros: int = 0
     error: str | None = None
+
+    def after(self, stale: Draft | None) -> Draft:
+        """The draft, with what the stale one before it has cost."""
+        if stale is None:
+            return self
+        return replace(
+            self,
+            input_tokens=self.input_tokens + stale.input_tokens,
+            output_tokens=self.output_tokens + stale.output_tokens,
+            unpriced_tokens=self.unpriced_tokens + stale.unpriced_tokens,
+            cost_micros=self.cost_micros + stale.cost_micros,
+        )
 
 
 async def process_ai_response(
@@ -83,28 +101,30 @@ async def process_ai_response(
     committed before a crash is not made again.
     """
     since = arrived_at
+    stale: Draft | None = None
     for round_number in range(1, ROUNDS + 1):
         heard = await listen(desk.pool, desk.clock, desk.quiet_window, owner_id, conversation_id, since=since)
         if not heard:
             return
         started_at = desk.clock.now()
-        draft = await _draft(desk, owner_id, conversation_id, heard)
+        draft = (await _draft(desk, owner_id, conversation_id, heard)).after(stale)
         conclude = partial(
             _conclude, desk, owner_id, conversation_id, turn_id, draft, round_number=round_number, started_at=started_at
         )
         newer_at = await persistently(conclude)
         if newer_at is None:
             return
-        since = newer_at
+        since, stale = newer_at, draft
 
 
 async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard: list[Message]) -> Draft:
     """A reply to what was heard: by the model if there is one, else by the keyless assistant, else an apology."""
 
-    async def look() -> tuple[Conversation, Assistant, list[Message], list[knowledge.Match]]:
+    async def look() -> tuple[Conversation, Assistant, Budget, list[Message], list[knowledge.Match]]:
         async with scoped(desk.pool, owner_id) as scope:
             conversation = await conversations.get(scope, conversation_id)
             assistant = await assistants.for_number(scope, conversation.number_id)
+            budget = await plans.budget(scope, desk.clock.now())
             model = assistant.model or desk.default_model
             before = await messages.history(scope, conversation_id, before=heard[0].id) if model else []
             found = (
@@ -112,14 +132,18 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
                 if model
                 else []
             )
-            return conversation, assistant, before, found
+            return conversation, assistant, budget, before, found
 
-    conversation, assistant, before, found = await persistently(look)
+    conversation, assistant, budget, before, found = await persistently(look)
     if conversation.status != "open" or conversation.owner_status != "active":
         return Draft(covered=tuple(message.id for message in heard), text="", outcome="silent")
+    if budget.people_only:
+        return _apology(conversation, assistant, heard, outcome="budget", error=OVER_BUDGET)
     model = assistant.model or desk.default_model
     if model is None:
         return await _without_model(desk, owner_id, conversation, assistant, heard, error=None)
+    if budget.state == "hard":
+        return await _without_model(desk, owner_id, conversation, assistant, heard, error=OVER_BUDGET)
 
     async def think() -> dict[str, Any]:
         """The step: its result says what it covers, so that a replay can't claim what the model never saw."""
@@ -154,13 +178,16 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
     if "error" in result:
         seen = [message for message in heard if message.id in covered]
         return await _without_model(desk, owner_id, conversation, assistant, seen or heard, error=result["error"])
+    tokens = {"input_tokens": result["input_tokens"], "output_tokens": result["output_tokens"]}
+    cost = await asyncio.to_thread(prices.cost_micros, result["model"], **tokens, at=desk.clock.now())
     return Draft(
         covered=covered,
         text=result["text"],
         outcome="answered",
         model=result["model"],
-        input_tokens=result["input_tokens"],
-        output_tokens=result["output_tokens"],
+        **tokens,
+        unpriced_tokens=sum(tokens.values()) if cost is None else 0,
+        cost_micros=cost or 0,
     )
 
 
@@ -173,7 +200,6 @@ async def _without_model(
     *,
     error: str | None,
 ) -> Draft:
-    covered = tuple(message.id for message in heard)
     words = _words(heard)
     language = _language(conversation, assistant)
 
@@ -187,9 +213,16 @@ async def _without_model(
     else:
         text = await persistently(look)
     if text is not None:
-        return Draft(covered=covered, text=text, outcome="keyless", error=error)
-    sorry = assistant.apology or keyless.words_for_person(keyless.detect(words) or language)
-    return Draft(covered=covered, text=sorry, outcome="apology", error=error)
+        return Draft(covered=tuple(message.id for message in heard), text=text, outcome="keyless", error=error)
+    return _apology(conversation, assistant, heard, outcome="apology", error=error)
+
+
+def _apology(
+    conversation: Conversation, assistant: Assistant, heard: list[Message], *, outcome: str, error: str | None
+) -> Draft:
+    language = keyless.detect(_words(heard)) or _language(conversation, assistant)
+    sorry = assistant.apology or keyless.words_for_person(language)
+    return Draft(covered=tuple(message.id for message in heard), text=sorry, outcome=outcome, error=error)
 
 
 async def _conclude(
@@ -214,7 +247,7 @@ async def _conclude(
         if newer and round_number < ROUNDS and not silent:
             log.info("stale", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
             return newer[-1].received_at
-        await _store(scope, desk, conversation_id, turn_id, draft, covered, silent, round_number, started_at)
+        await _store(scope, desk, conversation, turn_id, draft, covered, silent, round_number, started_at)
     log.info(
         "answered",
         step="answer",
@@ -232,7 +265,7 @@ async def _conclude(
 async def _store(
     scope: Scope,
     desk: AnswerDesk,
-    conversation_id: UUID,
+    conversation: Conversation,
     turn_id: UUID,
     draft: Draft,
     covered: list[Message],
@@ -241,7 +274,11 @@ async def _store(
     started_at: datetime,
 ) -> None:
     now = desk.clock.now()
+    conversation_id = conversation.id
     outcome = "silent" if silent else draft.outcome
+    held = outcome in ("silent", "budget")
+    period = plans.period_of(now)
+    says = not silent and (outcome != "budget" or conversation.budget_told != period)
     newest = covered[-1]
     turn = Turn(
         id=turn_id,
@@ -252,6 +289,7 @@ async def _store(
         rounds=round_number,
         input_tokens=draft.input_tokens,
         output_tokens=draft.output_tokens,
+        cost_micros=draft.cost_micros,
         error=draft.error,
         started_at=started_at,
         finished_at=now,
@@ -259,21 +297,23 @@ async def _store(
     ids = [message.id for message in covered]
     async with scope.conn.pipeline():  # nothing of it waits for an answer: one round trip
         await turns.add(scope, turn)
-        await messages.mark_taken(scope, ids, status="held" if silent else "answered", turn_id=turn_id)
-        if not silent:
+        await messages.mark_taken(scope, ids, status="held" if held else "answered", turn_id=turn_id)
+        if says:
             await messages.enqueue_outbound(
                 scope,
                 conversation_id=conversation_id,
-                author="system" if outcome == "apology" else "assistant",
+                author="system" if outcome in ("apology", "budget") else "assistant",
                 body=draft.text,
                 correlation_id=newest.correlation_id,
                 reply_to=newest.id,
                 turn_id=turn_id,
                 now=now,
             )
-        if outcome == "apology":
-            why = "unanswered" if draft.error is None else "failed"
+        if outcome in ("apology", "budget"):
+            why = {None: "unanswered", OVER_BUDGET: "budget"}.get(draft.error, "failed")
             await conversations.ask_for_people(scope, conversation_id, why=why)
+        if outcome == "budget":
+            await conversations.tell_of_budget(scope, conversation_id, period=period)
         await events.record(
             scope,
             step="answer",
@@ -283,6 +323,9 @@ async def _store(
             correlation_id=newest.correlation_id,
             data={"messages": len(covered), "rounds": round_number, "error": draft.error},
         )
+        await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
+        await plans.meter(scope, "money", draft.cost_micros, now=now)
+        await plans.meter(scope, "unpriced_tokens", draft.unpriced_tokens, now=now)
 
 
 @asynccontextmanager
