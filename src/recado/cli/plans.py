@@ -42,18 +42,22 @@ def add_plan(
     micros = None if money is None else _micros(money)
 
     async def main(desk: Desk) -> Plan:
-        from recado.identity import plans
+        from recado.identity import audit, plans
 
-        return await plans.add(
-            desk.platform,
-            name,
-            messages=messages,
-            model_tokens=model_tokens,
-            transcription_seconds=transcription_seconds,
-            money=micros,
-            soft_share=soft_share,
-            hard_action=at_limit,
-        )
+        async with desk.platform.transaction():
+            plan = await plans.add(
+                desk.platform,
+                name,
+                messages=messages,
+                model_tokens=model_tokens,
+                transcription_seconds=transcription_seconds,
+                money=micros,
+                soft_share=soft_share,
+                hard_action=at_limit,
+            )
+            limits = {key: value for key, value in _plan(plan).items() if key != "id"}
+            await audit.record(desk.platform, desk.caller, "set", "plan", str(plan.id), limits)
+        return plan
 
     plan = at_desk(main)
     answer(_plan(plan), as_json=json, text=f"plan {plan.id}  {plan.name}")
@@ -85,9 +89,13 @@ def put_on_plan(
     """Put an owner on a plan."""
 
     async def main(desk: Desk) -> Plan:
-        from recado.identity import plans
+        from recado.identity import audit, plans
 
-        return await plans.assign(desk.platform, owner, plan)
+        async with desk.platform.transaction():
+            made = await plans.assign(desk.platform, owner, plan)
+            data = {"plan": made.name}
+            await audit.record(desk.platform, desk.caller, "set_plan", "owner", str(owner), data, owner_id=owner)
+        return made
 
     made = at_desk(main)
     answer({"id": owner, "plan": made.name}, as_json=json, text=f"owner {owner}  plan {made.name}")

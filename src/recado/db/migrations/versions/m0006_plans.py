@@ -69,7 +69,7 @@ BEGIN
     IF total >= most THEN
         UPDATE usage SET warned = true WHERE owner_id = whose AND period = month AND metric = what;
         INSERT INTO events (owner_id, step, what, data)
-        VALUES (whose, 'answer', CASE WHEN what = 'unpriced_tokens' THEN 'price_unknown' ELSE 'budget_soft' END,
+        VALUES (whose, 'usage', CASE WHEN what = 'unpriced_tokens' THEN 'price_unknown' ELSE 'budget_soft' END,
                 jsonb_build_object('metric', what, 'period', month, 'amount', total));
     END IF;
 END $$;
