@@ -34,6 +34,7 @@ FIELDS = frozenset(
         "exception",
         "place",
         "owner_id",
+        "user_id",
         "conversation_id",
         "message_id",
         "correlation_id",
