@@ -1,9 +1,8 @@
 """Natural group commit: what has gathered while a lane was busy becomes one transaction.
 
 No timer: a lone row never waits. Rows with the same lane key keep their order, and share their lane's room with
-others: no key may fill it. Rows that nobody waits for have a lane of their own, which alone pauses. When a batch
-fails, its rows are tried one by one, so a bad row harms only itself; when the database is away, every caller hears
-it quickly.
+others: no key may fill it. Rows that nobody waits for have a lane of their own. When a batch fails, its rows are
+tried one by one, so a bad row harms only itself; when the database is away, every caller hears it quickly.
 """
 
 from __future__ import annotations
@@ -31,8 +30,6 @@ LANES = 2
 BACKLOG = 2000
 #: Of them with one lane key. Four batches: whoever sends more at once delays nobody else by more than that.
 SAME_KEY = 4 * BATCH
-#: The lane apart lets this much gather before it commits: nobody waits for its rows, and few commits cost less.
-APART_PAUSE_S = 0.1
 TIME_OUT_S = 4.0
 
 
@@ -114,8 +111,6 @@ class GroupCommit(Generic[R, A]):
         try:
             while True:
                 await wake.wait()
-                if lane == LANES:
-                    await asyncio.sleep(APART_PAUSE_S)
                 wake.clear()
                 while queue:
                     batch = [queue.popleft() for _ in range(min(BATCH, len(queue)))]
