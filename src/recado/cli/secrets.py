@@ -47,11 +47,13 @@ def rotate(
         _add_key()
 
     async def main(desk: Desk) -> tuple[Rekeyed, list[KeyUse]]:
+        from recado.identity import audit
         from recado.ops.rekey import rekey, usage
 
         waiting = sum(use.secrets for use in await usage(desk.platform, desk.wiring.keyring) if use.place != 1)
         with progress("encrypting", waiting) as advance:
             done = await rekey(desk.platform, desk.wiring.keyring, advance=advance)
+        await audit.record(desk.platform, desk.caller, "rotate", "secrets", None, {"encrypted": done.secrets})
         return done, await usage(desk.platform, desk.wiring.keyring)
 
     done, found = at_desk(main)
