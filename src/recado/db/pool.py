@@ -75,6 +75,18 @@ async def connect(url: str, role: Role) -> Connection:
     return await psycopg.AsyncConnection.connect(conninfo(url, role), autocommit=True, row_factory=dict_row)
 
 
+async def once_more(pool: Pool, work: Callable[[], Awaitable[T]]) -> T:
+    """Do `work`, and once more with fresh connections when the first try met one that was broken.
+
+    After a restart of the database every idle connection is broken, and a caller would hear of it one by one.
+    """
+    try:
+        return await work()
+    except PASSING:
+        await pool.check()
+        return await work()
+
+
 async def persistently(work: Callable[[], Awaitable[T]]) -> T:
     """Do `work` until the database has answered it; for workflows, which wait out a restart rather than fail.
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from recado import references
 from recado.db.changes import Change
 from recado.db.lookup import Lookup
-from recado.db.pool import Pool
+from recado.db.pool import Pool, Row, once_more
 from recado.db.scope import Scope, scoped
 from recado.db.secrets import Keyring
 from recado.errors import Conflict, NotFound, SecretError, UsageError
@@ -92,8 +92,11 @@ class Directory:
             self._numbers.forget(lambda _, known: not known.routed or known.id == change.id)
 
     async def _find(self, account_sid: str) -> Account | None:
-        async with self._pool.connection() as conn:
-            row = await (await conn.execute("SELECT * FROM account_by_sid(%s)", [account_sid])).fetchone()
+        async def ask() -> Row | None:
+            async with self._pool.connection() as conn:
+                return await (await conn.execute("SELECT * FROM account_by_sid(%s)", [account_sid])).fetchone()
+
+        row = await once_more(self._pool, ask)
         if row is None:
             return None
         tokens: tuple[str, ...] = ()
@@ -115,8 +118,12 @@ class Directory:
 
     async def _find_number(self, key: tuple[UUID, UUID, str]) -> Number:
         owner_id, account_id, address = key
-        async with scoped(self._pool, owner_id) as scope:
-            return await _find_or_keep(scope, account_id, address)
+
+        async def ask() -> Number:
+            async with scoped(self._pool, owner_id) as scope:
+                return await _find_or_keep(scope, account_id, address)
+
+        return await once_more(self._pool, ask)
 
 
 def _keep_s(account: Account | None) -> float:
