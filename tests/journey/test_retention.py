@@ -1,0 +1,78 @@
+"""Finished workflows hold what people wrote; they go after days, and nothing else goes with them."""
+
+from __future__ import annotations
+
+import time
+
+from recado.ops import recovery, retention
+from tests.product import Contact, Product
+
+DAY_MS = 86_400_000
+
+
+def test_only_workflows_that_ended_days_ago_are_deleted_and_the_messages_stay(product: Product) -> None:
+    old, young = answered(product), answered(product)
+    aged, kept = workflows(old), workflows(young)
+    product.execute(
+        "UPDATE dbos.workflow_status SET created_at = created_at - %s WHERE workflow_uuid = ANY(%s)", 4 * DAY_MS, aged
+    )
+    product.execute(
+        "UPDATE dbos.workflow_status SET created_at = 0, status = 'DELAYED' WHERE workflow_uuid = %s", kept[0]
+    )
+
+    async def sweep() -> int:
+        assert product.wiring is not None
+        async with product.wiring.platform_pool() as platform:
+            return await retention.delete_finished_workflows(platform)
+
+    assert product.call(sweep) == len(aged)
+    found = "SELECT workflow_uuid FROM dbos.{} WHERE workflow_uuid = ANY(%s)"
+    assert product.rows(found.format("workflow_status"), aged) == []
+    assert product.rows(found.format("workflow_input"), aged) == []
+    assert len(product.rows(found.format("workflow_status"), kept)) == len(kept)
+    assert len(old.messages()) == 2
+    product.execute("DELETE FROM dbos.workflow_status WHERE workflow_uuid = %s", kept[0])
+
+
+def test_a_workflow_that_was_claimed_but_never_started_is_given_back_and_done(product: Product) -> None:
+    contact = answered(product)
+    (executor,) = product.rows("SELECT id FROM executors")
+    inbound = contact.messages()[0]
+    # As a claim looks whose answer the database could not give any more: ours, pending, and run by nobody.
+    product.execute("UPDATE messages SET status = 'received' WHERE id = %s", inbound["id"])
+    product.execute(
+        "UPDATE dbos.workflow_status SET status = 'PENDING', output = NULL, completed_at = NULL, executor_id = %s, "
+        "started_at_epoch_ms = 1 WHERE workflow_uuid = %s",
+        executor["id"],
+        str(inbound["id"]),
+    )
+
+    async def give_back() -> int:
+        return recovery.give_back_unstarted()
+
+    assert product.call(give_back) == 1
+    contact.replies(2)
+    wait_until_ended(product, workflows(contact))
+    assert product.call(give_back) == 0
+
+
+def answered(product: Product) -> Contact:
+    """A contact whose message was answered, with nothing left in work."""
+    contact = product.company().contact()
+    contact.says("Que horas abrem?")
+    contact.settled(1)
+    wait_until_ended(product, workflows(contact))
+    return contact
+
+
+def workflows(contact: Contact) -> list[str]:
+    return [str(row["id"]) for row in contact.messages()]
+
+
+def wait_until_ended(product: Product, ids: list[str]) -> None:
+    deadline = time.monotonic() + 10
+    while product.rows(
+        "SELECT FROM dbos.workflow_status WHERE workflow_uuid = ANY(%s) AND status IN ('ENQUEUED', 'PENDING')", ids
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
