@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from recado import __version__
+from recado.api.install import install as install_api
 from recado.channels.twilio.accounts import Directory
 from recado.counters import open_counters
 from recado.db.changes import Change
@@ -131,6 +132,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     app.add_exception_handler(Rejected, _rejected)
     for away in (Unavailable, *PASSING):
         app.add_exception_handler(away, _unavailable)
+    install_api(app, wiring)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
     return app

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from recado.db.pool import Row
@@ -110,6 +111,7 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
             model = nullif(coalesce(%(model)s, a.model), ''),
             language = coalesce(%(language)s, a.language),
             apology = nullif(coalesce(%(apology)s, a.apology), ''),
+            version = a.version + 1,
             updated_at = now()
         RETURNING id, name, instructions, model, language, apology
         """,
@@ -126,6 +128,47 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
     row = await cursor.fetchone()
     assert row is not None, "an upsert returns its row"  # noqa: S101
     return _assistant(row)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An assistant as it is shown; `version` grows with every change."""
+
+    id: UUID
+    name: str
+    is_default: bool
+    instructions: str
+    model: str | None
+    language: str
+    apology: str | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+_LISTED = "id, name, is_default, instructions, model, language, apology, version, created_at, updated_at"
+
+
+async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Listed]:
+    """The owner's assistants after that id, oldest first; one more than `limit` where there are more."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_LISTED} FROM assistants WHERE owner_id = %s AND id > %s ORDER BY id LIMIT %s",  # noqa: S608 - constant
+        [scope.owner_id, after or UUID(int=0), limit + 1],
+    )
+    return [Listed(**row) for row in await cursor.fetchall()]
+
+
+async def look(scope: Scope, assistant_id: UUID, *, lock: bool = False) -> Listed:
+    """The assistant as it is shown; with `lock`, nobody else changes it before the commit. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_LISTED} FROM assistants WHERE owner_id = %s AND id = %s"  # noqa: S608 - the columns are a constant
+        + (" FOR UPDATE" if lock else ""),
+        [scope.owner_id, assistant_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no assistant {assistant_id}")
+    return Listed(**row)
 
 
 def _assistant(row: Row) -> Assistant:

@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from recado.assistants import words
@@ -211,6 +212,30 @@ async def search(scope: Scope, question: str, *, language: str, limit: int = 5) 
         for entry_id in best
         if entry_id in rows and scores[entry_id] > 0
     ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """An entry as it is shown; `source` names the file it came from."""
+
+    id: UUID
+    source: str
+    title: str
+    content: str
+    language: str
+    created_at: datetime
+
+
+async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Listed]:
+    """The owner's entries after that id, oldest first; one more than `limit` where there are more."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT id, source, title, content, language, created_at FROM knowledge
+        WHERE owner_id = %s AND id > %s ORDER BY id LIMIT %s
+        """,
+        [scope.owner_id, after or UUID(int=0), limit + 1],
+    )
+    return [Listed(**row) for row in await cursor.fetchall()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,13 @@
-"""Contacts: who wants no messages from the owner."""
+"""Contacts: who writes to the owner, and who wants no messages from them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from recado.db.scope import Scope
+from recado.errors import NotFound
 
 #: Twilio's codes that mean the contact wants no more messages: opted out, blocked.
 OPT_OUT_CODES = frozenset({21610, 63033})
@@ -29,3 +32,41 @@ def suppressing(*, owner_id: str, message_id: str, reason: str) -> str:
         WHERE m.owner_id = {owner_id} AND m.id = {message_id}
         ON CONFLICT (owner_id, identity_key) DO NOTHING
     """  # noqa: S608 - the expressions are constants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """A person on WhatsApp; `suppressed` says that they want no messages."""
+
+    id: UUID
+    address: str = field(repr=False)
+    profile_name: str | None = field(repr=False)
+    language: str | None
+    suppressed: bool
+    created_at: datetime
+
+
+async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Contact]:
+    """The owner's contacts after that id, oldest first; one more than `limit` where there are more."""
+    cursor = await scope.conn.execute(
+        f"{_SELECT} WHERE c.owner_id = %s AND c.id > %s ORDER BY c.id LIMIT %s",
+        [scope.owner_id, after or UUID(int=0), limit + 1],
+    )
+    return [Contact(**row) for row in await cursor.fetchall()]
+
+
+async def get(scope: Scope, contact_id: UUID) -> Contact:
+    """The contact. Raises NotFound."""
+    cursor = await scope.conn.execute(f"{_SELECT} WHERE c.owner_id = %s AND c.id = %s", [scope.owner_id, contact_id])
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no contact {contact_id}")
+    return Contact(**row)
+
+
+_SELECT = """
+SELECT c.id, c.address, c.profile_name, c.language, c.created_at,
+       EXISTS (SELECT FROM suppressions s
+               WHERE s.owner_id = c.owner_id AND s.identity_key = c.identity_key) AS suppressed
+FROM contacts c
+"""

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
 
+from recado.conversations import events
+from recado.conversations.states import Action, State, after
 from recado.db.scope import Scope
+from recado.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,3 +73,85 @@ async def tell_of_budget(scope: Scope, conversation_id: UUID, *, period: date) -
         "UPDATE conversations SET budget_told = %s WHERE owner_id = %s AND id = %s",
         [period, scope.owner_id, conversation_id],
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A conversation as it is shown; `version` grows with every change of its state."""
+
+    id: UUID
+    number_id: UUID
+    contact_id: UUID
+    status: State
+    attention: str | None
+    close_reason: str | None
+    last_inbound_at: datetime
+    opened_at: datetime
+    closed_at: datetime | None
+    version: int
+
+
+_LISTED = "id, number_id, contact_id, status, attention, close_reason, last_inbound_at, opened_at, closed_at, version"
+
+
+async def page(
+    scope: Scope, *, status: State | None = None, contact_id: UUID | None = None, before: UUID | None, limit: int
+) -> list[Listed]:
+    """The owner's conversations before that id, newest first; one more than `limit` where there are more."""
+    cursor = await scope.conn.execute(
+        f"""
+        SELECT {_LISTED} FROM conversations
+        WHERE owner_id = %(owner)s AND id < %(before)s
+          AND (%(status)s::text IS NULL OR status = %(status)s)
+          AND (%(contact)s::uuid IS NULL OR contact_id = %(contact)s)
+        ORDER BY id DESC LIMIT %(limit)s
+        """,  # noqa: S608 - the columns are a constant
+        {
+            "owner": scope.owner_id,
+            "before": before or UUID(int=2**128 - 1),
+            "status": status,
+            "contact": contact_id,
+            "limit": limit + 1,
+        },
+    )
+    return [Listed(**row) for row in await cursor.fetchall()]
+
+
+async def look(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Listed:
+    """The conversation as it is shown; with `lock`, nobody else changes it before the commit. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_LISTED} FROM conversations WHERE owner_id = %s AND id = %s"  # noqa: S608 - the columns are a constant
+        + (" FOR UPDATE" if lock else ""),
+        [scope.owner_id, conversation_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no conversation {conversation_id}")
+    return Listed(**row)
+
+
+async def move(scope: Scope, found: Listed, action: Action, *, reason: str | None, now: datetime) -> Listed:
+    """Take the conversation, give it back or close it, and record the event; `found` was read with `lock`.
+
+    What asked for people is settled by any of the three. Raises Conflict where the action makes no sense.
+    """
+    status = after(found.status, action)
+    cursor = await scope.conn.execute(
+        f"""
+        UPDATE conversations
+        SET status = %(status)s, version = version + 1, attention = NULL,
+            close_reason = CASE WHEN %(status)s = 'closed' THEN %(reason)s END,
+            closed_at = CASE WHEN %(status)s = 'closed' THEN %(now)s::timestamptz END
+        WHERE owner_id = %(owner)s AND id = %(id)s RETURNING {_LISTED}
+        """,  # noqa: S608 - the columns are a constant
+        {"owner": scope.owner_id, "id": found.id, "status": status, "reason": reason, "now": now},
+    )
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - it is locked
+    await events.record(
+        scope,
+        step="answer",
+        what={"take": "taken", "give_back": "given_back", "close": "closed"}[action],
+        conversation_id=found.id,
+    )
+    return Listed(**row)

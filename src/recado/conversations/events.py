@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
 from recado.db.scope import Scope
+
+#: How long after an event one with a smaller id may still be committed, in seconds: no transaction of ours is longer.
+SETTLES = 2.0
 
 
 async def record(
@@ -26,3 +31,32 @@ async def record(
         "VALUES (%s, %s, %s, %s, %s, %s, %s)",
         [scope.owner_id, step, what, conversation_id, message_id, correlation_id, Jsonb(data) if data else None],
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened; ids grow with time."""
+
+    id: int
+    at: datetime
+    step: str
+    what: str
+    conversation_id: UUID | None
+    message_id: UUID | None
+    correlation_id: UUID | None
+    data: dict[str, Any] | None
+
+
+async def page(scope: Scope, *, after: int, limit: int) -> list[Event]:
+    """The owner's events after that id, oldest first, those of the last `SETTLES` seconds left out.
+
+    Ids are given before commits: in that time an event may still come to stand before one that has been committed.
+    """
+    cursor = await scope.conn.execute(
+        """
+        SELECT id, at, step, what, conversation_id, message_id, correlation_id, data FROM events
+        WHERE owner_id = %s AND id > %s AND at < clock_timestamp() - make_interval(secs => %s) ORDER BY id LIMIT %s
+        """,
+        [scope.owner_id, after, SETTLES, limit],
+    )
+    return [Event(**row) for row in await cursor.fetchall()]

@@ -8,6 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from recado.db.scope import Scope
+from recado.errors import NotFound
 from recado.ids import new_id
 
 #: How many messages before the pending ones an assistant is shown.
@@ -29,7 +30,51 @@ class Message:
     received_at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One message as it is shown: with what came of it."""
+
+    id: UUID
+    conversation_id: UUID
+    direction: str
+    author: str
+    kind: str
+    body: str = field(repr=False)
+    status: str
+    error_code: int | None
+    provider_sid: str | None
+    correlation_id: UUID
+    reply_to: UUID | None
+    received_at: datetime
+
+
+_LISTED = (
+    "id, conversation_id, direction, author, kind, body, status, error_code, provider_sid, correlation_id, reply_to, "
+    "received_at"
+)
 _COLUMNS = "id, direction, author, kind, body, status, provider_sid, correlation_id, received_at"
+
+
+async def page(scope: Scope, conversation_id: UUID, *, before: UUID | None, limit: int) -> list[Listed]:
+    """The conversation's messages before that id, newest first; one more than `limit` where there are more."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_LISTED} FROM messages WHERE owner_id = %s AND conversation_id = %s AND id < %s "  # noqa: S608
+        "ORDER BY id DESC LIMIT %s",
+        [scope.owner_id, conversation_id, before or UUID(int=2**128 - 1), limit + 1],
+    )
+    return [Listed(**row) for row in await cursor.fetchall()]
+
+
+async def get(scope: Scope, message_id: UUID) -> Listed:
+    """The message. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_LISTED} FROM messages WHERE owner_id = %s AND id = %s",  # noqa: S608 - the columns are a constant
+        [scope.owner_id, message_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no message {message_id}")
+    return Listed(**row)
 
 
 async def pending(scope: Scope, conversation_id: UUID) -> list[Message]:

@@ -1,0 +1,151 @@
+"""Problem documents (RFC 9457): what went wrong, in words of ours; never a value that the caller sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+
+from recado.errors import Conflict, NotFound, UsageError
+
+log = structlog.get_logger(__name__)
+
+MEDIA_TYPE: Final = "application/problem+json"
+TITLES: Final[dict[int, str]] = {
+    400: "Bad request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    412: "Precondition failed",
+    413: "Content too large",
+    415: "Unsupported media type",
+    422: "Unprocessable content",
+    428: "Precondition required",
+    500: "Internal error",
+    503: "Unavailable",
+}
+#: pydantic's errors whose words hold limits and allowed values only.
+_SAFE: Final = re.compile(
+    r"missing|extra_forbidden|literal_error|\w+_type|(string_)?too_(short|long)|(greater|less)_than(_equal)?"
+)
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z_-]{0,39}")
+
+
+class FieldError(BaseModel):
+    """One thing that is wrong with the request: where, and what is allowed there."""
+
+    where: Annotated[str, Field(description="`body`, `query`, `header` or `path`, and the field's name after a dot.")]
+    detail: str
+
+
+class ProblemDocument(BaseModel):
+    """A problem document of RFC 9457."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"type": "about:blank", "title": "Not found", "status": 404, "detail": "no such conversation"},
+            ]
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None
+    errors: list[FieldError] | None = None
+
+
+class Problem(HTTPException):
+    """An answer that is a problem; `detail` is for the caller."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        errors: list[FieldError] | None = None,
+    ) -> None:
+        super().__init__(status, detail, dict(headers) if headers else None)
+        self.errors = errors
+
+
+def respond(problem: Problem) -> Response:
+    """The answer that a problem is."""
+    document = ProblemDocument(
+        type="about:blank",
+        title=TITLES.get(problem.status_code, "Error"),
+        status=problem.status_code,
+        detail=problem.detail,
+        errors=problem.errors,
+    )
+    return JSONResponse(
+        document.model_dump(exclude_none=True), problem.status_code, headers=problem.headers, media_type=MEDIA_TYPE
+    )
+
+
+def of_error(error: Exception) -> Problem | None:
+    """The problem that an error of ours is to a caller of the API; None for one that says nothing to callers."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, NotFound | LookupError):
+        return Problem(404, "no such thing, or not yours")
+    if isinstance(error, Conflict):
+        return Problem(409, str(error))
+    if isinstance(error, UsageError):
+        return Problem(422, str(error))
+    return None
+
+
+def of_validation(error: RequestValidationError) -> Problem:
+    """What a request's parts should have been, without what they were."""
+    found = error.errors()
+    if any(item["type"] == "json_invalid" for item in found):
+        return Problem(422, "the body is not JSON")
+    errors = []
+    for item in found[:20]:
+        where = ".".join(
+            str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "?" for part in item["loc"][:4]
+        )
+        detail = item["msg"] if _SAFE.fullmatch(item["type"]) else "is not valid here"
+        errors.append(FieldError(where=where, detail=detail))
+    return Problem(422, "the request does not have the form that this route asks for", errors=errors)
+
+
+def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems of a route for its description; 401, 403, 413, 422, 500 and 503 may come from any."""
+    return {
+        status: {
+            "description": TITLES[status],
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
+        }
+        for status in sorted({401, 403, 413, 422, 500, 503, *statuses})
+    }
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    problem = of_error(error)
+    assert problem is not None  # noqa: S101 - registered for the classes that have one
+    return respond(problem)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this class
+    return respond(of_validation(error))
+
+
+def install(app: FastAPI) -> None:
+    """Answer the API's errors with problem documents."""
+    for kind in (Problem, NotFound, Conflict, UsageError):
+        app.add_exception_handler(kind, _problem)
+    app.add_exception_handler(RequestValidationError, _invalid)
