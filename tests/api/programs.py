@@ -1,0 +1,80 @@
+"""Programs that call the JSON API over ASGI, each with an API key of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx2
+
+from recado.assistants import assistant, knowledge
+from recado.db.scope import scoped
+from recado.identity import invitations, keys, users
+from tests.journey.front import NUMBER, Front
+from tests.product import establish
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One that calls with this key; None calls without any."""
+
+    front: Front
+    key: str | None
+
+    async def ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        transport = httpx2.ASGITransport(self.front.app, raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://api.test") as http:
+            return await http.request(method, path, headers=headers | more.pop("headers", {}), **more)
+
+    async def get(self, path: str, **more: Any) -> Any:
+        """The body of an answer that must be 200."""
+        answer = await self.ask("GET", path, **more)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """An owner with one of everything, and their programs."""
+
+    front: Front
+    admin: Program
+    conversation_id: UUID
+    message_id: UUID
+    ids: dict[str, str]
+
+    async def program(self, *scopes: str, owner_id: UUID | None = None) -> Program:
+        """A program with a new key of these scopes."""
+        async with scoped(self.front.wiring.pool, owner_id or self.front.owner_id) as scope:
+            _, text = await keys.make(scope, name="test", scopes=scopes)
+        return Program(self.front, text)
+
+    async def stranger(self) -> Program:
+        """A program of another owner, allowed everything there."""
+        other = await establish(self.front.wiring, "AC" + "f" * 32, "token", "whatsapp:+14155550000")
+        return await self.program("admin", owner_id=other)
+
+
+async def furnish(front: Front) -> Office:
+    """Give the owner a contact who wrote, knowledge, a user, an invitation and a key."""
+    [accepted] = await front.accept(await front.arrival("Oi", to=NUMBER))
+    now = front.wiring.clock.now()
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        entries = [knowledge.Entry(title="Horário", content="Das 6 às 20 horas.")]
+        await knowledge.replace(scope, source="faq.md", entries=entries, language="pt")
+        user, _ = await users.put(scope, email="ana@padaria.example", role="viewer", password_hash="x", now=now)
+        invited, _ = await invitations.make(scope, email="rui@padaria.example", role="viewer", now=now)
+        default = await assistant.ensure_default(scope)
+        made, text = await keys.make(scope, name="admin", scopes=["admin"])
+    [message] = front.stored()
+    [conversation] = front.rows("SELECT id, contact_id FROM conversations")
+    ids = {
+        "assistant_id": str(default.id),
+        "contact_id": str(conversation["contact_id"]),
+        "conversation_id": str(conversation["id"]),
+        "message_id": str(message["id"]),
+        "key_id": str(made.id),
+    }
+    return Office(front, Program(front, text), conversation["id"], message["id"], ids)

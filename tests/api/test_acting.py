@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import asyncio
+
+from tests.api.programs import Office
+
+
+async def test_a_message_is_stored_with_its_delivery(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}/messages"
+    answer = await office.admin.ask("POST", path, json={"body": "Pronto!"})
+    assert answer.status_code == 201
+    sent = answer.json()
+    assert (sent["author"], sent["direction"], sent["status"], sent["body"]) == ("api", "outbound", "queued", "Pronto!")
+    assert [row["workflow_uuid"] for row in office.front.work() if row["queue_name"] == "deliveries"] == [sent["id"]]
+
+
+async def test_the_same_key_with_the_same_request_acts_once_and_gets_the_same_answer(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}/messages"
+    key = {"Idempotency-Key": "pedido-17"}
+    answers = await asyncio.gather(
+        *(office.admin.ask("POST", path, json={"body": "Pronto!"}, headers=key) for _ in range(6))
+    )
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.text for answer in answers}) == 1
+    assert len(office.front.stored()) == 2
+    other = await office.admin.ask("POST", path, json={"body": "Outra coisa"}, headers=key)
+    assert other.status_code == 422
+    assert len(office.front.stored()) == 2
+
+
+async def test_a_key_belongs_to_the_caller_who_used_it(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}/messages"
+    for program in (office.admin, await office.program("write")):
+        await program.ask("POST", path, json={"body": "Pronto!"}, headers={"Idempotency-Key": "1"})
+    assert len(office.front.stored()) == 3
+
+
+async def test_a_refusal_is_repeated_too_and_leaves_nothing_behind(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}"
+    key = {"Idempotency-Key": "volta"}
+    first = await office.admin.ask("POST", f"{path}/give-back", headers=key)
+    await office.admin.ask("POST", f"{path}/take")
+    again = await office.admin.ask("POST", f"{path}/give-back", headers=key)
+    assert (first.status_code, again.status_code) == (409, 409)
+    assert first.text == again.text
+    assert again.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_a_kept_answer_shows_no_secret_to_whoever_reads_the_database(office: Office) -> None:
+    key = {"Idempotency-Key": "crm"}
+    given = {"name": "CRM", "scopes": ["read"]}
+    first = await office.admin.ask("POST", "/v1/keys", json=given, headers=key)
+    again = await office.admin.ask("POST", "/v1/keys", json=given, headers=key)
+    assert first.status_code == 201
+    assert first.json() == again.json()
+    text = first.json()["key"]
+    [row] = office.front.rows("SELECT answer FROM idempotency_keys")
+    assert text.encode() not in bytes(row["answer"])
+    assert text not in (await office.admin.ask("GET", "/v1/keys")).text
+
+
+async def test_a_kept_answer_is_forgotten_after_a_day(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}/messages"
+    for _ in range(2):
+        await office.admin.ask("POST", path, json={"body": "Oi"}, headers={"Idempotency-Key": "1"})
+        with_old = office.front.rows(
+            "UPDATE idempotency_keys SET created_at = created_at - interval '25 hours' RETURNING id"
+        )
+        assert len(with_old) == 1
+    assert len(office.front.stored()) == 3
+
+
+async def test_a_conversation_is_taken_given_back_and_closed_for_good(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}"
+    statuses = []
+    for action in ("take", "take", "give-back", "close", "take"):
+        answer = await office.admin.ask("POST", f"{path}/{action}", json={"reason": "teste"})
+        statuses.append((answer.status_code, answer.json()["status"]))
+    assert statuses == [(200, "handoff"), (409, 409), (200, "open"), (200, "closed"), (409, 409)]
+    closed = await office.admin.get(path)
+    assert closed["close_reason"] == "teste"
+    assert closed["closed_at"].endswith("Z")
+    late = await office.admin.ask("POST", f"{path}/messages", json={"body": "Oi"})
+    assert late.status_code == 409
+    actions = [row["action"] for row in office.front.rows("SELECT action FROM audit ORDER BY id")]
+    assert actions == ["take", "give_back", "close"]
+    await office.front.accept(await office.front.arrival("Voltei"))
+    assert len(office.front.rows("SELECT FROM conversations")) == 2
+
+
+async def test_of_two_who_take_a_conversation_at_once_one_does(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}/take"
+    answers = await asyncio.gather(*(office.admin.ask("POST", path) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [200, 409, 409, 409]
+
+
+async def test_a_conversation_changes_only_in_the_version_that_was_read(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}"
+    read = (await office.admin.ask("GET", path)).headers["ETag"]
+    taken = await office.admin.ask("POST", f"{path}/take", headers={"If-Match": read})
+    stale = await office.admin.ask("POST", f"{path}/close", headers={"If-Match": read})
+    assert (taken.status_code, stale.status_code) == (200, 412)
+
+
+async def test_an_assistant_is_changed_by_one_of_two_who_read_the_same(office: Office) -> None:
+    path = f"/v1/assistants/{office.ids['assistant_id']}"
+    read = (await office.admin.ask("GET", path)).headers["ETag"]
+    blind = await office.admin.ask("PATCH", path, json={"instructions": "A"})
+    answers = await asyncio.gather(
+        *(
+            office.admin.ask("PATCH", path, json={"instructions": text}, headers={"If-Match": read})
+            for text in ("B", "C")
+        )
+    )
+    assert blind.status_code == 428
+    assert sorted(answer.status_code for answer in answers) == [200, 412]
+    [changed] = [answer for answer in answers if answer.status_code == 200]
+    now = await office.admin.get(path)
+    assert now["instructions"] == changed.json()["instructions"]
+    assert changed.headers["ETag"] == f'"{now["version"]}"' != read
+
+
+async def test_a_revoked_key_stays_in_the_list_with_its_end(office: Office) -> None:
+    made = (await office.admin.ask("POST", "/v1/keys", json={"name": "CRM", "scopes": ["read"]})).json()
+    ended = await office.admin.ask("DELETE", f"/v1/keys/{made['id']}")
+    again = await office.admin.ask("DELETE", f"/v1/keys/{made['id']}")
+    assert ended.status_code == again.status_code == 200
+    assert ended.json()["revoked_at"] == again.json()["revoked_at"] is not None
