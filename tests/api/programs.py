@@ -59,13 +59,13 @@ class Office:
 
 async def furnish(front: Front) -> Office:
     """Give the owner a contact who wrote, knowledge, a user, an invitation and a key."""
-    [accepted] = await front.accept(await front.arrival("Oi", to=NUMBER))
+    await front.accept(await front.arrival("Oi", to=NUMBER))
     now = front.wiring.clock.now()
     async with scoped(front.wiring.pool, front.owner_id) as scope:
         entries = [knowledge.Entry(title="Horário", content="Das 6 às 20 horas.")]
         await knowledge.replace(scope, source="faq.md", entries=entries, language="pt")
-        user, _ = await users.put(scope, email="ana@padaria.example", role="viewer", password_hash="x", now=now)
-        invited, _ = await invitations.make(scope, email="rui@padaria.example", role="viewer", now=now)
+        await users.put(scope, email="ana@padaria.example", role="viewer", password_hash="x", now=now)
+        await invitations.make(scope, email="rui@padaria.example", role="viewer", now=now)
         default = await assistant.ensure_default(scope)
         made, text = await keys.make(scope, name="admin", scopes=["admin"])
     [message] = front.stored()

@@ -39,9 +39,7 @@ async def test_a_body_that_is_too_large_is_not_read(office: Office) -> None:
             yield b" " * 10_000
 
     whole = await office.admin.ask("POST", path, content=b" " * 300_000)
-    streamed = await office.admin.ask(
-        "POST", path, content=pieces(), headers={"Content-Type": "application/json"}
-    )
+    streamed = await office.admin.ask("POST", path, content=pieces(), headers={"Content-Type": "application/json"})
     assert (whole.status_code, streamed.status_code) == (413, 413)
 
 

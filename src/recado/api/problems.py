@@ -98,7 +98,7 @@ def of_error(error: Exception) -> Problem | None:
     """The problem that an error of ours is to a caller of the API; None for one that says nothing to callers."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, NotFound | LookupError):
+    if isinstance(error, NotFound):
         return Problem(404, "no such thing, or not yours")
     if isinstance(error, Conflict):
         return Problem(409, str(error))

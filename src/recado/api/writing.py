@@ -16,7 +16,7 @@ from recado.conversations import conversations, messages
 from recado.conversations.states import Action
 from recado.db.scope import Scope
 from recado.errors import Conflict
-from recado.identity import audit
+from recado.identity import audit, owners
 from recado.ids import new_id
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
@@ -43,10 +43,10 @@ async def send_message(
     """
 
     async def send(scope: Scope) -> MessageView:
-        found = await conversations.get(scope, conversation_id, lock=True)
+        found = await conversations.look(scope, conversation_id, lock=True)
         if found.status == "closed":
             raise Conflict("the conversation is closed: nothing can be sent in it")
-        if found.owner_status != "active":
+        if (await owners.get(scope.conn, scope.owner_id)).status != "active":
             raise Conflict("the owner is suspended: nothing is sent")
         message_id = await messages.enqueue_outbound(
             scope,
