@@ -59,6 +59,18 @@ async def test_a_kept_answer_shows_no_secret_to_whoever_reads_the_database(offic
     assert text not in (await office.admin.ask("GET", "/v1/keys")).text
 
 
+async def test_a_kept_answer_of_another_row_or_another_key_ring_opens_nothing(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}/messages"
+    for key in ("1", "2"):
+        await office.admin.ask("POST", path, json={"body": "Oi"}, headers={"Idempotency-Key": key})
+    office.front.rows(
+        "UPDATE idempotency_keys a SET answer = b.answer FROM idempotency_keys b WHERE a.id <> b.id RETURNING a.id"
+    )
+    answer = await office.admin.ask("POST", path, json={"body": "Oi"}, headers={"Idempotency-Key": "1"})
+    assert answer.status_code == 409
+    assert len(office.front.stored()) == 3
+
+
 async def test_a_kept_answer_is_forgotten_after_a_day(office: Office) -> None:
     path = f"/v1/conversations/{office.conversation_id}/messages"
     for _ in range(2):

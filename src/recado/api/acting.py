@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from recado.api.door import Visit
 from recado.api.problems import Problem, of_error, respond
 from recado.db.scope import Scope
+from recado.errors import SecretError
 from recado.ids import new_id
 
 KEPT: Final = timedelta(hours=24)
@@ -124,7 +125,10 @@ async def _claim(scope: Scope, visit: Visit, key: str, asked: bytes) -> Response
         raise Problem(409, "the request with this Idempotency-Key is gone: use a new key")
     if row["request_hash"] != parameters["request"]:
         raise Problem(422, "this Idempotency-Key was used for another request")
-    answer = json.loads(visit.wiring.keyring.open(row["answer"], row=_row(row["id"])))
+    try:
+        answer = json.loads(visit.wiring.keyring.open(row["answer"], row=_row(row["id"])))
+    except SecretError:
+        raise Problem(409, "the answer for this Idempotency-Key can't be read any more: use a new key") from None
     return Response(answer["body"], answer["status"], headers=dict(answer["headers"]))
 
 
