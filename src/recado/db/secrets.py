@@ -24,7 +24,10 @@ from recado.settings import Settings
 log = structlog.get_logger(__name__)
 
 #: Every column that holds a sealed secret, by table; all these tables have `owner_id` and `id`.
-SEALED = {"twilio_accounts": ("auth_token", "secondary_token", "api_key_secret")}
+SEALED = {
+    "twilio_accounts": ("auth_token", "secondary_token", "api_key_secret"),
+    "idempotency_keys": ("answer",),
+}
 
 _VERSION = b"\x01"
 _KEY_FILE = "secret.keys"
