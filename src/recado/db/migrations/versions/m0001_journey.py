@@ -199,7 +199,7 @@ CREATE UNIQUE INDEX delivery_attempts_one_open ON delivery_attempts (owner_id, m
     WHERE outcome IN ('started', 'unknown');
 
 CREATE TABLE events (
-    id               bigserial PRIMARY KEY,
+    id               bigserial,
     owner_id         uuid NOT NULL REFERENCES owners,
     at               timestamptz NOT NULL DEFAULT clock_timestamp(),
     step             text NOT NULL,
@@ -207,7 +207,8 @@ CREATE TABLE events (
     conversation_id  uuid,
     message_id       uuid,
     correlation_id   uuid,
-    data             jsonb
+    data             jsonb,
+    PRIMARY KEY (owner_id, id)
 );
 CREATE INDEX events_message ON events (owner_id, correlation_id);
 

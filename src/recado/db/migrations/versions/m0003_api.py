@@ -26,7 +26,6 @@ CREATE TABLE idempotency_keys (
 CREATE INDEX idempotency_keys_old ON idempotency_keys (owner_id, created_at);
 
 ALTER TABLE assistants ADD COLUMN version int NOT NULL DEFAULT 1;
-CREATE INDEX events_owner ON events (owner_id, id);
 CREATE INDEX conversations_contact ON conversations (owner_id, contact_id, id);
 """
 
