@@ -77,7 +77,7 @@ def test_whatever_dies_every_accepted_message_is_answered_exactly_once_and_in_or
             wrong = settle(fleet, accepted)
             assert not wrong, f"seed {seed}, deaths {deaths}: {wrong}\n{fleet.logs()}"
             assert sum(deaths.values()) >= 3, f"nothing was killed: {deaths}"
-            assert sum(map(len, accepted.values())) >= CONTACTS, "hardly anything was accepted"
+            assert sum(map(len, accepted.values())) == CONTACTS * MESSAGES, "not everything was accepted in the end"
 
 
 def kill_at_random(fleet: Fleet, chance: random.Random, _: threading.Event, seconds: float) -> None:
@@ -103,6 +103,12 @@ def write(fleet: Fleet, contact: int, accepted: list[str], seconds: float) -> No
             ),
             timeout_s=120,
         )
+        # Whoever set up Twilio's retries finds the processes back before they are used up; the busier the machine, the
+        # longer that takes. What comes again may have been stored already, its 200 lost: that changes nothing.
+        gives_up = time.monotonic() + 60
+        while not (sent.statuses and sent.statuses[-1] == 200) and time.monotonic() < gives_up:
+            time.sleep(0.3)
+            sent = fleet.call(lambda client, sid=sent.sid: client.resend(sid), timeout_s=120)  # type: ignore[misc]
         if sent.statuses and sent.statuses[-1] == 200:
             accepted.append(words)
 

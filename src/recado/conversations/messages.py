@@ -87,12 +87,16 @@ async def pending(scope: Scope, conversation_id: UUID) -> list[Message]:
     return [Message(**row) for row in await cursor.fetchall()]
 
 
-async def history(scope: Scope, conversation_id: UUID, *, before: UUID, limit: int = HISTORY) -> list[Message]:
-    """What was said before the message `before`, oldest first; messages that never reached anyone are left out."""
+async def history(scope: Scope, conversation_id: UUID, *, limit: int = HISTORY) -> list[Message]:
+    """What was said and dealt with, oldest first; what still waits, and what never reached anyone, is left out.
+
+    No bound by id: a reply that was stored after the message that now waits had arrived belongs to it all the same, or
+    the assistant would answer again what it has just answered.
+    """
     cursor = await scope.conn.execute(
-        f"SELECT * FROM (SELECT {_COLUMNS} FROM messages WHERE owner_id = %s AND conversation_id = %s AND id < %s "  # noqa: S608
+        f"SELECT * FROM (SELECT {_COLUMNS} FROM messages WHERE owner_id = %s AND conversation_id = %s "  # noqa: S608
         "AND status NOT IN ('received', 'failed', 'held', 'unrouted') ORDER BY id DESC LIMIT %s) latest ORDER BY id",
-        [scope.owner_id, conversation_id, before, limit],
+        [scope.owner_id, conversation_id, limit],
     )
     return [Message(**row) for row in await cursor.fetchall()]
 

@@ -126,7 +126,7 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
             assistant = await assistants.for_number(scope, conversation.number_id)
             budget = await plans.budget(scope, desk.clock.now())
             model = assistant.model or desk.default_model
-            before = await messages.history(scope, conversation_id, before=heard[0].id) if model else []
+            before = await messages.history(scope, conversation_id) if model else []
             found = (
                 await knowledge.search(scope, _words(heard), language=_language(conversation, assistant))
                 if model
