@@ -160,6 +160,8 @@ def test_the_work_of_a_dead_executor_goes_back_to_its_lane_with_its_attempts_and
         """,
     )
     assert status(database_url)["w1"] == ("PENDING", "turns", "lane", "dead", 1)
+    with psycopg.connect(database_url) as conn:  # or the living would take the work before it was looked at
+        conn.execute("DELETE FROM dbos.queues")
     told = run(
         database_url,
         """
