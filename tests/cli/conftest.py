@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +39,46 @@ class Ran:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """A process that runs command after command, each in the folder and the environment that it is given."""
+
+    process: subprocess.Popen[str]
+
+    def __call__(self, *arguments: object, stdin: bytes, folder: Path, environment: dict[str, str]) -> Ran:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        asked = {
+            "arguments": [str(word) for word in arguments],
+            "stdin": stdin.decode("latin-1"),
+            "folder": str(folder),
+            "environment": environment,
+        }
+        self.process.stdin.write(json.dumps(asked) + "\n")
+        self.process.stdin.flush()
+        return Ran(**json.loads(self.process.stdout.readline()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
-    """Runs `recado` in processes of their own, in a folder and an environment of the test's own."""
+    """Runs `recado` in a folder and an environment of the test's own, in a process that has run others before.
+
+    Starting Python costs most of what a command costs; `apart` runs one in a process of its own.
+    """
 
     folder: Path
     environment: dict[str, str] = field(repr=False)
+    shell: Shell
 
     def __call__(self, *arguments: object, stdin: str | bytes = b"", **variables: str) -> Ran:
+        return self.shell(
+            *arguments,
+            stdin=stdin.encode() if isinstance(stdin, str) else stdin,
+            folder=self.folder,
+            environment=self.environment | variables,
+        )
+
+    def apart(self, *arguments: object, stdin: str | bytes = b"", **variables: str) -> Ran:
+        """The same in a process of its own."""
         done = subprocess.run(
             self.command(*arguments),
             input=stdin.encode() if isinstance(stdin, str) else stdin,
@@ -74,50 +107,36 @@ class Terminal:
         return [sys.executable, "-m", "recado", *map(str, arguments)]
 
 
-@pytest.fixture
-def bare(tmp_path: Path) -> Terminal:
-    """A terminal that knows of no database."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH", "LANG") if name in os.environ}
-    environment = kept | {"PYTHONUTF8": "1", "RECADO_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-    return Terminal(folder=tmp_path, environment=environment | {"RECADO_SECRET_KEYS": SECRET_KEYS})
-
-
-@pytest.fixture
-def recado(bare: Terminal, database_url: str) -> Terminal:
-    """A terminal with a migrated database."""
-    return Terminal(folder=bare.folder, environment=bare.environment | {"RECADO_DATABASE_URL": database_url})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shell:
-    """Runs commands one after the other in one process of their own: for stories of many."""
-
-    process: subprocess.Popen[str]
-
-    def __call__(self, *arguments: object, stdin: str = "") -> Ran:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"arguments": [str(word) for word in arguments], "stdin": stdin}) + "\n")
-        self.process.stdin.flush()
-        return Ran(**json.loads(self.process.stdout.readline()))
-
-
-@pytest.fixture
-def shell(recado: Terminal) -> Iterator[Shell]:
-    """A process for many commands, with a migrated database."""
+@pytest.fixture(scope="session")
+def shell() -> Iterator[Shell]:
+    """The process for commands of this run's worker."""
     # The module of the tests is found wherever the tests are run from.
     path = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     with subprocess.Popen(
         [sys.executable, "-m", "tests.cli.many"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=recado.folder,
-        env=recado.environment | {"PYTHONPATH": path},
+        env=os.environ | {"PYTHONPATH": path, "PYTHONUTF8": "1"},
         text=True,
     ) as process:
         yield Shell(process=process)
         assert process.stdin is not None
         process.stdin.close()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, shell: Shell) -> Terminal:
+    """A terminal that knows of no database."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH", "LANG") if name in os.environ}
+    environment = kept | {"PYTHONUTF8": "1", "RECADO_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    environment |= {"RECADO_SECRET_KEYS": SECRET_KEYS}
+    return Terminal(folder=tmp_path, environment=environment, shell=shell)
+
+
+@pytest.fixture
+def recado(bare: Terminal, database_url: str) -> Terminal:
+    """A terminal with a migrated database."""
+    return replace(bare, environment=bare.environment | {"RECADO_DATABASE_URL": database_url})
 
 
 @pytest.fixture

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
+from typing import Any
 
 from recado.cli import main
 
 
-def run(arguments: list[str], stdin: str) -> dict[str, object]:
+def run(asked: dict[str, Any]) -> dict[str, object]:
     """What the command wrote, and its exit code."""
     out, err = io.StringIO(), io.StringIO()
-    sys.argv = ["recado", *arguments]
-    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin.encode()))
+    os.chdir(asked["folder"])
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    sys.argv = ["recado", *asked["arguments"]]
+    sys.stdin = io.TextIOWrapper(io.BytesIO(asked["stdin"].encode("latin-1")))
     sys.stdout, sys.stderr = out, err
     code: object = None
     try:
@@ -27,5 +32,4 @@ def run(arguments: list[str], stdin: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     for line in sys.__stdin__ or ():
-        asked = json.loads(line)
-        print(json.dumps(run(asked["arguments"], asked["stdin"])), flush=True)
+        print(json.dumps(run(json.loads(line))), flush=True)

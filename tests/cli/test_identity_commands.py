@@ -6,44 +6,44 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Shell, Terminal
+from tests.cli.conftest import Terminal
 from tests.cli.rows import ACCOUNT_SID, Rows
 
 PASSWORD = "cavalo bateria grampo"
 
 
-def test_users_keys_and_owners_are_managed_and_all_of_it_stands_in_the_audit(shell: Shell, rows: Rows) -> None:
-    root = shell(
+def test_users_keys_and_owners_are_managed_and_all_of_it_stands_in_the_audit(recado: Terminal, rows: Rows) -> None:
+    root = recado(
         "users", "add", "--platform", "--email", "root@p.example", "--password-stdin", "--json", stdin=PASSWORD
     )
     assert (root.json["owner_id"], root.json["role"]) == (None, "admin")
-    invited = shell("users", "add", "--owner", rows.owner, "--email", "Eva@x.example", "--role", "viewer", "--invite")
+    invited = recado("users", "add", "--owner", rows.owner, "--email", "Eva@x.example", "--role", "viewer", "--invite")
     token = invited.out.splitlines()[-1]
     assert token.startswith("ri_")
     eva = ("users", "add", "--owner", rows.owner, "--email", "eva@x.example", "--role", "operator", "--json")
-    made = shell(*eva, "--password-stdin", stdin=PASSWORD + "\n").json
-    assert shell(*eva, "--password-stdin", stdin="um outro segredo bom").json["id"] == made["id"]
-    assert shell("users", "disable", made["id"], "--json").json["status"] == "disabled"
-    [listed] = shell("users", "list", "--owner", rows.owner, "--json").json
+    made = recado(*eva, "--password-stdin", stdin=PASSWORD + "\n").json
+    assert recado(*eva, "--password-stdin", stdin="um outro segredo bom").json["id"] == made["id"]
+    assert recado("users", "disable", made["id"], "--json").json["status"] == "disabled"
+    [listed] = recado("users", "list", "--owner", rows.owner, "--json").json
     assert (listed["email"], listed["role"], listed["status"]) == ("eva@x.example", "operator", "disabled")
-    assert shell("users", "enable", made["id"], "--json").json["status"] == "active"
+    assert recado("users", "enable", made["id"], "--json").json["status"] == "active"
 
-    key = shell(
+    key = recado(
         *("keys", "add", "--owner", rows.owner, "--name", "shop", "--scope", "read", "--scope", "webhooks"),
         *("--expires-days", 30, "--json"),
     ).json
     assert (key["key"][:3], key["scopes"]) == ("rk_", ["read", "webhooks"])
-    keys = shell("keys", "list", "--owner", rows.owner)
+    keys = recado("keys", "list", "--owner", rows.owner)
     assert key["key"][:7] in keys.out
-    assert shell("keys", "revoke", key["id"], "--json").json["revoked_at"] is not None
+    assert recado("keys", "revoke", key["id"], "--json").json["revoked_at"] is not None
 
-    assert shell("owners", "suspend", rows.owner, "--json").json["status"] == "suspended"
+    assert recado("owners", "suspend", rows.owner, "--json").json["status"] == "suspended"
     assert rows.value("SELECT status FROM owners") == "suspended"
-    assert "recado failed retry --all" in shell("owners", "activate", rows.owner).out
-    shell("owners", "add", "Outra")
-    shell("owners", "add", "Outra")
+    assert "recado failed retry --all" in recado("owners", "activate", rows.owner).out
+    recado("owners", "add", "Outra")
+    recado("owners", "add", "Outra")
 
-    entries = shell("audit", "list", "--json").json
+    entries = recado("audit", "list", "--json").json
     assert [(entry["action"], entry["thing"]) for entry in reversed(entries)] == [
         ("add", "user"),
         ("add", "invitation"),
@@ -58,7 +58,7 @@ def test_users_keys_and_owners_are_managed_and_all_of_it_stands_in_the_audit(she
         ("add", "owner"),
     ]
     assert {(entry["caller_kind"], entry["caller_name"]) for entry in entries} == {("cli", _me())}
-    own = shell("audit", "list", "--owner", rows.owner, "--json")
+    own = recado("audit", "list", "--owner", rows.owner, "--json")
     assert len(own.json) == 9
     for secret in (PASSWORD, token, key["key"]):
         assert secret not in own.out + keys.out
@@ -71,23 +71,23 @@ def _me() -> str:
 
 
 def test_what_changes_an_owners_things_stands_in_the_audit_without_their_content(
-    shell: Shell, rows: Rows, tmp_path: Path
+    recado: Terminal, rows: Rows, tmp_path: Path
 ) -> None:
     (tmp_path / "faq.md").write_text("# Horário\nAbrimos das 7h às 19h.\n")
     (tmp_path / "i.txt").write_text("Fale como um padeiro.")
     account = ("--account", ACCOUNT_SID)
     add = ("accounts", "add", "--owner", rows.owner, "--account-sid", ACCOUNT_SID, "--auth-token-stdin")
-    assert shell(*add, stdin="first-token").code == 0
-    assert shell("accounts", "rotate", *account, "--auth-token-stdin", stdin="second-token").code == 0
-    assert shell("accounts", "rotate", *account, "--finish").code == 0
-    assert shell("numbers", "add", *account, "--address", "whatsapp:+14155238887").code == 0
-    assert shell("knowledge", "add", "--owner", rows.owner, "--file", "faq.md").code == 0
-    assert shell("assistants", "set", "--owner", rows.owner, "--instructions-file", "i.txt").code == 0
+    assert recado(*add, stdin="first-token").code == 0
+    assert recado("accounts", "rotate", *account, "--auth-token-stdin", stdin="second-token").code == 0
+    assert recado("accounts", "rotate", *account, "--finish").code == 0
+    assert recado("numbers", "add", *account, "--address", "whatsapp:+14155238887").code == 0
+    assert recado("knowledge", "add", "--owner", rows.owner, "--file", "faq.md").code == 0
+    assert recado("assistants", "set", "--owner", rows.owner, "--instructions-file", "i.txt").code == 0
     failed = rows.outbound(status="failed", parts=[("failed", None)])
-    assert shell("failed", "retry", failed).code == 0
+    assert recado("failed", "retry", failed).code == 0
     # What fails changes nothing, the audit included.
-    assert shell("failed", "retry", failed, "--json").json == [{"id": str(failed), "outcome": "in work"}]
-    assert shell("accounts", "rotate", *account, "--finish").code == 2
+    assert recado("failed", "retry", failed, "--json").json == [{"id": str(failed), "outcome": "in work"}]
+    assert recado("accounts", "rotate", *account, "--finish").code == 2
     found = rows.conn.execute("SELECT action, thing, thing_id, owner_id, data::text FROM audit ORDER BY id").fetchall()
     assert [row[:2] for row in found] == [
         ("add", "twilio_account"),

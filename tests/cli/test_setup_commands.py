@@ -18,7 +18,7 @@ def test_four_commands_set_an_owner_up_and_repeated_they_find_what_they_made(rec
     (recado.folder / "instructions.txt").write_text("Seja breve.\n")
 
     def set_up() -> list[str]:
-        owner = recado("owners", "add", "Padaria Central", "--json").json["id"]
+        owner = recado.apart("owners", "add", "Padaria Central", "--json").json["id"]
         account = ("--account-sid", ACCOUNT_SID, "--auth-token-stdin")
         return [
             owner,
