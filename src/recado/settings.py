@@ -89,6 +89,14 @@ class Settings(BaseSettings):
     split_chars: int = Field(1500, ge=20, le=1600, description="Longest part of an answer, in UTF-16 code units.")
     turns_at_once: int = Field(128, ge=1, le=2000, description="Turns that one worker process has in work at once.")
     deliveries_at_once: int = Field(64, ge=1, le=2000, description="Deliveries that one worker has in work at once.")
+    media_url: str | None = Field(
+        None,
+        description="Where attachments are kept: s3://bucket/prefix, with the AWS_* variables for the rest. Not set: "
+        "the folder media in RECADO_HOME.",
+    )
+    media_max_mb: int = Field(
+        16, ge=1, le=100, description="Largest attachment that is fetched or uploaded, in MB; Twilio's own limit is 16."
+    )
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
 
@@ -109,6 +117,15 @@ class Settings(BaseSettings):
             raise ValueError("must be an http:// or https:// address without query")
         if parts.username or parts.password:
             raise ValueError("must not hold a user name or password")
+        return value.rstrip("/")
+
+    @field_validator("media_url")
+    @classmethod
+    def _is_bucket(cls, value: str | None) -> str | None:
+        if value is None or value == "":
+            return None
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._-]*)*/?", value):
+            raise ValueError("must be s3://bucket or s3://bucket/prefix, without credentials or query")
         return value.rstrip("/")
 
     @field_validator("rate_limit_storage")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
 from uuid import UUID
 
 from recado.channels.port import ErrorClass, Sender, SendError
@@ -18,6 +19,17 @@ from recado.references import References
 #: The whole of a call to Twilio; `journey/deliver` waits longer than this before it believes that nothing was taken.
 CALL_S = 10.0
 _REFERENCES = ("auth_token_ref", "secondary_token_ref", "api_key_secret_ref")
+
+
+class Login(NamedTuple):
+    """What Twilio's REST API asks for. `basic` is user name and password."""
+
+    account_sid: str
+    basic: tuple[str, str]
+
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"Login({self.account_sid})"
 
 
 class Senders:
@@ -39,23 +51,29 @@ class Senders:
         self._messaging_url = messaging_url
         self._references = known or References()
         self._http = http or TwilioHttp(timeout_s=CALL_S)
-        self._senders: Lookup[tuple[UUID, UUID], tuple[TwilioSender, float]] = Lookup(self._make, lambda made: made[1])
+        self._known: Lookup[tuple[UUID, UUID], tuple[TwilioSender, Login, float]] = Lookup(
+            self._make, lambda made: made[2]
+        )
 
     async def of(self, owner_id: UUID, account_id: UUID) -> Sender:
         """The sender of the owner's account.
 
         Raises SendError, class configuration, when the account is gone or its token can't be read.
         """
-        return (await self._senders.get((owner_id, account_id)))[0]
+        return (await self._known.get((owner_id, account_id)))[0]
+
+    async def login_of(self, owner_id: UUID, account_id: UUID) -> Login:
+        """AccountSid, and user name and password, of the owner's account. Raises SendError like `of`."""
+        return (await self._known.get((owner_id, account_id)))[1]
 
     def forget(self, change: Change | None) -> None:
         """Forget the senders that the change touches; all, when there may have been changes that nobody told of."""
         if change is None:
-            self._senders.forget()
+            self._known.forget()
         elif change.table == "twilio_accounts":
-            self._senders.forget(lambda key, _: key[1] == change.id)
+            self._known.forget(lambda key, _: key[1] == change.id)
 
-    async def _make(self, key: tuple[UUID, UUID]) -> tuple[TwilioSender, float]:
+    async def _make(self, key: tuple[UUID, UUID]) -> tuple[TwilioSender, Login, float]:
         owner_id, account_id = key
 
         async def look_up() -> Row:
@@ -75,7 +93,8 @@ class Senders:
             messaging_url=self._messaging_url or self._api_url,
             http=self._http,
         )
-        return sender, CACHE_S if all(row[column] is None for column in _REFERENCES) else REFERENCED_S
+        kept_s = CACHE_S if all(row[column] is None for column in _REFERENCES) else REFERENCED_S
+        return sender, Login(row["account_sid"], (username, password)), kept_s
 
     async def aclose(self) -> None:
         """Close the connections."""
