@@ -42,12 +42,13 @@ class Media:
     duration_s: float | None
     width: int | None
     height: int | None
+    pages: int | None
     text: str | None = field(repr=False)
 
 
 _COLUMNS = (
     "id, message_id, ordinal, url, announced_type, file_name, status, reason, content_type, size_bytes, sha256, "
-    "storage_key, duration_s, width, height, text"
+    "storage_key, duration_s, width, height, pages, text"
 )
 
 
@@ -90,6 +91,7 @@ async def settle(
     duration_s: float | None = None,
     width: int | None = None,
     height: int | None = None,
+    pages: int | None = None,
     text: str | None = None,
 ) -> None:
     """What became of fetching it: stored with these properties, or refused or failed for `reason`."""
@@ -98,7 +100,8 @@ async def settle(
         UPDATE media
         SET status = %(status)s, settled_at = %(now)s, reason = %(reason)s, content_type = %(content_type)s,
             size_bytes = %(size_bytes)s, sha256 = %(sha256)s, storage_key = %(storage_key)s,
-            duration_s = %(duration_s)s, width = %(width)s, height = %(height)s, text = %(text)s
+            duration_s = %(duration_s)s, width = %(width)s, height = %(height)s, pages = %(pages)s,
+            text = %(text)s
         WHERE owner_id = %(owner_id)s AND id = %(id)s
         """,
         {
@@ -114,6 +117,7 @@ async def settle(
             "duration_s": duration_s,
             "width": width,
             "height": height,
+            "pages": pages,
             "text": text,
         },
     )

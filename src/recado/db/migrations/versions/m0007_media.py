@@ -1,4 +1,4 @@
-"""Attachments of messages, what a voice note says, and what an outbound message is beyond its text."""
+"""Attachments of messages, what a voice note says, and whether an assistant's model is given pictures."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ CREATE TABLE media (
     duration_s      double precision,
     width           int,
     height          int,
+    pages           int,
     text            text,
     created_at      timestamptz NOT NULL DEFAULT now(),
     settled_at      timestamptz,
@@ -42,6 +43,9 @@ ALTER TABLE messages ADD COLUMN transcript_language text;
 -- True while its attachments are fetched and its voice is made text: no turn takes it before.
 ALTER TABLE messages ADD COLUMN awaits_media boolean NOT NULL DEFAULT false;
 CREATE INDEX messages_awaiting_media ON messages (received_at) WHERE awaits_media;
+
+-- Whether the model is given pictures; null: by what is known of it.
+ALTER TABLE assistants ADD COLUMN sees boolean;
 """
 
 
