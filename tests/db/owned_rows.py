@@ -98,6 +98,7 @@ ROWS: dict[str, Callable[[Tenant], Row]] = {
     },
     "contacts": lambda t: {"id": uuid4(), "identity_key": str(uuid4()), "address": "whatsapp:+5511900000000"},
     "suppressions": lambda t: {"identity_key": str(uuid4()), "reason": "stop"},
+    "consent_words": lambda t: {"id": uuid4(), "word": str(uuid4()), "action": "stop"},
     "conversations": lambda t: {
         "id": uuid4(),
         "number_id": t.of("numbers"),
