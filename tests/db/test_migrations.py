@@ -55,18 +55,6 @@ def test_no_migration_drops_or_deletes() -> None:
             assert word not in text, f"{file.name}: {word}"
 
 
-@pytest.mark.parametrize("role", ["recado_app", "recado_platform"])
-def test_the_roles_of_the_product_own_nothing_and_can_bypass_nothing(database_url: str, role: str) -> None:
-    with psycopg.connect(database_url) as conn:
-        row = conn.execute(
-            "SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolcanlogin FROM pg_roles WHERE rolname = %s",
-            [role],
-        ).fetchone()
-        owned = conn.execute("SELECT count(*) FROM pg_tables WHERE tableowner = %s", [role]).fetchone()
-    assert row == (False, False, False, False, False)
-    assert owned == (0,)
-
-
 def test_connections_work_under_the_applications_role_whatever_the_login(database_url: str) -> None:
     with psycopg.connect(conninfo(database_url, "recado_app")) as conn:
         assert conn.execute("SELECT current_user").fetchone() == ("recado_app",)
@@ -104,32 +92,3 @@ def test_every_table_with_an_owner_has_row_level_security_forced(database_url: s
         ).fetchall()
     assert len(rows) >= 13
     assert [row for row in rows if row[1:] != (True, True, True)] == []
-
-
-def test_an_owner_sees_no_row_of_another_in_any_table(database_url: str) -> None:
-    with psycopg.connect(database_url) as conn:
-        conn.execute("SET search_path TO recado")
-        conn.execute("INSERT INTO owners (id, name) SELECT gen_random_uuid(), name FROM unnest(ARRAY['a', 'b']) name")
-        conn.execute(
-            """
-            INSERT INTO events (owner_id, step, what) SELECT id, 'accept', 'received' FROM owners;
-            INSERT INTO contacts (owner_id, id, identity_key, address) SELECT id, id, 'k', 'k' FROM owners;
-            INSERT INTO suppressions (owner_id, identity_key, reason) SELECT id, 'k', 'stop' FROM owners;
-            INSERT INTO assistants (owner_id, id, name) SELECT id, id, 'x' FROM owners;
-            """
-        )
-        ids = [row[0] for row in conn.execute("SELECT id FROM owners ORDER BY name").fetchall()]
-    with psycopg.connect(conninfo(database_url, "recado_app")) as conn:
-        tables = ["events", "contacts", "suppressions", "assistants"]
-        for table in tables:
-            assert conn.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,), "no owner named, no row seen"
-        conn.execute("SELECT set_config('recado.owner_id', %s, true)", [str(ids[0])])
-        for table in tables:
-            assert conn.execute(f"SELECT DISTINCT owner_id FROM {table}").fetchall() == [(ids[0],)]
-            if table != "events":  # which nobody may update
-                statement = f"UPDATE {table} SET owner_id = owner_id WHERE owner_id = %s"
-                assert conn.execute(statement, [ids[1]]).rowcount == 0
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            conn.execute(
-                "INSERT INTO suppressions (owner_id, identity_key, reason) VALUES (%s, 'other', 'x')", [ids[1]]
-            )

@@ -74,13 +74,18 @@ class KnowledgeView(BaseModel):
 
 
 class ContactView(BaseModel):
-    """A person on WhatsApp. `suppressed`: they want no messages."""
+    """A person on WhatsApp. `suppressed`: nothing is sent to them, by whomever, until they opt in again."""
 
     id: UUID
     address: Annotated[str, Field(examples=["whatsapp:+5511999990000"])]
     profile_name: str | None
     language: str | None
     suppressed: bool
+    suppressed_since: datetime | None
+    suppressed_why: Annotated[
+        str | None,
+        Field(description="`word`: they wrote so; `twilio` and its code; `people`: the owner's.", examples=["word"]),
+    ]
     created_at: datetime
 
 

@@ -12,7 +12,7 @@ from recado.api.door import GuardedRoute, Visit, needs, visit
 from recado.api.problems import Problem, describe
 from recado.api.views import AssistantChange, AssistantView, ConversationView, MessageView, NewMessage, Reason
 from recado.assistants import assistant
-from recado.conversations import conversations, messages
+from recado.conversations import consent, conversations, messages
 from recado.conversations.states import Action
 from recado.db.scope import Scope
 from recado.errors import Conflict
@@ -39,7 +39,8 @@ async def send_message(
 ) -> Response:
     """Send a text to the conversation's contact: 201 means it is stored and will be sent, in order.
 
-    What becomes of it shows in its `status`: outside WhatsApp's 24 hours or after an opt-out it is not sent.
+    What becomes of it shows in its `status`: outside WhatsApp's 24 hours it is not sent. 409 when the conversation is
+    closed, or its contact wants no messages.
     """
 
     async def send(scope: Scope) -> MessageView:
@@ -48,6 +49,7 @@ async def send_message(
             raise Conflict("the conversation is closed: nothing can be sent in it")
         if (await owners.get(scope.conn, scope.owner_id)).status != "active":
             raise Conflict("the owner is suspended: nothing is sent")
+        await consent.demand(scope, conversation_id)
         message_id = await messages.enqueue_outbound(
             scope,
             conversation_id=conversation_id,

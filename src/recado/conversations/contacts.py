@@ -36,13 +36,18 @@ def suppressing(*, owner_id: str, message_id: str, reason: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contact:
-    """A person on WhatsApp; `suppressed` says that they want no messages."""
+    """A person on WhatsApp; `suppressed` says that they want no messages.
+
+    Why: `word` they wrote so, `twilio` with its code, or `people` of the owner decided it.
+    """
 
     id: UUID
     address: str = field(repr=False)
     profile_name: str | None = field(repr=False)
     language: str | None
     suppressed: bool
+    suppressed_since: datetime | None
+    suppressed_why: str | None
     created_at: datetime
 
 
@@ -66,7 +71,6 @@ async def get(scope: Scope, contact_id: UUID) -> Contact:
 
 _SELECT = """
 SELECT c.id, c.address, c.profile_name, c.language, c.created_at,
-       EXISTS (SELECT FROM suppressions s
-               WHERE s.owner_id = c.owner_id AND s.identity_key = c.identity_key) AS suppressed
-FROM contacts c
+       s.identity_key IS NOT NULL AS suppressed, s.created_at AS suppressed_since, s.reason AS suppressed_why
+FROM contacts c LEFT JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
 """

@@ -14,7 +14,10 @@ from recado.errors import NotFound
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """A conversation with whom it is held, and between which addresses."""
+    """A conversation with whom it is held, and between which addresses.
+
+    To a contact who is `suppressed` nothing is sent but the message `confirmation_id`, which confirms it to them.
+    """
 
     id: UUID
     status: str
@@ -29,6 +32,7 @@ class Conversation:
     owner_status: str
     public_url: str | None
     suppressed: bool
+    confirmation_id: UUID | None
     budget_told: date | None
 
 
@@ -36,13 +40,13 @@ _GET = """
 SELECT v.id, v.status, v.number_id, n.account_id, n.address AS number_address, c.address AS contact_address,
        c.profile_name AS contact_name, c.language AS contact_language, c.identity_key, v.last_inbound_at,
        o.status AS owner_status, a.public_url, v.budget_told,
-       EXISTS (SELECT FROM suppressions s
-               WHERE s.owner_id = c.owner_id AND s.identity_key = c.identity_key) AS suppressed
+       s.identity_key IS NOT NULL AS suppressed, s.confirmation_id
 FROM conversations v
 JOIN numbers n ON n.owner_id = v.owner_id AND n.id = v.number_id
 JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
 JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
 JOIN owners o ON o.id = v.owner_id
+LEFT JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
 WHERE v.owner_id = %s AND v.id = %s
 """
 _GET_LOCKED = f"{_GET} FOR UPDATE OF v"

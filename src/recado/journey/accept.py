@@ -1,7 +1,8 @@
 """accept: one statement stores contact, conversation, message and event, and enqueues the turn's workflow.
 
 An answer means committed. A repeated MessageSid changes nothing, whoever repeats it, on whichever process. Message
-and work can't be parted: `dbos.enqueue_workflow` is a function of the same statement.
+and work can't be parted: `dbos.enqueue_workflow` is a function of the same statement. STOP and START are heeded in the
+same transaction: from the answer on nothing goes to a contact who opted out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from uuid import UUID
 
 from recado.channels.port import Inbound
 from recado.channels.twilio.accounts import Account, Number
+from recado.conversations import consent
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection
 from recado.ids import new_id
@@ -155,6 +157,7 @@ BEGIN
     FOR owned IN SELECT key::uuid AS owner_id, value AS rows FROM json_each(input) ORDER BY key LOOP
         PERFORM set_config('recado.owner_id', owned.owner_id::text, true);
         RETURN QUERY {_STATEMENT};
+        {consent.HEED};
     END LOOP;
 END
 $accept$
@@ -208,6 +211,7 @@ async def _stored_before(conn: Connection, row: Arrival) -> Accepted:
 
 def _columns(row: Arrival) -> dict[str, Any]:
     inbound = row.inbound
+    word = consent.normal(row.words)
     return {
         "id": str(row.message_id),
         "account_id": str(row.account_id),
@@ -222,6 +226,8 @@ def _columns(row: Arrival) -> dict[str, Any]:
         "received_at": row.received_at.isoformat(),
         "routed": row.number.routed,
         "held": row.held,
+        "word": word,
+        "asks": consent.asks(word),
         "contact_id": str(new_id()),
         "conversation_id": str(new_id()),
     }

@@ -33,6 +33,7 @@ from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
 from recado.identity import plans
 from recado.identity.plans import Budget
+from recado.journey.consent import heed
 from recado.journey.understand import listen
 
 log = structlog.get_logger(__name__)
@@ -104,6 +105,7 @@ async def process_ai_response(
     stale: Draft | None = None
     for round_number in range(1, ROUNDS + 1):
         heard = await listen(desk.pool, desk.clock, desk.quiet_window, owner_id, conversation_id, since=since)
+        heard = await heed(desk.pool, desk.clock, owner_id, conversation_id, heard)
         if not heard:
             return
         started_at = desk.clock.now()
@@ -135,7 +137,7 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
             return conversation, assistant, budget, before, found
 
     conversation, assistant, budget, before, found = await persistently(look)
-    if conversation.status != "open" or conversation.owner_status != "active":
+    if _is_silent(conversation):
         return Draft(covered=tuple(message.id for message in heard), text="", outcome="silent")
     if budget.people_only:
         return _apology(conversation, assistant, heard, outcome="budget", error=OVER_BUDGET)
@@ -243,7 +245,7 @@ async def _conclude(
         if not covered:
             return None  # this turn was committed before
         newer = [message for message in waiting if message.id not in draft.covered]
-        silent = conversation.status != "open" or conversation.owner_status != "active"
+        silent = _is_silent(conversation)
         if newer and round_number < ROUNDS and not silent:
             log.info("stale", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
             return newer[-1].received_at
@@ -353,6 +355,10 @@ async def _typing(desk: AnswerDesk, owner_id: UUID, conversation: Conversation, 
         yield
     finally:
         done.set()
+
+
+def _is_silent(conversation: Conversation) -> bool:
+    return conversation.status != "open" or conversation.owner_status != "active" or conversation.suppressed
 
 
 def _words(heard: list[Message]) -> str:

@@ -18,7 +18,7 @@ import structlog
 
 from recado.channels.port import ErrorClass, Sender, SendError, Sent
 from recado.clock import Clock
-from recado.conversations import contacts, conversations, events, parts
+from recado.conversations import consent, contacts, conversations, events, parts
 from recado.conversations.conversations import Conversation
 from recado.conversations.parts import Attempt, Part
 from recado.db.pool import Pool, persistently
@@ -98,8 +98,13 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
     async with scoped(desk.pool, owner_id) as scope:
         message = await (
             await scope.conn.execute(
-                "SELECT conversation_id, body, status, correlation_id, received_at FROM messages "
-                "WHERE owner_id = %s AND id = %s AND direction = 'outbound'",
+                f"""
+                SELECT m.conversation_id, m.body, m.status, m.correlation_id, m.received_at, {consent.SHARE}
+                FROM messages m
+                JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
+                JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
+                WHERE m.owner_id = %s AND m.id = %s AND m.direction = 'outbound'
+                """,  # noqa: S608 - a constant
                 [owner_id, message_id],
             )
         ).fetchone()
@@ -111,10 +116,12 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
         if not waiting:
             await parts.close_attempts(scope, message_id)
             return None
-        if (reason := _forbidden(conversation, now)) is not None:
+        part = waiting[0]
+        reason = _forbidden(conversation, message_id, now)
+        # What Twilio may have taken already is looked up first: a message that it took did not fail.
+        if reason is not None and await parts.open_attempt(scope, message_id, part.part) is None:
             await _refuse(scope, message_id, conversation, message["correlation_id"], reason)
             return None
-        part = waiting[0]
         before = planned[part.part - 2] if part.part > 1 else None
         if before is not None and before.status in FAILURES:
             await parts.stop(scope, message_id, error_code=before.error_code)
@@ -122,7 +129,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
         wait = await _predecessor(scope, conversation.id, message_id, part.part)
         if wait is not None and wait + timedelta(seconds=desk.predecessor_s) > now:
             return _Wait(wait + timedelta(seconds=desk.predecessor_s))
-        begun = await parts.begin_attempt(scope, message_id, part.part)
+        begun = await parts.begin_attempt(scope, message_id, part.part) if reason is None else None
         attempt = begun or await parts.open_attempt(scope, message_id, part.part)
         if attempt is None:
             return _Wait(now)  # its status moved this moment: look again
@@ -138,8 +145,8 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> _Job | _
         )
 
 
-def _forbidden(conversation: Conversation, now: datetime) -> ErrorClass | None:
-    if conversation.suppressed:
+def _forbidden(conversation: Conversation, message_id: UUID, now: datetime) -> ErrorClass | None:
+    if conversation.suppressed and conversation.confirmation_id != message_id:
         return ErrorClass.RECIPIENT
     if conversation.last_inbound_at < now - WINDOW:
         return ErrorClass.WINDOW

@@ -101,6 +101,7 @@ LEFT JOIN assistants a ON a.owner_id = n.owner_id AND a.id = n.assistant_id
 WHERE m.owner_id = %(owner_id)s AND m.id = %(message_id)s AND c.owner_id = v.owner_id AND c.id = v.contact_id
   AND (c.courtesy_at IS NULL OR c.courtesy_at <= %(before)s)
   AND v.status = 'open' AND n.status = 'active' AND o.status = 'active'
+  AND NOT EXISTS (SELECT FROM suppressions s WHERE s.owner_id = c.owner_id AND s.identity_key = c.identity_key)
 RETURNING v.id, coalesce(c.language, a.language) AS language
 """
 
@@ -109,7 +110,8 @@ async def tell(scope: Scope, message_id: UUID, words: str, *, window_s: int, now
     """Enqueue the courtesy that answers the message, unless its contact had one within the window; answers whether.
 
     The contact's row decides, so that it is one a window whoever counted: another process, or one that lost Redis.
-    People who have the conversation, a suspended owner and a number that nobody added send none.
+    People who have the conversation, a suspended owner and a number that nobody added send none; a contact who wants
+    no messages gets none.
     """
     cursor = await scope.conn.execute(
         _DUE,

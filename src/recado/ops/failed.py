@@ -45,7 +45,11 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
                extract(epoch FROM now() - m.received_at)::float8 AS age_s,
                m.status = 'held' AND EXISTS (
                    SELECT FROM events e WHERE e.owner_id = m.owner_id AND e.correlation_id = m.correlation_id
-                   AND e.message_id = m.id AND e.what = 'limited') AS limited
+                   AND e.message_id = m.id AND e.what = 'limited') AS limited,
+               m.status = 'held' AND EXISTS (
+                   SELECT FROM contacts c
+                   JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
+                   WHERE c.owner_id = v.owner_id AND c.id = v.contact_id) AS suppressed
         FROM messages m
         JOIN owners o ON o.id = m.owner_id
         JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
@@ -82,6 +86,8 @@ def _why(row: Row) -> str:
         return "No worker could answer it."
     if row["owner_status"] != "active":
         return "The owner is suspended."
+    if row["suppressed"]:
+        return "The contact wants no messages: nothing is sent to them."
     if row["limited"]:
         return "It came over the limit of its contact or Twilio account."
     return "The conversation is with people." if row["conversation_status"] == "handoff" else "It is kept for people."
@@ -107,10 +113,12 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
         cursor = await platform.execute(
             """
             SELECT m.owner_id, m.id, m.conversation_id, m.correlation_id, m.direction, m.status, m.received_at,
-                   v.status AS conversation_status, o.status AS owner_status
+                   v.status AS conversation_status, o.status AS owner_status, s.identity_key IS NOT NULL AS suppressed
             FROM owners o
             JOIN messages m ON m.owner_id = o.id AND m.id = %s
             JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
+            JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
+            LEFT JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
             FOR UPDATE OF m
             """,
             [message_id],
@@ -167,6 +175,8 @@ async def _send_again(platform: Connection, message: Row) -> None:
 async def _answer_again(platform: Connection, message: Row) -> None:
     if message["owner_status"] != "active":
         raise Conflict("the owner is suspended: the message would only be held again")
+    if message["suppressed"]:
+        raise Conflict("the contact wants no messages: the message would only be held again")
     if message["conversation_status"] != "open":
         raise Conflict(f"the conversation is {message['conversation_status']}: the assistant stays silent in it")
     await platform.execute(

@@ -170,6 +170,7 @@ async def _turn(platform: Connection, message: Row) -> list[Moment]:
         "keyless": "answered from the knowledge, without a model",
         "apology": "no answer known: apologised and asked for people",
         "silent": "left to people: nothing was answered",
+        "budget": "the plan's limit is reached: left to people",
     }[turn["outcome"]]
     rounds = f", made {turn['rounds']} times" if turn["rounds"] > 1 else ""
     error = f"; {turn['error']}" if turn["error"] else ""
@@ -206,7 +207,13 @@ async def _events(platform: Connection, message: Row, sent: Sequence[Row]) -> li
     ]
 
 
-_ACCEPTED = {"received": "stored, its turn enqueued", "unrouted": "stored; its number is unrouted, nobody answers yet"}
+_ACCEPTED = {
+    "received": "stored, its turn enqueued",
+    "unrouted": "stored; its number is unrouted, nobody answers yet",
+    "limited": "stored; over its limit, kept for people",
+    "opted_out": "the contact wants no more messages",
+    "opted_in": "the contact wants messages again",
+}
 
 
 def _noted(event: Row, place: str) -> str:

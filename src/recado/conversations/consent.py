@@ -1,0 +1,297 @@
+"""Consent: the words by which contacts opt out and in, and what is known of who did.
+
+A word counts when it is the whole message, whatever its case, accents and punctuation. An opt-out holds until the
+contact opts in again. An opt-in word of somebody who never opted out is a message like any other.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal
+from uuid import UUID
+
+from recado.db.scope import Scope
+from recado.errors import Conflict, NotFound, UsageError
+from recado.ids import new_id
+
+Action = Literal["stop", "start"]
+Language = Literal["pt", "es", "en"]
+Change = Literal["opted_out", "opted_in"]
+
+#: What every owner's contacts may say; docs/how-to/consent.md lists the same.
+WORDS: Final[Mapping[Action, Mapping[Language, tuple[str, ...]]]] = {
+    "stop": {
+        "pt": (
+            *("stop", "sair", "parar", "pare", "cancelar", "cancele", "remover", "descadastrar", "descadastre"),
+            *("sair da lista", "cancelar inscrição", "parar mensagens", "não quero mais mensagens"),
+        ),
+        "es": (
+            *("stop", "baja", "parar", "cancelar", "salir", "detener", "desuscribir", "dar de baja", "darme de baja"),
+            *("cancelar suscripción", "no quiero más mensajes", "no más mensajes"),
+        ),
+        "en": (
+            *("stop", "stop all", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "opt out", "optout"),
+            "no more messages",
+        ),
+    },
+    "start": {
+        "pt": ("start", "voltar", "iniciar", "reativar", "ativar", "quero receber"),
+        "es": ("start", "alta", "volver", "iniciar", "reactivar", "activar", "quiero recibir"),
+        "en": ("start", "unstop", "subscribe", "resubscribe", "opt in", "optin"),
+    },
+}
+
+#: How many characters a message may have to be looked at as a word at all.
+MOST_CHARS: Final = 64
+
+CONFIRMED: Final[Mapping[Change, Mapping[Language, str]]] = {
+    "opted_out": {
+        "pt": "Pronto: você não receberá mais mensagens nossas. Se mudar de ideia, escreva VOLTAR.",
+        "es": "Listo: no recibirás más mensajes nuestros. Si cambias de opinión, escribe ALTA.",
+        "en": "Done: you will get no more messages from us. If you change your mind, write START.",
+    },
+    "opted_in": {
+        "pt": "Pronto: você voltará a receber nossas mensagens. Para parar, escreva SAIR.",
+        "es": "Listo: volverás a recibir nuestros mensajes. Para dejar de recibirlos, escribe BAJA.",
+        "en": "Done: you will get our messages again. To stop them, write STOP.",
+    },
+}
+
+
+def normal(text: str) -> str | None:
+    """A short text as words are compared: lower case, no accents, nothing but letters, digits and single spaces.
+
+    None for what is too long to be one, or holds no letter or digit.
+    """
+    if len(text) > MOST_CHARS:
+        return None
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
+    kept = (
+        character if character.isalnum() else " "
+        for character in decomposed
+        if unicodedata.category(character) not in ("Mn", "Me", "Cf")
+    )
+    return " ".join("".join(kept).split()) or None
+
+
+def _known() -> tuple[dict[str, Action], dict[str, Language | None]]:
+    actions: dict[str, Action] = {}
+    languages: dict[str, Language | None] = {}
+    for action, lists in WORDS.items():
+        for language, words in lists.items():
+            for word in map(normal, words):
+                assert word is not None and actions.get(word, action) == action, word  # noqa: S101, PT018
+                languages[word] = None if word in languages else language
+                actions[word] = action
+    return actions, languages
+
+
+_ACTIONS, _LANGUAGES = _known()
+
+
+def asks(word: str | None) -> Action | None:
+    """What a word in its normal form asks for by the lists that all owners have."""
+    return _ACTIONS.get(word) if word is not None else None
+
+
+def language_of(text: str) -> Language | None:
+    """The one language whose list has this word; None for none or several."""
+    return _LANGUAGES.get(normal(text) or "")
+
+
+#: For `accept`, whose rows carry `word` and `asks`: heeds what was stored by this very statement, in its order.
+HEED: Final = """
+PERFORM heed(owned.owner_id, said.id, said.conversation_id, said.identity_key, said.action) FROM (
+    SELECT m.id, m.conversation_id, r.identity_key, coalesce(r.asks, w.action) AS action
+    FROM json_to_recordset(owned.rows) AS r(id uuid, identity_key text, word text, asks text)
+    JOIN messages m ON m.owner_id = owned.owner_id AND m.id = r.id
+    LEFT JOIN consent_words w ON w.owner_id = owned.owner_id AND w.word = r.word
+    WHERE r.word IS NOT NULL AND coalesce(r.asks, w.action) IS NOT NULL
+    ORDER BY m.id OFFSET 0
+) said
+"""
+
+#: For `deliver`, whose statement has the message as `m`: no opt-out of its contact is committed before this
+#: transaction ends, and every statement after this one sees those that were. `contacts` must be joined as `c`.
+SHARE: Final = "pg_advisory_xact_lock_shared(consent_key(c.owner_id, c.identity_key))"
+
+
+async def heed_spoken(scope: Scope, message_ids: Sequence[UUID]) -> None:
+    """Heed the voice notes among these messages that say nothing but an opt-out word.
+
+    Only that: a word heard wrongly may silence us, it must not make us speak.
+    """
+    cursor = await scope.conn.execute(
+        """
+        SELECT m.id, m.conversation_id, m.transcript, c.identity_key FROM messages m
+        JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
+        JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
+        WHERE m.owner_id = %s AND m.id = ANY(%s) AND m.transcript IS NOT NULL ORDER BY m.id
+        """,
+        [scope.owner_id, list(message_ids)],
+    )
+    for row in await cursor.fetchall():
+        word = normal(row["transcript"])
+        if word is not None and (asks(word) or await _added(scope, word)) == "stop":
+            await scope.conn.execute(
+                "SELECT heed(%s, %s, %s, %s, 'stop')",
+                [scope.owner_id, row["id"], row["conversation_id"], row["identity_key"]],
+            )
+
+
+async def _added(scope: Scope, word: str) -> str | None:
+    cursor = await scope.conn.execute(
+        "SELECT action FROM consent_words WHERE owner_id = %s AND word = %s", [scope.owner_id, word]
+    )
+    row = await cursor.fetchone()
+    return row["action"] if row else None
+
+
+async def changes(scope: Scope, message_ids: Sequence[UUID]) -> dict[UUID, Change]:
+    """Which of the contact's messages opted them out or in, in the order in which it happened."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT message_id, what FROM events
+        WHERE owner_id = %s AND correlation_id = ANY(%s) AND step = 'accept' AND what IN ('opted_out', 'opted_in')
+        ORDER BY id
+        """,
+        [scope.owner_id, list(message_ids)],
+    )
+    return {row["message_id"]: row["what"] for row in await cursor.fetchall()}
+
+
+async def may_confirm(scope: Scope, identity_key: str, message_id: UUID, change: Change) -> bool:
+    """Whether this message's change still stands and was not confirmed; locks the suppression that it made."""
+    cursor = await scope.conn.execute(
+        "SELECT message_id, confirmation_id FROM suppressions WHERE owner_id = %s AND identity_key = %s FOR UPDATE",
+        [scope.owner_id, identity_key],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return change == "opted_in"
+    return change == "opted_out" and row["message_id"] == message_id and row["confirmation_id"] is None
+
+
+async def let_through(scope: Scope, identity_key: str, confirmation_id: UUID) -> None:
+    """Exactly that message goes to the contact although they want no more: it confirms that they don't."""
+    await scope.conn.execute(
+        "UPDATE suppressions SET confirmation_id = %s WHERE owner_id = %s AND identity_key = %s",
+        [confirmation_id, scope.owner_id, identity_key],
+    )
+
+
+async def demand(scope: Scope, conversation_id: UUID) -> None:
+    """Raise Conflict when the conversation's contact wants no messages: nothing should be written to them."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT s.created_at, s.reason FROM conversations v
+        JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
+        JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
+        WHERE v.owner_id = %s AND v.id = %s
+        """,
+        [scope.owner_id, conversation_id],
+    )
+    row = await cursor.fetchone()
+    if row is not None:
+        raise Conflict(
+            f"the contact wants no messages since {row['created_at']:%Y-%m-%d %H:%M} UTC ({row['reason']}): "
+            "only they can change that"
+        )
+
+
+async def suppress(scope: Scope, contact_id: UUID) -> None:
+    """Send the contact no more, by people's decision; who is suppressed already stays so. Raises NotFound."""
+    identity_key = await _identity(scope, contact_id)
+    await scope.conn.execute(
+        "SELECT pg_advisory_xact_lock(consent_key(%(owner)s, %(key)s))", {"owner": scope.owner_id, "key": identity_key}
+    )
+    await scope.conn.execute(
+        "INSERT INTO suppressions (owner_id, identity_key, reason, created_at) "
+        "VALUES (%s, %s, 'people', clock_timestamp()) ON CONFLICT (owner_id, identity_key) DO NOTHING",
+        [scope.owner_id, identity_key],
+    )
+
+
+async def allow(scope: Scope, contact_id: UUID) -> None:
+    """Take back what `suppress` did. Raises NotFound; Conflict for what the contact or WhatsApp said: people can't."""
+    identity_key = await _identity(scope, contact_id)
+    await scope.conn.execute(
+        "DELETE FROM suppressions WHERE owner_id = %s AND identity_key = %s AND reason = 'people'",
+        [scope.owner_id, identity_key],
+    )
+    cursor = await scope.conn.execute(
+        "SELECT reason FROM suppressions WHERE owner_id = %s AND identity_key = %s", [scope.owner_id, identity_key]
+    )
+    row = await cursor.fetchone()
+    if row is not None:
+        raise Conflict(f"the contact opted out ({row['reason']}): only they can opt in again, by writing so")
+
+
+async def _identity(scope: Scope, contact_id: UUID) -> str:
+    cursor = await scope.conn.execute(
+        "SELECT identity_key FROM contacts WHERE owner_id = %s AND id = %s", [scope.owner_id, contact_id]
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no contact {contact_id}")
+    identity_key: str = row["identity_key"]
+    return identity_key
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """A word that an owner added, in its normal form."""
+
+    id: UUID
+    word: str
+    action: Action
+    language: Language | None
+    created_at: datetime
+
+
+async def words(scope: Scope) -> list[Word]:
+    """The words that the owner added, oldest first."""
+    cursor = await scope.conn.execute(
+        "SELECT id, word, action, language, created_at FROM consent_words WHERE owner_id = %s ORDER BY id",
+        [scope.owner_id],
+    )
+    return [Word(**row) for row in await cursor.fetchall()]
+
+
+async def add_word(scope: Scope, text: str, action: Action, *, language: Language | None = None) -> Word:
+    """Add a word or short phrase, or change what it does.
+
+    Raises UsageError for what can be no word; Conflict for one that all owners have.
+    """
+    word = normal(text)
+    if word is None:
+        raise UsageError(f"a word has letters or digits, and {MOST_CHARS} characters at most")
+    if asks(word) is not None:
+        raise Conflict(f"{word} means {asks(word)} for every owner")
+    cursor = await scope.conn.execute(
+        """
+        INSERT INTO consent_words AS w (owner_id, id, word, action, language) VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (owner_id, word)
+        DO UPDATE SET action = excluded.action, language = coalesce(excluded.language, w.language)
+        RETURNING id, word, action, language, created_at
+        """,
+        [scope.owner_id, new_id(), word, action, language],
+    )
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - it was inserted or updated
+    return Word(**row)
+
+
+async def remove_word(scope: Scope, word_id: UUID) -> Word:
+    """Take a word away that the owner added; who opted out by it stays so. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        "DELETE FROM consent_words WHERE owner_id = %s AND id = %s RETURNING id, word, action, language, created_at",
+        [scope.owner_id, word_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no word {word_id}")
+    return Word(**row)

@@ -1,0 +1,287 @@
+"""Owners apart: no statement of the application's role reaches a row of an owner whom it did not name.
+
+The tables, policies, foreign keys and functions are those of the catalogue, so that a new one is walked too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+
+from recado.db.embedded import Lease
+from recado.db.pool import conninfo
+from tests.db.owned_rows import ROWS, Conn, Tenant, insert, settle
+from tests.postgres import create_database, drop_database
+
+#: Tables without an owner, and what of them the application's role may do.
+OWNERLESS = {
+    "executors": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "plans": {"SELECT"},
+    "schema_version": {"SELECT"},
+    "sign_in_failures": set[str](),
+}
+#: What looks across owners on purpose: to find whose an AccountSid or a key is, and to count a part when it was sent.
+DEFINERS = {"account_by_sid(text)", "api_key_by_hash(bytea)", "meter_part()"}
+
+
+@dataclass(frozen=True, slots=True)
+class Street:
+    """Two owners next to each other, each with a row in every table; `app` is the application's connection."""
+
+    app: Conn
+    ours: Tenant
+    theirs: Tenant
+
+    def name(self, owner_id: UUID | None) -> None:
+        """Say whose rows are meant from here on."""
+        self.app.execute("SELECT set_config('recado.owner_id', %s, true)", [str(owner_id) if owner_id else ""])
+
+
+@pytest.fixture(scope="module")
+def _url(cluster: Lease, template: str) -> Iterator[str]:
+    url = create_database(cluster, template)
+    yield url
+    drop_database(cluster, url)
+
+
+@pytest.fixture(scope="module")
+def _tenants(_url: str) -> tuple[Tenant, Tenant]:
+    with psycopg.connect(_url, options="-c search_path=recado") as conn:
+        return settle(conn), settle(conn)
+
+
+@pytest.fixture
+def street(_url: str, _tenants: tuple[Tenant, Tenant]) -> Iterator[Street]:
+    """The two owners; a test's transaction is rolled back."""
+    with psycopg.connect(conninfo(_url, "recado_app")) as conn:
+        yield Street(conn, *_tenants)
+        conn.rollback()
+
+
+@pytest.fixture
+def catalogue(_url: str) -> Iterator[Conn]:
+    with psycopg.connect(_url) as conn:
+        yield conn
+
+
+def column(table: str) -> sql.Identifier:
+    return sql.Identifier("id" if table == "owners" else "owner_id")
+
+
+def statement(text: str, table: str) -> sql.Composed:
+    return sql.SQL(text).format(table=sql.Identifier(table), owner=column(table))  # type: ignore[arg-type]
+
+
+def refused_or_nothing(conn: Conn, what: sql.Composed, *parameters: object) -> bool:
+    """Whether the role may not say this at all, or it touched no row."""
+    try:
+        with conn.transaction():
+            return conn.execute(what, parameters).rowcount == 0
+    except errors.InsufficientPrivilege:
+        return True
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_another_owners_rows_are_neither_seen_nor_changed_nor_made(street: Street, table: str) -> None:
+    app, ours, theirs = street.app, street.ours, street.theirs
+    street.name(ours.id)
+    mine = app.execute(statement("SELECT DISTINCT {owner} FROM {table}", table)).fetchall()
+    assert mine == [(ours.id,)]
+    assert refused_or_nothing(
+        app, statement("UPDATE {table} SET {owner} = {owner} WHERE {owner} = %s", table), theirs.id
+    )
+    assert refused_or_nothing(app, statement("DELETE FROM {table} WHERE {owner} = %s", table), theirs.id)
+    assert refused_or_nothing(app, statement("SELECT FROM {table} WHERE {owner} = %s FOR UPDATE", table), theirs.id)
+    with pytest.raises(errors.InsufficientPrivilege), app.transaction():
+        insert(app, table, theirs.fresh(table))
+    with pytest.raises((errors.InsufficientPrivilege, errors.ForeignKeyViolation)), app.transaction():
+        app.execute(statement("UPDATE {table} SET {owner} = %s", table), [theirs.id])
+
+
+@pytest.mark.parametrize("table", ROWS)
+def test_without_an_owner_named_there_is_nothing(street: Street, table: str) -> None:
+    for nobody in (None, uuid4()):
+        street.name(nobody)
+        assert street.app.execute(statement("SELECT count(*) FROM {table}", table)).fetchone() == (0,)
+        assert refused_or_nothing(street.app, statement("DELETE FROM {table}", table))
+        with pytest.raises(errors.InsufficientPrivilege), street.app.transaction():
+            insert(street.app, table, street.ours.fresh(table))
+
+
+@pytest.mark.parametrize("table", sorted(set(ROWS) - {"owners"}))
+def test_no_row_can_point_at_a_row_of_another_owner(street: Street, catalogue: Conn, table: str) -> None:
+    street.name(street.ours.id)
+    with street.app.transaction(force_rollback=True):
+        assert insert(street.app, table, street.ours.fresh(table)) == 1, "pointing at its own owner's rows it is fine"
+    for target, pairs in references(catalogue, table):
+        row = street.ours.fresh(table)
+        pointing = {ours: street.theirs.rows[target][there] for ours, there in pairs if ours != "owner_id"}
+        if not pointing:
+            continue  # at the owner itself
+        with pytest.raises(errors.ForeignKeyViolation), street.app.transaction():
+            insert(street.app, table, row | pointing)
+
+
+def references(catalogue: Conn, table: str) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The table's foreign keys to owners' tables: the table that each points at, and its pairs of columns."""
+    found = catalogue.execute(
+        """
+        SELECT f.confrelid::regclass::text, array_agg(ARRAY[a.attname, b.attname]::text[])
+        FROM pg_constraint f
+        CROSS JOIN LATERAL unnest(f.conkey, f.confkey) AS k(here, there)
+        JOIN pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.here
+        JOIN pg_attribute b ON b.attrelid = f.confrelid AND b.attnum = k.there
+        WHERE f.contype = 'f' AND f.conrelid = to_regclass('recado.' || %s) GROUP BY f.oid, f.confrelid
+        """,
+        [table],
+    ).fetchall()
+    named = [(target.removeprefix("recado."), [(pair[0], pair[1]) for pair in pairs]) for target, pairs in found]
+    return [(target, pairs) for target, pairs in named if target in ROWS]
+
+
+def test_every_foreign_key_between_owners_tables_carries_the_owner(catalogue: Conn) -> None:
+    seen = 0
+    for table in ROWS:
+        found = references(catalogue, table)
+        for target, pairs in found:
+            seen += 1
+            carrying = {*pairs, ("owner_id", "id" if target == "owners" else "owner_id")}
+            # A key without the owner is fine beside one with it: a row without an owner is held to the first only.
+            assert any(target == other and set(more) == carrying for other, more in found), f"{table} -> {target}"
+    assert seen > 20
+
+
+def test_every_table_with_an_owner_is_walked_and_the_others_are_known(catalogue: Conn) -> None:
+    found = catalogue.execute(
+        """
+        SELECT c.relname, c.relkind::text, EXISTS (
+            SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'owner_id' AND NOT a.attisdropped)
+        FROM pg_class c WHERE c.relnamespace = 'recado'::regnamespace AND c.relkind NOT IN ('i', 'I', 'S', 'c')
+        """
+    ).fetchall()
+    assert {kind for _, kind, _ in found} == {"r"}, "views and the like see what their owner may see"
+    assert {name for name, _, owned in found if owned} == set(ROWS) - {"owners"}
+    assert {name for name, _, owned in found if not owned} == {*OWNERLESS, "owners"}
+
+
+def test_a_table_without_an_owner_gives_the_application_no_more_than_it_needs(catalogue: Conn) -> None:
+    for table, rights in OWNERLESS.items():
+        for right in ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"):
+            answer = catalogue.execute("SELECT has_table_privilege('recado_app', %s, %s)", [f"recado.{table}", right])
+            assert answer.fetchone() == (right in rights,), f"{table}: {right}"
+
+
+def test_the_application_can_not_empty_watch_or_lock_out_an_owners_table(catalogue: Conn) -> None:
+    for table in ROWS:
+        for right in ("TRUNCATE", "REFERENCES", "TRIGGER"):
+            answer = catalogue.execute("SELECT has_table_privilege('recado_app', %s, %s)", [f"recado.{table}", right])
+            assert answer.fetchone() == (False,), f"{table}: {right}"
+
+
+def test_every_policy_is_one_of_the_two(catalogue: Conn) -> None:
+    found = catalogue.execute(
+        "SELECT tablename, policyname, permissive, roles::text, cmd, qual, with_check FROM pg_policies "
+        "WHERE schemaname = 'recado'"
+    ).fetchall()
+    named = """( SELECT (NULLIF(current_setting('recado.owner_id'::text, true), ''::text))::uuid AS "nullif")"""
+    expected = set()
+    for table in ROWS:
+        mine = f"({'id' if table == 'owners' else 'owner_id'} = {named})"
+        expected.add((table, "owner_only", "PERMISSIVE", "{recado_app}", "ALL", mine, None))
+        expected.add((table, "platform", "PERMISSIVE", "{recado_platform}", "ALL", "true", None))
+    assert set(found) == expected
+
+
+def test_functions_that_look_across_owners_are_few_and_look_nowhere_else(catalogue: Conn) -> None:
+    found = catalogue.execute(
+        """
+        SELECT p.oid::regprocedure::text, p.proconfig, p.proowner::regrole::text,
+               has_function_privilege('public', p.oid, 'EXECUTE')
+        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE p.prosecdef AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+        """
+    ).fetchall()
+    assert {name.removeprefix("recado.") for name, *_ in found} == DEFINERS
+    for name, settings, owner, public in found:
+        assert settings == ["search_path=recado, pg_temp"], name
+        assert (owner, public) == ("recado_platform", False), name
+
+
+@pytest.fixture
+def intruder(cluster: Lease, _url: str) -> Iterator[Conn]:
+    """A login that may do what the application's role may do, and nothing else, before any owner is named."""
+    login = "login_" + uuid4().hex[:8]
+    with psycopg.connect(cluster.admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("CREATE ROLE {} LOGIN NOINHERIT PASSWORD 'x'").format(sql.Identifier(login)))
+        admin.execute(sql.SQL("GRANT recado_app TO {}").format(sql.Identifier(login)))
+        try:
+            with psycopg.connect(
+                conninfo(cluster.url(login, "x", _url.rsplit("/", 1)[1].split("?")[0]), "recado_app")
+            ) as conn:
+                yield conn
+        finally:
+            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "SET ROLE recado_platform",
+        "SET ROLE postgres",
+        "SET SESSION AUTHORIZATION recado_platform",
+        "ALTER TABLE messages DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE messages NO FORCE ROW LEVEL SECURITY",
+        "DROP POLICY owner_only ON messages",
+        "CREATE POLICY mine ON messages TO recado_app USING (true)",
+        "ALTER ROLE recado_app BYPASSRLS",
+        "GRANT recado_platform TO recado_app",
+        "CREATE FUNCTION recado.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE OR REPLACE FUNCTION recado.meter_part() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+        "CREATE TABLE recado.mine (id int)",
+        "CREATE VIEW recado.mine AS SELECT 1",
+        "CREATE SCHEMA mine",
+        "CREATE TRIGGER mine AFTER INSERT ON messages EXECUTE FUNCTION meter_part()",
+        "TRUNCATE messages",
+        "UPDATE owners SET status = 'active'",
+        "INSERT INTO plans (id, name) VALUES (gen_random_uuid(), 'free')",
+        "SELECT * FROM sign_in_failures",
+        "UPDATE events SET what = 'nothing'",
+        "DELETE FROM audit",
+        "COPY messages TO PROGRAM 'cat'",
+        "SELECT pg_read_file('/etc/passwd')",
+    ],
+)
+def test_the_applications_role_has_no_way_around(intruder: Conn, attempt: str) -> None:
+    with pytest.raises(errors.InsufficientPrivilege):
+        intruder.execute(attempt)  # type: ignore[arg-type]
+
+
+def test_turning_row_security_off_refuses_the_query_instead_of_showing_all(intruder: Conn) -> None:
+    intruder.execute("SET row_security = off")
+    with pytest.raises(errors.InsufficientPrivilege):
+        intruder.execute("SELECT * FROM messages")
+
+
+def test_the_roles_are_members_of_nothing_and_own_no_table_schema_or_database(catalogue: Conn) -> None:
+    for role in ("recado_app", "recado_platform"):
+        found = catalogue.execute(
+            """
+            SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication, rolcanlogin,
+                   EXISTS (SELECT FROM pg_auth_members m WHERE m.member = r.oid),
+                   EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid),
+                   EXISTS (SELECT FROM pg_namespace n WHERE n.nspowner = r.oid),
+                   EXISTS (SELECT FROM pg_database d WHERE d.datdba = r.oid)
+            FROM pg_roles r WHERE rolname = %s
+            """,
+            [role],
+        ).fetchone()
+        assert found is not None
+        assert not any(found), f"{role}: {found}"
+    mine = catalogue.execute("SELECT count(*) FROM pg_proc WHERE proowner = 'recado_app'::regrole").fetchone()
+    assert mine == (0,)
