@@ -134,7 +134,7 @@ _HIDDEN = {
     "address": r"\b(?:whatsapp|messenger|sms|tel|mailto):[^\s\"',;)\]}]+",
     "credentials": r"(?<=://)[^\s/@]+@",
     "query": r"(?<=[\w/])\?[^\s\"'=]+=[^\s\"']*",
-    "secret": r"\b(?:(?:Bearer|Basic)\s+[\w.~+/=-]{6,}|(?:rk|sk|pk|ghp|xox[abp])[_-][\w-]{6,}"
+    "secret": r"\b(?:(?:Bearer|Basic)\s+[\w.~+/=-]{6,}|(?:rk|rs|ri|sk|pk|ghp|xox[abp])[_-][\w-]{6,}"
     r"|AIza[\w-]{20,}|eyJ[\w.-]{10,})"
     r"|(?i:\b(?:[\w-]*(?:password|passwd|pwd|token|secret|api[_-]?key|signature)|authorization)"
     r"[\"']?\s*[=:]\s*[\"']?)(?:(?:Bearer|Basic)\s+)?[^\s\"',;}]+"

@@ -112,9 +112,12 @@ class Wiring:
         return await db.connect(self.database.url, role)
 
     @asynccontextmanager
-    async def platform_pool(self, *, size: int = 2) -> AsyncIterator[Pool]:
-        """A pool that sees all owners' rows, for recovery and the command line; the webhooks' process opens none."""
-        async with db.open_pool(self.database.url, "recado_platform", size=size) as pool:
+    async def platform_pool(self, *, size: int = 2, least: int = 1) -> AsyncIterator[Pool]:
+        """A pool that sees all owners' rows, for recovery, sign-ins and platform administrators' requests.
+
+        With `least` 0 a process that only takes webhooks connects none of it.
+        """
+        async with db.open_pool(self.database.url, "recado_platform", size=size, least=least) as pool:
             yield pool
 
 

@@ -52,6 +52,33 @@ async def test_an_invitation_works_once_also_when_it_is_used_twice_at_once(house
         await accept(house, token)
 
 
+async def test_of_two_who_invite_an_address_at_once_each_invites_or_hears_of_the_other(house: House) -> None:
+    outcomes = []
+    for _ in range(10):
+        results = await asyncio.gather(*(invite(house) for _ in range(4)), return_exceptions=True)
+        outcomes += [type(result).__name__ for result in results]
+        assert await house.value("SELECT count(*) FROM invitations WHERE revoked_at IS NULL") == 1
+    assert set(outcomes) == {"tuple", "Conflict"}
+
+
+async def test_an_invited_user_says_their_name_and_keeps_it_if_they_say_none_later(house: House) -> None:
+    for said in ("  Eva  Lima ", "", None):
+        _, token = await invite(house)
+        user = await invitations.accept(house.platform, token, PASSWORD, name=said, clock=house.clock, hashing=CHEAP)
+        assert user.name == "Eva Lima"
+
+
+async def test_the_last_admin_stays_admin_whatever_they_are_invited_as(house: House) -> None:
+    ana = await house.user(EMAIL, role="admin")
+    _, token = await invite(house, role="viewer")
+    with pytest.raises(Conflict):
+        await accept(house, token)
+    async with house.scope() as scope:
+        assert await users.get(scope, ana.id) == ana
+    await house.user("rui@padaria.example", role="admin")
+    assert (await accept(house, token)).role == "viewer"
+
+
 async def test_expired_revoked_replaced_and_invented_tokens_get_the_same_answer(house: House) -> None:
     _, replaced = await invite(house)
     made, revoked = await invite(house)

@@ -3,10 +3,12 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recado.db.scope import scoped
+from recado.errors import NotFound
 from recado.identity import sessions, users
 from recado.identity.sessions import IDLE, LONGEST, SEEN_EVERY, Session, cookie
 from tests.identity.conftest import CHEAP, House
@@ -59,7 +61,7 @@ async def begin(house: House) -> tuple[Session, str]:
 
 
 async def lets_in(house: House, token: str) -> bool:
-    return await sessions.authenticate(house.platform, token, clock=house.clock) is not None
+    return await sessions.authenticate(house.app, token, clock=house.clock) is not None
 
 
 async def test_use_prolongs_a_session_until_its_longest_time(house: House) -> None:
@@ -114,8 +116,36 @@ async def test_a_new_password_and_disabling_end_all_sessions_of_the_user(house: 
         await users.disable(scope, session.user_id, now=house.clock.now())
     assert not await lets_in(house, token)
     async with house.scope() as scope:
-        await users.enable(scope, session.user_id)
+        await users.enable(scope, session.user_id, now=house.clock.now())
     assert not await lets_in(house, token), "what ended stays so"
+
+
+async def test_a_user_ends_one_session_of_their_own_and_no_other(house: House) -> None:
+    ana = await house.user()
+    async with house.platform.connection() as conn:
+        (first, token), (_, kept) = [await sessions.begin(conn, ana, now=house.clock.now()) for _ in range(2)]
+    rui = await house.user("rui@padaria.example")
+    async with house.scope() as scope:
+        with pytest.raises(NotFound):
+            await sessions.end_one(scope, rui.id, first.id, now=house.clock.now())
+        await sessions.end_one(scope, first.user_id, first.id, now=house.clock.now())
+        with pytest.raises(NotFound):
+            await sessions.end_one(scope, first.user_id, first.id, now=house.clock.now())
+    assert not await lets_in(house, token)
+    assert await lets_in(house, kept)
+
+
+async def test_the_application_role_knows_a_platform_administrators_session_by_its_token_only(house: House) -> None:
+    admin = await house.administrator()
+    async with house.platform.connection() as conn:
+        _, token = await sessions.begin(conn, admin, now=house.clock.now())
+    async with house.app.connection() as conn:
+        for query in ("SELECT * FROM sessions", "SELECT * FROM users", "SELECT * FROM session_by_hash(NULL)"):
+            assert await (await conn.execute(query)).fetchall() == []
+    house.clock.advance(minutes=90)
+    assert await lets_in(house, token)
+    house.clock.advance(minutes=90)
+    assert await lets_in(house, token), "its use counts as any other's"
 
 
 async def test_a_session_lets_no_disabled_user_in_however_they_were_disabled(house: House) -> None:
@@ -128,9 +158,10 @@ async def test_a_session_lets_no_disabled_user_in_however_they_were_disabled(hou
 async def test_another_role_counts_with_the_next_request(house: House) -> None:
     session, token = await begin(house)
     async with house.scope() as scope:
-        await users.set_role(scope, session.user_id, "viewer")
-    caller = await sessions.authenticate(house.platform, token, clock=house.clock)
-    assert caller is not None
+        await users.change(scope, session.user_id, role="viewer", now=house.clock.now())
+    found = await sessions.authenticate(house.app, token, clock=house.clock)
+    assert found is not None
+    _, caller = found
     assert (caller.role, caller.may("read"), caller.may("write")) == ("viewer", True, False)
 
 

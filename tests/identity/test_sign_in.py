@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from recado.db.scope import scoped
-from recado.errors import SignInRefused
+from recado.errors import SignInRefused, UsageError
 from recado.identity import audit, sessions, users
 from recado.identity.passwords import HASHING
-from recado.identity.sign_in import OF_ADDRESS, OF_SOURCE, SignedIn, forget_old, sign_in
+from recado.identity.sign_in import OF_ADDRESS, OF_SOURCE, SignedIn, change_password, forget_old, sign_in
 from tests.identity.conftest import CHEAP, PASSWORD, Counted, House
 
 EMAIL = "ana@padaria.example"
@@ -32,8 +32,9 @@ async def refusal(house: House, **how: str) -> int:
 async def test_the_right_password_gives_a_session_that_lets_the_user_in(house: House) -> None:
     user = await house.user()
     signed_in = await knock(house, email="  ANA@Padaria.example ")
-    caller = await sessions.authenticate(house.platform, signed_in.token, clock=house.clock)
-    assert caller == signed_in.caller
+    found = await sessions.authenticate(house.app, signed_in.token, clock=house.clock)
+    assert found == (signed_in.session, signed_in.caller)
+    caller = signed_in.caller
     assert (caller.kind, caller.id, caller.owner_id, caller.role) == ("user", user.id, house.owner.id, "operator")
     assert [caller.may(scope) for scope in ("read", "write", "admin", "webhooks")] == [True, True, False, False]
     async with house.scope() as scope:
@@ -53,11 +54,11 @@ async def test_the_token_is_a_new_one_and_the_session_that_the_browser_came_with
     first = await knock(house)
     second = await knock(house, previous=first.token)
     assert second.token != first.token
-    assert await sessions.authenticate(house.platform, first.token, clock=house.clock) is None
-    assert await sessions.authenticate(house.platform, second.token, clock=house.clock) is not None
+    assert await sessions.authenticate(house.app, first.token, clock=house.clock) is None
+    assert await sessions.authenticate(house.app, second.token, clock=house.clock) is not None
     planted = "rs_" + "A" * 43
     assert (await knock(house, previous=planted)).token != planted
-    assert await sessions.authenticate(house.platform, planted, clock=house.clock) is None
+    assert await sessions.authenticate(house.app, planted, clock=house.clock) is None
 
 
 async def test_wrong_unknown_and_disabled_get_the_same_answer_at_every_try(house: House) -> None:
@@ -174,6 +175,51 @@ async def test_guesses_made_at_once_are_tried_no_more_often_than_in_turn(house: 
 
     await asyncio.gather(*(guess(number) for number in range(40)))
     assert [done.partition(" ")[0] for done in counted.work].count("verify") == OF_ADDRESS.free
+
+
+async def change(house: House, password: str, new: str = "um outro segredo bom") -> SignedIn:
+    return await change_password(
+        house.platform, email=EMAIL, password=password, new=new, source="192.0.2.1", clock=house.clock, hashing=CHEAP
+    )
+
+
+async def test_a_new_password_needs_the_present_one_and_leaves_one_session_with_a_new_token(house: House) -> None:
+    user = await house.user()
+    tokens = [(await knock(house)).token for _ in range(2)]
+    changed = await change(house, PASSWORD)
+    for token in tokens:
+        assert await sessions.authenticate(house.app, token, clock=house.clock) is None
+    assert await sessions.authenticate(house.app, changed.token, clock=house.clock) is not None
+    assert await refusal(house) == 0, "the one before is none any more"
+    await knock(house, password="um outro segredo bom")
+    async with house.scope() as scope:
+        entries = await audit.entries(scope)
+    assert ("set_password", "user", str(user.id)) in [(entry.action, entry.thing, entry.thing_id) for entry in entries]
+
+
+async def test_who_has_a_session_guesses_the_password_no_more_often_than_at_the_sign_in(house: House) -> None:
+    await house.user()
+    waits = []
+    for _ in range(OF_ADDRESS.free + 1):
+        with pytest.raises(SignInRefused) as refused:
+            await change(house, WRONG)
+        waits.append(refused.value.retry_after_s)
+    assert waits == [0] * OF_ADDRESS.free + [30]
+    assert await refusal(house) == 30
+
+
+async def test_a_bad_new_password_changes_nothing_and_counts_as_no_try(house: House) -> None:
+    await house.user()
+    for _ in range(OF_ADDRESS.free + 1):
+        with pytest.raises(UsageError):
+            await change(house, PASSWORD, "password1234")
+    await knock(house)
+
+
+async def test_where_nobody_can_tell_the_source_only_the_address_counts(house: House) -> None:
+    for number in range(OF_SOURCE.free + 5):
+        assert await refusal(house, email=f"u{number}@x.example", source="") == 0
+    assert await house.value("SELECT count(*) FROM sign_in_failures") == OF_SOURCE.free + 5
 
 
 async def test_an_outdated_hash_is_replaced_at_sign_in(house: House) -> None:

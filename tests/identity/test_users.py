@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 import psycopg
@@ -10,6 +11,7 @@ from recado.errors import Conflict, NotFound, UsageError
 from recado.identity import audit, invitations, keys, owners, users
 from recado.identity.callers import at_command_line
 from recado.identity.sign_in import sign_in
+from recado.identity.users import User
 from tests.identity.conftest import CHEAP, PASSWORD, House
 
 
@@ -41,9 +43,87 @@ async def test_owners_users_and_administrators_are_apart(house: House) -> None:
     async with house.platform.connection() as conn:
         assert [user.id for user in await users.list_(conn)] == [admin.id]
     async with scoped(house.app, other.id) as scope:
-        for change in (users.enable(scope, ana.id), users.set_role(scope, ana.id, "admin"), users.get(scope, ana.id)):
+        for change in (
+            users.enable(scope, ana.id, now=house.clock.now()),
+            users.change(scope, ana.id, role="admin", now=house.clock.now()),
+            users.get(scope, ana.id),
+        ):
             with pytest.raises(NotFound):
                 await change
+
+
+async def test_an_owner_keeps_one_active_admin_whatever_is_done(house: House) -> None:
+    ana = await house.user(role="admin")
+    now = house.clock.now()
+    await house.user("rui@padaria.example", role="viewer")
+    for change in (
+        lambda scope: users.disable(scope, ana.id, now=now),
+        lambda scope: users.change(scope, ana.id, role="viewer", now=now),
+        lambda scope: users.put(scope, email=ana.email, role="operator", password_hash="x", now=now),
+    ):
+        async with house.scope() as scope:
+            with pytest.raises(Conflict, match="last active admin"):
+                await change(scope)
+    async with house.scope() as scope:
+        assert (await users.get(scope, ana.id)) == ana
+    eva = await house.user("eva@padaria.example", role="admin")
+    async with house.scope() as scope:
+        assert (await users.change(scope, ana.id, role="viewer", now=now)).role == "viewer"
+        with pytest.raises(Conflict):
+            await users.disable(scope, eva.id, now=now)
+    # One who is disabled is none who could let others in.
+    async with house.scope() as scope:
+        await users.change(scope, ana.id, role="admin", status="disabled", now=now)
+        with pytest.raises(Conflict):
+            await users.disable(scope, eva.id, now=now)
+
+
+async def test_of_two_admins_who_dismiss_each_other_at_once_one_stays(house: House) -> None:
+    ana, eva = await house.user(role="admin"), await house.user("eva@padaria.example", role="admin")
+
+    async def dismiss(user: User) -> User:
+        async with house.scope() as scope:
+            return await users.change(scope, user.id, role="viewer", now=house.clock.now())
+
+    for _ in range(10):
+        results = await asyncio.gather(dismiss(ana), dismiss(eva), return_exceptions=True)
+        assert sorted(type(result).__name__ for result in results) == ["Conflict", "User"]
+        async with house.scope() as scope:
+            assert [user.role for user in await users.list_(scope)].count("admin") == 1
+            for user in (ana, eva):
+                await users.change(scope, user.id, role="admin", now=house.clock.now())
+
+
+async def test_a_platform_administrator_may_go_although_none_is_left(house: House) -> None:
+    admin = await house.administrator()
+    async with house.platform.connection() as conn:
+        assert (await users.disable(conn, admin.id, now=house.clock.now())).status == "disabled"
+
+
+async def test_a_name_is_one_line_of_what_can_be_seen(house: House) -> None:
+    ana = await house.user()
+    async with house.scope() as scope:
+        named = await users.change(scope, ana.id, name="  Ana\n Luísa ", now=house.clock.now())
+        assert named.name == "Ana Luísa"
+        for wrong in ("a" * 201, "Ana\u202e", "Ana\0"):
+            with pytest.raises(UsageError):
+                await users.change(scope, ana.id, name=wrong, now=house.clock.now())
+
+
+async def test_an_owner_may_change_its_name_and_nothing_else_of_itself(house: House) -> None:
+    other = await house.another_owner()
+    async with house.scope() as scope:
+        assert (await owners.rename(scope.conn, house.owner.id, " Padaria  Nova ")).name == "Padaria Nova"
+        with pytest.raises(NotFound):
+            await owners.rename(scope.conn, other.id, "Minha")
+        await owners.rename(scope.conn, house.owner.id, house.owner.name)
+    async with house.scope() as scope:
+        with pytest.raises(Conflict):
+            await owners.rename(scope.conn, house.owner.id, other.name)
+    for change in ("status = 'suspended'", "plan_id = NULL", "id = id"):
+        async with house.scope() as scope:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await scope.conn.execute(f"UPDATE owners SET {change}")
 
 
 async def test_an_owner_can_make_no_platform_administrator(house: House) -> None:
@@ -74,7 +154,7 @@ async def test_a_role_that_there_is_not_is_wrong_use(house: House) -> None:
     ana = await house.user()
     async with house.scope() as scope:
         with pytest.raises(UsageError):
-            await users.set_role(scope, ana.id, "root")
+            await users.change(scope, ana.id, role="root", now=house.clock.now())
     async with house.platform.connection() as conn:
         with pytest.raises(UsageError):
             await users.put(conn, email="x@x.example", role="viewer", password_hash="x", now=house.clock.now())

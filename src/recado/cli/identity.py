@@ -168,10 +168,8 @@ def _switch(user_id: UUID, *, on: bool) -> User:
         from recado.identity import audit, users
 
         async with _there(desk, await _owner_of(desk, "users", user_id, "user")) as where:
-            if on:
-                user = await users.enable(where, user_id)
-            else:
-                user = await users.disable(where, user_id, now=desk.wiring.clock.now())
+            switch = users.enable if on else users.disable
+            user = await switch(where, user_id, now=desk.wiring.clock.now())
             await audit.record(where, desk.caller, "enable" if on else "disable", "user", str(user_id))
         return user
 

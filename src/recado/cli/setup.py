@@ -45,9 +45,8 @@ def add_owner(name: Annotated[str, typer.Argument(help="The company's name.")], 
         from recado.identity import audit, owners
 
         async with desk.platform.transaction():
-            known = {owner.id for owner in await owners.all_of_them(desk.platform)}
-            owner = await owners.add(desk.platform, name)
-            if owner.id not in known:
+            owner, made = await owners.put(desk.platform, name)
+            if made:
                 await audit.record(desk.platform, desk.caller, "add", "owner", str(owner.id), owner_id=owner.id)
         return owner
 

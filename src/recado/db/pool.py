@@ -48,13 +48,16 @@ def conninfo(url: str, role: Role) -> str:
 
 
 @asynccontextmanager
-async def open_pool(url: str, role: Role, *, size: int) -> AsyncIterator[Pool]:
-    """A pool of at most `size` connections under `role`; it opens without waiting for the database."""
+async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> AsyncIterator[Pool]:
+    """A pool of at most `size` connections under `role`; it opens without waiting for the database.
+
+    With `least` 0 it connects when it is first needed, and lets go of connections that are not.
+    """
     pool: Pool = AsyncConnectionPool(
         conninfo(url, role),
         connection_class=psycopg.AsyncConnection,
         kwargs={"row_factory": dict_row, "autocommit": True},
-        min_size=1,
+        min_size=least,
         max_size=size,
         timeout=3,  # a webhook's caller waits this long at most to hear 503
         max_idle=120,

@@ -13,12 +13,13 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
 from pwdlib import PasswordHash
 
 from recado.clock import Clock, SystemClock
 from recado.db.pool import Connection, Pool, Row
 from recado.db.scope import Scope
-from recado.errors import NotFound
+from recado.errors import Conflict, NotFound
 from recado.identity import audit, passwords, users
 from recado.identity.callers import of_user
 from recado.identity.users import User, Where, whose
@@ -47,7 +48,10 @@ class Invitation:
 
 
 async def make(where: Where, *, email: str, role: str, now: datetime) -> tuple[Invitation, str]:
-    """A new invitation and its token, which can't be had again; an open one of that address ends. Raises UsageError."""
+    """A new invitation and its token, which can't be had again; an open one of that address ends.
+
+    Raises UsageError; Conflict when somebody else invites the address at this moment.
+    """
     email = users.normal_email(email)
     users.check_role(where, role)
     conn, owner_id = whose(where)
@@ -59,15 +63,17 @@ async def make(where: Where, *, email: str, role: str, now: datetime) -> tuple[I
         [now, owner_id, email],
     )
     token = "ri_" + secrets.token_urlsafe(32)
-    row = await (
-        await conn.execute(
+    try:
+        cursor = await conn.execute(
             f"""
             INSERT INTO invitations (owner_id, id, email, role, token_hash, created_at, expires_at)
             VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}
             """,  # noqa: S608 - the columns are a constant
             [owner_id, new_id(), email, role, _hash(token), now, now + LASTS],
         )
-    ).fetchone()
+    except UniqueViolation:  # invitations_one_open: made after we had looked for one to end
+        raise Conflict("this address was invited by somebody else at this moment") from None
+    row = await cursor.fetchone()
     assert row is not None  # noqa: S101 - an insert that returns
     return Invitation(**row), token
 
@@ -77,13 +83,14 @@ async def accept(
     token: str,
     password: str,
     *,
+    name: str | None = None,
     clock: Clock | None = None,
     hashing: PasswordHash = passwords.HASHING,
 ) -> User:
     """Make the invited user with this password; one that exists gets the password and the role of the invitation.
 
-    Raises NotFound for a token that is not valid; UsageError for the password, after which the token still works;
-    Conflict when the address is in use elsewhere or its user is disabled.
+    Raises NotFound for a token that is not valid. It still works after a UsageError for the password or the name, and
+    after a Conflict: the address is in use elsewhere, its user is disabled, or is the owner's last admin.
     """
     now = (clock or SystemClock()).now()
     if not _TOKEN.fullmatch(token):
@@ -101,12 +108,13 @@ async def accept(
     if invited is None:
         raise NotFound(_NOT_VALID)
     passwords.check_new(password, email=invited["email"])
+    name = users.normal_name(name) if name else None
     # Hashed before the transaction, which must not wait for it.
     hashed = await passwords.make_hash(password, hashing=hashing)
     async with platform.connection() as conn, conn.transaction():
         row = await _take(conn, token, now)
         where = conn if row["owner_id"] is None else Scope(conn, row["owner_id"])
-        user, _ = await users.put(where, email=row["email"], role=row["role"], password_hash=hashed, now=now)
+        user, _ = await users.put(where, email=row["email"], role=row["role"], password_hash=hashed, now=now, name=name)
         caller = of_user(user_id=user.id, owner_id=user.owner_id, role=user.role, email=user.email)
         await audit.record(where, caller, "accept", "invitation", str(row["id"]), {"role": user.role})
     return user

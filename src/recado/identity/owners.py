@@ -4,56 +4,71 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
-from recado.db.pool import Connection
-from recado.errors import NotFound, UsageError
+from psycopg.errors import UniqueViolation
+
+from recado.db.pool import Connection, Row
+from recado.errors import Conflict, NotFound, UsageError
 from recado.ids import new_id
+
+NAME_CHARS: Final = 200
+_COLUMNS = "id, name, status, (SELECT p.name FROM plans p WHERE p.id = owners.plan_id) AS plan, created_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """A tenant; a suspended one's messages are accepted and kept, not answered."""
+    """A tenant; a suspended one's messages are accepted and kept, not answered. `plan` is its plan's name."""
 
     id: UUID
     name: str
     status: str
+    plan: str | None
     created_at: datetime
+
+
+def normal_name(name: str) -> str:
+    """An owner's name on one line. Raises UsageError for an empty or overlong one."""
+    name = " ".join(name.split())
+    if not name or len(name) > NAME_CHARS:
+        raise UsageError(f"an owner's name has 1 to {NAME_CHARS} characters")
+    return name
+
+
+async def put(platform: Connection, name: str) -> tuple[Owner, bool]:
+    """The owner of that name, made if there is none, and whether it was made. Raises UsageError for the name."""
+    name = normal_name(name)
+    while True:
+        made = await (
+            await platform.execute(
+                f"""
+                INSERT INTO owners (id, name) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING RETURNING {_COLUMNS}
+                """,  # noqa: S608 - a constant
+                [new_id(), name],
+            )
+        ).fetchone()
+        if made is not None:
+            return Owner(**made), True
+        found = await (
+            await platform.execute(f"SELECT {_COLUMNS} FROM owners WHERE name = %s", [name])  # noqa: S608 - a constant
+        ).fetchone()
+        if found is not None:  # else it got another name between our two questions
+            return Owner(**found), False
 
 
 async def add(platform: Connection, name: str) -> Owner:
     """The owner of that name, made if there is none. Raises UsageError for an empty or overlong name."""
-    name = " ".join(name.split())
-    if not name or len(name) > 200:
-        raise UsageError("an owner's name has 1 to 200 characters")
-    row = await (
-        await platform.execute(
-            """
-            WITH made AS (
-                INSERT INTO owners (id, name) VALUES (%s, %s) ON CONFLICT (name) DO NOTHING
-                RETURNING id, name, status, created_at
-            )
-            SELECT * FROM made
-            UNION ALL SELECT id, name, status, created_at FROM owners WHERE name = %s
-            LIMIT 1
-            """,
-            [new_id(), name, name],
-        )
-    ).fetchone()
-    if row is None:  # made by another process while our statement ran
-        return await add(platform, name)
-    return Owner(**row)
+    owner, _ = await put(platform, name)
+    return owner
 
 
 async def get(platform: Connection, owner_id: UUID) -> Owner:
     """The owner. Raises NotFound."""
     row = await (
-        await platform.execute("SELECT id, name, status, created_at FROM owners WHERE id = %s", [owner_id])
+        await platform.execute(f"SELECT {_COLUMNS} FROM owners WHERE id = %s", [owner_id])  # noqa: S608 - a constant
     ).fetchone()
-    if row is None:
-        raise NotFound(f"no owner {owner_id}: see `recado owners list`")
-    return Owner(**row)
+    return _found(row, owner_id)
 
 
 async def set_status(platform: Connection, owner_id: UUID, status: Literal["active", "suspended"]) -> Owner:
@@ -64,15 +79,41 @@ async def set_status(platform: Connection, owner_id: UUID, status: Literal["acti
     """
     row = await (
         await platform.execute(
-            "UPDATE owners SET status = %s WHERE id = %s RETURNING id, name, status, created_at", [status, owner_id]
+            f"UPDATE owners SET status = %s WHERE id = %s RETURNING {_COLUMNS}",  # noqa: S608 - a constant
+            [status, owner_id],
         )
     ).fetchone()
-    if row is None:
-        raise NotFound(f"no owner {owner_id}: see `recado owners list`")
-    return Owner(**row)
+    return _found(row, owner_id)
+
+
+async def rename(conn: Connection, owner_id: UUID, name: str) -> Owner:
+    """Give an owner another name. Raises NotFound, UsageError; Conflict, which ends the transaction, if it is taken."""
+    try:
+        cursor = await conn.execute(
+            f"UPDATE owners SET name = %s WHERE id = %s RETURNING {_COLUMNS}",  # noqa: S608 - a constant
+            [normal_name(name), owner_id],
+        )
+    except UniqueViolation:
+        raise Conflict("this name can't be used: another owner has it") from None
+    return _found(await cursor.fetchone(), owner_id)
 
 
 async def all_of_them(platform: Connection) -> list[Owner]:
     """Every owner, oldest first."""
-    cursor = await platform.execute("SELECT id, name, status, created_at FROM owners ORDER BY id")
+    cursor = await platform.execute(f"SELECT {_COLUMNS} FROM owners ORDER BY id")  # noqa: S608 - a constant
     return [Owner(**row) for row in await cursor.fetchall()]
+
+
+async def page(platform: Connection, *, after: UUID | None, limit: int) -> list[Owner]:
+    """Owners after that id, oldest first: at most `limit`, and one more where there is a next page."""
+    cursor = await platform.execute(
+        f"SELECT {_COLUMNS} FROM owners WHERE %(after)s::uuid IS NULL OR id > %(after)s ORDER BY id LIMIT %(most)s",  # noqa: S608
+        {"after": after, "most": limit + 1},
+    )
+    return [Owner(**row) for row in await cursor.fetchall()]
+
+
+def _found(row: Row | None, owner_id: UUID) -> Owner:
+    if row is None:
+        raise NotFound(f"no owner {owner_id}: see `recado owners list`")
+    return Owner(**row)

@@ -122,10 +122,19 @@ async def assign(platform: Connection, owner_id: UUID, name: str) -> Plan:
     if row is None:
         raise NotFound(f"no plan {name}: see `recado plans list`")
     plan = Plan(**row)
-    changed = await platform.execute("UPDATE owners SET plan_id = %s WHERE id = %s", [plan.id, owner_id])
+    await _put_on(platform, owner_id, plan.id)
+    return plan
+
+
+async def release(platform: Connection, owner_id: UUID) -> None:
+    """Take the owner off its plan, from the next turn on: without one there is no limit. Raises NotFound."""
+    await _put_on(platform, owner_id, None)
+
+
+async def _put_on(platform: Connection, owner_id: UUID, plan_id: UUID | None) -> None:
+    changed = await platform.execute("UPDATE owners SET plan_id = %s WHERE id = %s", [plan_id, owner_id])
     if changed.rowcount == 0:
         raise NotFound(f"no owner {owner_id}: see `recado owners list`")
-    return plan
 
 
 async def meter(scope: Scope, metric: Metric, amount: int, *, now: datetime) -> None:

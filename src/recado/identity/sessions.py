@@ -1,6 +1,7 @@
 """Sessions of signed-in users: an opaque token that is stored as a hash, ends by itself and can be ended at once.
 
-They are looked up before the owner is known, and platform administrators have none: so through the platform's pool.
+They begin and end through the platform's pool, because platform administrators have no owner; whose session a token is
+may be asked through any.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
 from recado.clock import Clock, SystemClock
 from recado.db.pool import Connection, Pool
+from recado.errors import NotFound
 from recado.identity.callers import Caller, of_user
 from recado.identity.users import User, Where, whose
 from recado.ids import new_id
@@ -91,25 +93,16 @@ async def begin(platform: Connection, user: User, *, now: datetime) -> tuple[Ses
     return Session(**row), token
 
 
-async def authenticate(platform: Pool, token: str, *, clock: Clock | None = None) -> Caller | None:
-    """Whose session this is, or None when there is none alive, or its user was disabled.
+async def authenticate(pool: Pool, token: str, *, clock: Clock | None = None) -> tuple[Session, Caller] | None:
+    """The session of this token and whose it is, or None when there is none alive, or its user was disabled.
 
     Asked anew each time: a sign-out, another role and a disabled user count with the next request.
     """
     if not _TOKEN.fullmatch(token):
         return None
-    now = (clock or SystemClock()).now()
-    async with platform.connection() as conn:
-        row = await (
-            await conn.execute(
-                """
-                SELECT s.id, s.owner_id, s.user_id, s.created_at, s.last_seen_at, s.revoked_at, u.role, u.email
-                FROM sessions s JOIN users u ON u.id = s.user_id AND u.status = 'active'
-                WHERE s.token_hash = %s
-                """,
-                [_hash(token)],
-            )
-        ).fetchone()
+    hashed, now = _hash(token), (clock or SystemClock()).now()
+    async with pool.connection() as conn:
+        row = await (await conn.execute("SELECT * FROM session_by_hash(%s)", [hashed])).fetchone()
         if row is None:
             return None
         role, email = row.pop("role"), row.pop("email")
@@ -117,10 +110,9 @@ async def authenticate(platform: Pool, token: str, *, clock: Clock | None = None
         if not session.is_alive(now):
             return None
         if session.last_seen_at <= now - SEEN_EVERY:
-            await conn.execute(
-                "UPDATE sessions SET last_seen_at = greatest(last_seen_at, %s) WHERE id = %s", [now, session.id]
-            )
-    return of_user(user_id=session.user_id, owner_id=session.owner_id, role=role, email=email)
+            await conn.execute("SELECT session_seen(%s, %s)", [hashed, now])
+            session = replace(session, last_seen_at=now)
+    return session, of_user(user_id=session.user_id, owner_id=session.owner_id, role=role, email=email)
 
 
 async def end(platform: Connection, token: str, *, now: datetime) -> bool:
@@ -129,6 +121,20 @@ async def end(platform: Connection, token: str, *, now: datetime) -> bool:
         "UPDATE sessions SET revoked_at = %s WHERE token_hash = %s AND revoked_at IS NULL", [now, _hash(token)]
     )
     return cursor.rowcount > 0
+
+
+async def end_one(where: Where, user_id: UUID, session_id: UUID, *, now: datetime) -> None:
+    """End one session of the user, so far as it is alive. Raises NotFound."""
+    conn, owner_id = whose(where)
+    cursor = await conn.execute(
+        """
+        UPDATE sessions SET revoked_at = %s
+        WHERE id = %s AND user_id = %s AND owner_id IS NOT DISTINCT FROM %s AND revoked_at IS NULL
+        """,
+        [now, session_id, user_id, owner_id],
+    )
+    if cursor.rowcount == 0:
+        raise NotFound(f"no session {session_id} of this user")
 
 
 async def list_(where: Where, user_id: UUID, *, now: datetime) -> list[Session]:

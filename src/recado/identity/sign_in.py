@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
@@ -19,8 +20,9 @@ from pwdlib import PasswordHash
 
 from recado.clock import Clock, SystemClock
 from recado.db.pool import Connection, Pool
+from recado.db.scope import Scope
 from recado.errors import SignInRefused, UsageError
-from recado.identity import audit, passwords, sessions
+from recado.identity import audit, passwords, sessions, users
 from recado.identity.callers import Caller, of_user
 from recado.identity.sessions import Session
 from recado.identity.users import User, normal_email
@@ -76,6 +78,11 @@ class SignedIn:
     session: Session
     token: str
     caller: Caller
+    user: User
+
+
+#: What follows the right password, in one transaction; None when the user is not any more who was verified.
+_Then = Callable[[Connection, User, str, str | None, datetime], Awaitable[SignedIn | None]]
 
 
 async def sign_in(
@@ -88,18 +95,78 @@ async def sign_in(
     clock: Clock | None = None,
     hashing: PasswordHash = passwords.HASHING,
 ) -> SignedIn:
-    """A session for the right password. `source` is the caller's IP address; `previous` the token they came with.
+    """A session for the right password. `source` is the caller's address, empty when nobody can tell whose it is, and
+    `previous` the token they came with.
 
     The token is always a new one, and the session of `previous` ends. Raises SignInRefused, the same for a wrong
     password, an unknown or disabled user, and too many tries.
     """
-    clock = clock or SystemClock()
+
+    async def let_in(conn: Connection, user: User, hashed: str, rehashed: str | None, now: datetime) -> SignedIn | None:
+        cursor = await conn.execute(
+            """
+            UPDATE users SET last_sign_in_at = %s, password_hash = coalesce(%s, password_hash)
+            WHERE id = %s AND status = 'active' AND password_hash = %s
+            """,
+            [now, rehashed, user.id, hashed],
+        )
+        if cursor.rowcount == 0:
+            return None
+        if previous is not None:
+            await sessions.end(conn, previous, now=now)
+        return await _begin(conn, replace(user, last_sign_in_at=now), "sign_in", now)
+
+    return await _after(platform, email, password, source, clock or SystemClock(), hashing, let_in)
+
+
+async def change_password(
+    platform: Pool,
+    *,
+    email: str,
+    password: str,
+    new: str,
+    source: str,
+    clock: Clock | None = None,
+    hashing: PasswordHash = passwords.HASHING,
+) -> SignedIn:
+    """A new password for whoever knows the present one: all their sessions end, and one with a new token begins.
+
+    Who has somebody's session but not their password may guess no more often here than at the sign-in. Raises
+    UsageError for the new password; SignInRefused as the sign-in does.
+    """
+    passwords.check_new(new, email=email)
+    new_hash = await passwords.make_hash(new, hashing=hashing)
+
+    async def change(conn: Connection, user: User, hashed: str, _: str | None, now: datetime) -> SignedIn | None:
+        cursor = await conn.execute(
+            """
+            UPDATE users SET password_hash = %s, password_changed_at = %s
+            WHERE id = %s AND status = 'active' AND password_hash = %s
+            """,
+            [new_hash, now, user.id, hashed],
+        )
+        if cursor.rowcount == 0:
+            return None
+        where = conn if user.owner_id is None else Scope(conn, user.owner_id)
+        await users.end_sessions(where, user.id, now=now)
+        return await _begin(conn, replace(user, password_changed_at=now), "set_password", now)
+
+    return await _after(platform, email, password, source, clock or SystemClock(), hashing, change)
+
+
+async def _after(
+    platform: Pool, email: str, password: str, source: str, clock: Clock, hashing: PasswordHash, then: _Then
+) -> SignedIn:
+    """What `then` makes of the user whose password this is; the try counts whatever comes of it."""
     address = _normal(email)
     by_address = _subject("address", address or email)
-    by_source = _subject("source", _network(source))
+    rules = {by_address: OF_ADDRESS}
+    by_source = _subject("source", _network(source)) if source else None
+    if by_source is not None:
+        rules[by_source] = OF_SOURCE
     now = clock.now()
     async with platform.connection() as conn, conn.transaction():
-        wait_s, counted = await _count(conn, {by_address: OF_ADDRESS, by_source: OF_SOURCE}, now)
+        wait_s, counted = await _count(conn, rules, now)
     if wait_s:
         log.warning("sign_in_locked", retry_after_s=wait_s)
         raise SignInRefused(wait_s)
@@ -109,13 +176,22 @@ async def sign_in(
     if verdict.right and stored is not None:
         now = clock.now()
         async with platform.connection() as conn, conn.transaction():
-            signed_in = await _let_in(conn, stored, verdict.rehashed, previous, now)
+            signed_in = await then(conn, *stored, verdict.rehashed, now)
             if signed_in is not None:
                 await conn.execute("DELETE FROM sign_in_failures WHERE subject = %s", [by_address])
-                await _take_back(conn, by_source, counted[by_source], now)
+                if by_source is not None:
+                    await _take_back(conn, by_source, counted[by_source], now)
                 return signed_in
     log.warning("sign_in_failed", user_id=stored[0].id if stored else None)
     raise SignInRefused(max(failures.wait_s(now) for failures in counted.values()))
+
+
+async def _begin(conn: Connection, user: User, action: str, now: datetime) -> SignedIn:
+    session, token = await sessions.begin(conn, user, now=now)
+    caller = of_user(user_id=user.id, owner_id=user.owner_id, role=user.role, email=user.email)
+    thing, thing_id = ("session", session.id) if action == "sign_in" else ("user", user.id)
+    await audit.record(conn, caller, action, thing, str(thing_id), owner_id=user.owner_id)
+    return SignedIn(session=session, token=token, caller=caller, user=user)
 
 
 def _normal(email: str) -> str | None:
@@ -193,7 +269,8 @@ async def _stored(conn: Connection, email: str | None) -> tuple[User, str] | Non
     row = await (
         await conn.execute(
             """
-            SELECT id, owner_id, email, role, status, password_changed_at, last_sign_in_at, created_at, password_hash
+            SELECT id, owner_id, email, name, role, status, password_changed_at, last_sign_in_at, created_at,
+                   password_hash
             FROM users WHERE email = %s AND status = 'active'
             """,
             [email],
@@ -203,28 +280,6 @@ async def _stored(conn: Connection, email: str | None) -> tuple[User, str] | Non
         return None
     hashed = row.pop("password_hash")
     return User(**row), hashed
-
-
-async def _let_in(
-    conn: Connection, stored: tuple[User, str], rehashed: str | None, previous: str | None, now: datetime
-) -> SignedIn | None:
-    """The session, unless the user was disabled or got another password while we verified."""
-    user, hashed = stored
-    cursor = await conn.execute(
-        """
-        UPDATE users SET last_sign_in_at = %s, password_hash = coalesce(%s, password_hash)
-        WHERE id = %s AND status = 'active' AND password_hash = %s
-        """,
-        [now, rehashed, user.id, hashed],
-    )
-    if cursor.rowcount == 0:
-        return None
-    if previous is not None:
-        await sessions.end(conn, previous, now=now)
-    session, token = await sessions.begin(conn, user, now=now)
-    caller = of_user(user_id=user.id, owner_id=user.owner_id, role=user.role, email=user.email)
-    await audit.record(conn, caller, "sign_in", "session", str(session.id), owner_id=user.owner_id)
-    return SignedIn(session=session, token=token, caller=caller)
 
 
 async def forget_old(platform: Connection, *, now: datetime) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from recado.db.pool import Connection
@@ -19,9 +20,10 @@ from recado.ids import new_id
 Where = Connection | Scope
 
 EMAIL_CHARS = 254
+NAME_CHARS = 200
 # ASCII only: an address of another script has an ASCII form (punycode), and look-alikes stay apart.
 _EMAIL = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
-_COLUMNS = "id, owner_id, email, role, status, password_changed_at, last_sign_in_at, created_at"
+_COLUMNS = "id, owner_id, email, name, role, status, password_changed_at, last_sign_in_at, created_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +33,7 @@ class User:
     id: UUID
     owner_id: UUID | None
     email: str
+    name: str
     role: str
     status: str
     password_changed_at: datetime
@@ -51,6 +54,14 @@ def normal_email(email: str) -> str:
     return text
 
 
+def normal_name(name: str) -> str:
+    """A person's name on one line; may be empty. Raises UsageError."""
+    text = " ".join(name.split())
+    if len(text) > NAME_CHARS or not text.isprintable():
+        raise UsageError(f"a name has at most {NAME_CHARS} characters, all of them visible")
+    return text
+
+
 def check_role(where: Where, role: str) -> None:
     """Raise UsageError for a role that there is not, or not there."""
     if role not in ROLES:
@@ -59,33 +70,38 @@ def check_role(where: Where, role: str) -> None:
         raise UsageError("the platform's users are administrators: their role is admin")
 
 
-async def put(where: Where, *, email: str, role: str, password_hash: str, now: datetime) -> tuple[User, bool]:
+async def put(
+    where: Where, *, email: str, role: str, password_hash: str, now: datetime, name: str | None = None
+) -> tuple[User, bool]:
     """Make the user, or give the one of that address this role and password; answers also whether it was made.
 
-    A new password ends the user's sessions. Raises UsageError; Conflict when the address is in use elsewhere or the
-    user is disabled.
+    A new password ends the user's sessions; a name that is not given stays. Raises UsageError; Conflict when the
+    address is in use elsewhere, the user is disabled, or is the owner's last admin and would not be any more.
     """
     email = normal_email(email)
+    name = None if name is None else normal_name(name)
     check_role(where, role)
     conn, owner_id = whose(where)
     made = await (
         await conn.execute(
             f"""
-            INSERT INTO users (owner_id, id, email, role, password_hash, password_changed_at)
-            VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT (email) DO NOTHING RETURNING {_COLUMNS}
+            INSERT INTO users (owner_id, id, email, name, role, password_hash, password_changed_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (email) DO NOTHING RETURNING {_COLUMNS}
             """,  # noqa: S608 - the columns are a constant
-            [owner_id, new_id(), email, role, password_hash, now],
+            [owner_id, new_id(), email, name or "", role, password_hash, now],
         )
     ).fetchone()
     if made is not None:
         return User(**made), True
+    if role != "admin":
+        await _keep_an_admin(where, email=email)
     changed = await (
         await conn.execute(
             f"""
-            UPDATE users SET role = %s, password_hash = %s, password_changed_at = %s
+            UPDATE users SET role = %s, name = coalesce(%s, name), password_hash = %s, password_changed_at = %s
             WHERE email = %s AND owner_id IS NOT DISTINCT FROM %s AND status = 'active' RETURNING {_COLUMNS}
             """,  # noqa: S608 - the columns are a constant
-            [role, password_hash, now, email, owner_id],
+            [role, name, password_hash, now, email, owner_id],
         )
     ).fetchone()
     if changed is None:
@@ -116,22 +132,48 @@ async def list_(where: Where) -> list[User]:
     return [User(**row) for row in await cursor.fetchall()]
 
 
-async def set_role(where: Where, user_id: UUID, role: str) -> User:
-    """Give a user another role; it counts from their next request on. Raises NotFound, UsageError."""
-    check_role(where, role)
-    return await _set(where, user_id, "role", role)
+async def change(
+    where: Where,
+    user_id: UUID,
+    *,
+    now: datetime,
+    role: str | None = None,
+    status: Literal["active", "disabled"] | None = None,
+    name: str | None = None,
+) -> User:
+    """Change what is given; a role counts from the user's next request on, disabling ends their sessions.
 
-
-async def disable(where: Where, user_id: UUID, *, now: datetime) -> User:
-    """Let a user in no more, and end their sessions. Raises NotFound."""
-    user = await _set(where, user_id, "status", "disabled")
-    await end_sessions(where, user_id, now=now)
+    Raises NotFound, UsageError, and Conflict for what would leave an owner without an active admin.
+    """
+    if role is not None:
+        check_role(where, role)
+    name = None if name is None else normal_name(name)
+    if (role is not None and role != "admin") or status == "disabled":
+        await _keep_an_admin(where, user_id=user_id)
+    conn, owner_id = whose(where)
+    row = await (
+        await conn.execute(
+            f"""
+            UPDATE users SET role = coalesce(%s, role), status = coalesce(%s, status), name = coalesce(%s, name)
+            WHERE id = %s AND owner_id IS NOT DISTINCT FROM %s RETURNING {_COLUMNS}
+            """,  # noqa: S608 - the columns are a constant
+            [role, status, name, user_id, owner_id],
+        )
+    ).fetchone()
+    user = _found(row, user_id)
+    if status == "disabled":
+        await end_sessions(where, user_id, now=now)
     return user
 
 
-async def enable(where: Where, user_id: UUID) -> User:
+async def disable(where: Where, user_id: UUID, *, now: datetime) -> User:
+    """Let a user in no more, and end their sessions. Raises NotFound; Conflict for an owner's last active admin."""
+    return await change(where, user_id, status="disabled", now=now)
+
+
+async def enable(where: Where, user_id: UUID, *, now: datetime) -> User:
     """Let a disabled user in again, with the password they had. Raises NotFound."""
-    return await _set(where, user_id, "status", "active")
+    return await change(where, user_id, status="active", now=now)
 
 
 async def set_password(where: Where, user_id: UUID, *, password_hash: str, now: datetime) -> User:
@@ -164,16 +206,25 @@ async def end_sessions(where: Where, user_id: UUID, *, now: datetime) -> int:
     return cursor.rowcount
 
 
-async def _set(where: Where, user_id: UUID, column: str, value: str) -> User:
+async def _keep_an_admin(where: Where, *, user_id: UUID | None = None, email: str | None = None) -> None:
+    """Raise Conflict when this user is the owner's only active admin.
+
+    The admins stay locked until the transaction ends: of two who dismiss each other at once, the second sees one left.
+    Platform administrators may go: at the command line another can always be made.
+    """
     conn, owner_id = whose(where)
-    row = await (
-        await conn.execute(
-            f"UPDATE users SET {column} = %s WHERE id = %s AND owner_id IS NOT DISTINCT FROM %s "  # noqa: S608
-            f"RETURNING {_COLUMNS}",
-            [value, user_id, owner_id],
-        )
-    ).fetchone()
-    return _found(row, user_id)
+    if owner_id is None:
+        return
+    cursor = await conn.execute(
+        """
+        SELECT id, email FROM users WHERE owner_id = %s AND role = 'admin' AND status = 'active'
+        ORDER BY id FOR NO KEY UPDATE
+        """,
+        [owner_id],
+    )
+    admins = await cursor.fetchall()
+    if len(admins) == 1 and (admins[0]["id"] == user_id or admins[0]["email"] == email):
+        raise Conflict("this is the owner's last active admin: make another one first")
 
 
 def _found(row: dict[str, object] | None, user_id: UUID) -> User:
