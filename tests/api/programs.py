@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx2
 
 from recado.assistants import assistant, knowledge
+from recado.conversations import consent
 from recado.db.scope import scoped
 from recado.identity import invitations, keys, users
 from tests.journey.front import NUMBER, Front
@@ -68,6 +69,7 @@ async def furnish(front: Front) -> Office:
         await invitations.make(scope, email="rui@padaria.example", role="viewer", now=now)
         default = await assistant.ensure_default(scope)
         made, text = await keys.make(scope, name="admin", scopes=["admin"])
+        word = await consent.add_word(scope, "basta", "stop")
     [message] = front.stored()
     [conversation] = front.rows("SELECT id, contact_id FROM conversations")
     ids = {
@@ -76,5 +78,6 @@ async def furnish(front: Front) -> Office:
         "conversation_id": str(conversation["id"]),
         "message_id": str(message["id"]),
         "key_id": str(made.id),
+        "word_id": str(word.id),
     }
     return Office(front, Program(front, text), conversation["id"], message["id"], ids)

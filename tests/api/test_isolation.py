@@ -6,10 +6,14 @@ import re
 
 from fastapi.routing import APIRoute
 
-from recado.api import people, reading, writing
+from recado.api import consent, people, reading, writing
 from tests.api.programs import Office
 
-BODIES = {"send_message": {"body": "Oi"}, "make_key": {"name": "x", "scopes": ["read"]}}
+BODIES = {
+    "send_message": {"body": "Oi"},
+    "make_key": {"name": "x", "scopes": ["read"]},
+    "add_consent_word": {"word": "chega", "action": "stop"},
+}
 #: What changes by reading and by another owner's own acts, which are none of the first owner's.
 _TABLES = (
     "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -19,7 +23,7 @@ _TABLES = (
 
 
 def routes() -> list[APIRoute]:
-    found = [route for part in (reading, writing, people) for route in part.router.routes]
+    found = [route for part in (reading, writing, people, consent) for route in part.router.routes]
     assert all(isinstance(route, APIRoute) for route in found)
     return [route for route in found if isinstance(route, APIRoute)]
 

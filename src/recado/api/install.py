@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from recado.api import people, problems, reading, writing
+from recado.api import consent, people, problems, reading, writing
 from recado.api.door import SCHEME
 from recado.api.problems import ProblemDocument
 from recado.wiring import Wiring
@@ -15,7 +15,7 @@ from recado.wiring import Wiring
 def install(app: FastAPI, wiring: Wiring) -> None:
     """Serve `/v1` from `app`."""
     app.state.wiring = wiring
-    for part in (reading, writing, people):
+    for part in (reading, writing, people, consent):
         app.include_router(part.router)
     problems.install(app)
     describe = app.openapi

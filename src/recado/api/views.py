@@ -89,6 +89,16 @@ class ContactView(BaseModel):
     created_at: datetime
 
 
+class ConsentWordView(BaseModel):
+    """A word of the owner's own by which contacts opt out or in, as it is compared."""
+
+    id: UUID
+    word: Annotated[str, Field(examples=["chega de mensagens"])]
+    action: Literal["stop", "start"]
+    language: Literal["pt", "es", "en"] | None
+    created_at: datetime
+
+
 class ConversationView(BaseModel):
     """A thread between a contact and a number. `version` is its ETag."""
 
@@ -205,6 +215,23 @@ class NewMessage(Given):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"body": "Seu pedido está pronto."}]})
 
     body: Annotated[str, Field(min_length=1, max_length=16_000, pattern=NOT_BLANK)]
+
+
+class NewConsentWord(Given):
+    """A word or short phrase that opts out (`stop`) or in (`start`) when it is the whole message."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"word": "Chega de mensagens", "action": "stop"}]}
+    )
+
+    word: Annotated[
+        str,
+        Field(min_length=1, max_length=64, pattern=NO_NUL, description="Case, accents and punctuation are nothing."),
+    ]
+    action: Literal["stop", "start"]
+    language: Annotated[
+        Literal["pt", "es", "en"] | None, Field(description="Of the word, which the confirmation is then in.")
+    ] = None
 
 
 class Reason(Given):

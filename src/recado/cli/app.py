@@ -25,6 +25,7 @@ from recado.cli import setup as _setup  # noqa: E402, F401
 from recado.cli import plans as _plans  # noqa: E402, F401
 from recado.cli import assistants as _assistants  # noqa: E402, F401
 from recado.cli import identity as _identity  # noqa: E402, F401
+from recado.cli import consent as _consent  # noqa: E402, F401
 from recado.cli import watch as _watch  # noqa: E402, F401
 from recado.cli import doctor as _doctor  # noqa: E402, F401
 from recado.cli import secrets as _secrets  # noqa: E402, F401
