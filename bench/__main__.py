@@ -1,6 +1,6 @@
 """`make bench`: measures the product beside a baseline in the same run, prints ratios, writes JSON.
 
-`python -m bench [ack] [turns] [idle] [flood] [hostile] [million]` measures some of it.
+`python -m bench [ack] [turns] [idle] [flood] [hostile] [media] [million]` measures some of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import ack, flood, hostile, idle, million, turns
+from bench import ack, flood, hostile, idle, media, million, turns
 
 PARTS = {
     "ack": ack.measure,
@@ -20,6 +20,7 @@ PARTS = {
     "idle": idle.measure,
     "flood": flood.measure,
     "hostile": hostile.measure,
+    "media": media.measure,
     "million": million.measure,
 }
 
@@ -77,6 +78,13 @@ def summary(figures: dict[str, Any]) -> list[str]:
         line("rows that hostile requests left", part["rows_stored_beside_the_good_one"], "0")
         grown = round(part["memory_mb_at_the_end"] - part["memory_mb_after_a_fifth"], 1)
         line("memory grown over their last four fifths, MB", grown, "about 0")
+    if part := figures.get("media"):
+        line(
+            f"of {part['kinds']} kinds of hostile media, not refused as they should", len(part["not_as_expected"]), "0"
+        )
+        line("connections to where hostile media led", part["connections_to_elsewhere"], "0")
+        line("files that they left", part["files_left"] - part["files_of_what_was_harmless"], "0")
+        line("memory meanwhile, servers included, MB", part["memory_mb_at_most"], "at most 400")
     if part := figures.get("million"):
         for name, value in part["cost_ratio"].items():
             line(f"cost after a million messages, {name}", value, "at most 1.3")

@@ -26,6 +26,8 @@ WRONG = {
     "SPLIT_CHARS": "1601",
     "TURNS_AT_ONCE": "0",
     "DELIVERIES_AT_ONCE": "-1",
+    "MEDIA_URL": f"s3://key:{CANARY}@bucket/media",
+    "MEDIA_MAX_MB": "0",
     "LOG_FORMAT": CANARY,
     "LOG_LEVEL": CANARY,
 }
