@@ -99,7 +99,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     if "ip" in rates:
         app.add_middleware(
             Edge,
-            failures={WEBHOOKS: FAILED},
+            failures={WEBHOOKS: FAILED, "/v1/": frozenset([401])},
             counters=counters,
             rate=rates["ip"],
             trusted_proxies=wiring.settings.trusted_proxies,

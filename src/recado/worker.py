@@ -177,6 +177,7 @@ async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
             if time.monotonic() - tidied > retention.EVERY_S:
                 await retention.delete_finished_workflows(platform)
                 await retention.forget_sign_ins(platform, now=wiring.clock.now())
+                await retention.forget_kept_answers(platform, now=wiring.clock.now())
                 tidied = time.monotonic()
         except PASSING as error:
             log.warning("database_unavailable", task="recovery", error=type(error).__name__)

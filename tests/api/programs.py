@@ -9,6 +9,7 @@ from uuid import UUID
 import httpx2
 
 from recado.assistants import assistant, knowledge
+from recado.channels.twilio import listing, numbers
 from recado.conversations import consent
 from recado.db.scope import scoped
 from recado.identity import invitations, keys, users
@@ -70,10 +71,18 @@ async def furnish(front: Front) -> Office:
         default = await assistant.ensure_default(scope)
         made, text = await keys.make(scope, name="admin", scopes=["admin"])
         word = await consent.add_word(scope, "basta", "stop")
+        [account] = await listing.accounts(scope, after=None, limit=1)
+        [number] = await numbers.page(scope, after=None, limit=1)
+        [entry] = await knowledge.page(scope, after=None, limit=1)
+        [user] = await users.list_(scope)
     [message] = front.stored()
     [conversation] = front.rows("SELECT id, contact_id FROM conversations")
     ids = {
+        "account_id": str(account.id),
         "assistant_id": str(default.id),
+        "entry_id": str(entry.id),
+        "number_id": str(number.id),
+        "user_id": str(user.id),
         "contact_id": str(conversation["contact_id"]),
         "conversation_id": str(conversation["id"]),
         "message_id": str(message["id"]),

@@ -115,9 +115,10 @@ def test_an_empty_undecodable_or_oversized_file_is_refused_by_name(name: str, da
 
 class TestReplace:
     async def test_the_same_source_again_changes_nothing(self, scope: Scope) -> None:
-        assert await knowledge.replace(scope, source="faq.md", entries=[HOURS, PLACE], language="pt") == 2
+        first = await knowledge.replace(scope, source="faq.md", entries=[HOURS, PLACE], language="pt")
         before = await _rows(scope)
-        assert await knowledge.replace(scope, source="faq.md", entries=[HOURS, PLACE], language="pt") == 2
+        again = await knowledge.replace(scope, source="faq.md", entries=[HOURS, PLACE], language="pt")
+        assert (first.entries, first.changed, again.entries, again.changed) == (2, True, 2, False)
         assert await _rows(scope) == before
 
     async def test_unchanged_entries_keep_their_id_when_others_change_come_go_or_move(self, scope: Scope) -> None:
@@ -137,7 +138,7 @@ class TestReplace:
         assert [row["title"] for row in await _rows(scope)] == [PLACE.title]
 
     async def test_an_entry_that_is_given_twice_is_kept_once(self, scope: Scope) -> None:
-        assert await knowledge.replace(scope, source="a.md", entries=[HOURS, HOURS], language="pt") == 1
+        assert (await knowledge.replace(scope, source="a.md", entries=[HOURS, HOURS], language="pt")).entries == 1
 
 
 class TestSearch:

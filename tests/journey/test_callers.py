@@ -162,9 +162,10 @@ async def test_a_source_that_fails_is_503_for_a_signature_and_no_bar_to_a_key(fr
 
 async def test_a_source_that_fails_holds_what_is_to_be_sent_and_tells_the_owner_why(front: Front) -> None:
     async def refer(scope: Scope) -> Any:
-        return await accounts.add_account(
+        saved = await accounts.add_account(
             scope, front.wiring.keyring, account_sid=ACCOUNT_SID, auth_token_ref="env:NOT_SET"
         )
+        return saved.id
 
     account_id = await in_scope(front, refer)
     senders = Senders(front.wiring.pool, front.wiring.keyring, api_url=None, messaging_url=None)

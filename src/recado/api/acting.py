@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Header, Request, Response
 from pydantic import BaseModel
@@ -19,9 +18,8 @@ from recado.api.door import Visit
 from recado.api.problems import Problem, of_error, respond
 from recado.db.scope import Scope
 from recado.errors import SecretError
+from recado.identity.kept_answers import KEPT
 from recado.ids import new_id
-
-KEPT: Final = timedelta(hours=24)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -44,17 +42,29 @@ def etag(version: int) -> str:
     return f'"{version}"'
 
 
+def demand(if_match: str | None) -> str:
+    """The version that a change is meant for. Raises Problem (428) where the caller does not say which."""
+    if if_match is None:
+        raise Problem(428, "a change needs the header If-Match, with the ETag of what you read")
+    return if_match
+
+
 def check_version(if_match: str | None, version: int) -> None:
     """Raise Problem (412) when the caller read another version than this one."""
     if if_match is not None and if_match != etag(version):
         raise Problem(412, "somebody changed it since you read it: read it again", headers={"ETag": etag(version)})
 
 
-async def once(request: Request, visit: Visit, key: str | None, work: Work, *, status: int) -> Response:
-    """Do `work` in one transaction and answer what it answers; with a key, once for that key."""
+async def once(
+    request: Request, visit: Visit, key: str | None, work: Work, *, status: int, location: str | None = None
+) -> Response:
+    """Do `work` in one transaction and answer what it answers; with a key, once for that key.
+
+    What has a version is answered with its ETag, and `location` with the id of what was made in its `{id}`.
+    """
     if key is None:
         async with visit.scope() as scope:
-            return _response(status, {}, (await work(scope)).model_dump_json())
+            return _answer(status, await work(scope), location)
     body = await request.body()
     asked = "\n".join((request.method, request.url.path, request.url.query)).encode() + b"\n" + body
     async with visit.scope() as scope:
@@ -64,7 +74,7 @@ async def once(request: Request, visit: Visit, key: str | None, work: Work, *, s
         try:
             # A savepoint: what a refused request had begun is undone, and the refusal is kept as its answer.
             async with scope.conn.transaction():
-                response = _response(status, {}, (await work(scope)).model_dump_json())
+                response = _answer(status, await work(scope), location)
         except Exception as error:
             problem = of_error(error)
             if problem is None:
@@ -136,5 +146,10 @@ def _row(entry: object) -> str:
     return f"idempotency_keys/{entry}/answer"
 
 
-def _response(status: int, headers: dict[str, str], body: str) -> Response:
-    return Response(body, status, headers=headers, media_type="application/json")
+def _answer(status: int, shown: BaseModel, location: str | None) -> Response:
+    headers = {}
+    if (version := getattr(shown, "version", None)) is not None:
+        headers["ETag"] = etag(version)
+    if location is not None:
+        headers["Location"] = location.format(id=getattr(shown, "id", ""))
+    return Response(shown.model_dump_json(), status, headers=headers, media_type="application/json")

@@ -6,16 +6,18 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from recado.api import consent, people, problems, reading, writing
+from recado.api import accounting, answering, channels, consent, description, people, problems, reading, writing
 from recado.api.door import SCHEME
 from recado.api.problems import ProblemDocument
 from recado.wiring import Wiring
+
+PARTS = (reading, writing, channels, answering, accounting, people, consent)
 
 
 def install(app: FastAPI, wiring: Wiring) -> None:
     """Serve `/v1` from `app`."""
     app.state.wiring = wiring
-    for part in (reading, writing, people, consent):
+    for part in PARTS:
         app.include_router(part.router)
     problems.install(app)
     describe = app.openapi
@@ -45,4 +47,5 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
     schemas["ProblemDocument"] = document
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    description.complete(schema)
     return schema

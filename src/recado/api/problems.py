@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import structlog
@@ -30,6 +30,7 @@ TITLES: Final[dict[int, str]] = {
     415: "Unsupported media type",
     422: "Unprocessable content",
     428: "Precondition required",
+    429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
 }
@@ -109,28 +110,74 @@ def of_error(error: Exception) -> Problem | None:
 
 def of_validation(error: RequestValidationError) -> Problem:
     """What a request's parts should have been, without what they were."""
+    if isinstance(error.body, bytes) and error.body:
+        return Problem(415, "the body must be JSON, with the header Content-Type: application/json")
     found = error.errors()
     if any(item["type"] == "json_invalid" for item in found):
         return Problem(422, "the body is not JSON")
     errors = []
     for item in found[:20]:
-        where = ".".join(
-            str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "?" for part in item["loc"][:4]
-        )
+        place = list(item["loc"][:4])
+        if item["type"] == "extra_forbidden":
+            place[-1] = "?"  # a name that the caller made up
+        where = ".".join(str(part) if isinstance(part, int) or _NAME.fullmatch(part) else "?" for part in place)
         detail = item["msg"] if _SAFE.fullmatch(item["type"]) else "is not valid here"
         errors.append(FieldError(where=where, detail=detail))
     return Problem(422, "the request does not have the form that this route asks for", errors=errors)
 
 
-def describe(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems of a route for its description; 401, 403, 413, 422, 500 and 503 may come from any."""
-    return {
-        status: {
-            "description": TITLES[status],
-            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}},
-        }
-        for status in sorted({401, 403, 413, 422, 500, 503, *statuses})
+def wrong(field: str, detail: str) -> Problem:
+    """The problem (422) of a body whose `field` names what there is not, or not here."""
+    return Problem(422, "the request can't be done as it is", errors=[FieldError(where=f"body.{field}", detail=detail)])
+
+
+_HEADERS: Final[dict[int, tuple[str, str]]] = {
+    401: ("WWW-Authenticate", "How to authenticate, as in RFC 6750."),
+    403: ("WWW-Authenticate", "Which scope is missing, where it is one."),
+    412: ("ETag", "The present version."),
+    429: ("Retry-After", "Seconds to wait."),
+    503: ("Retry-After", "Seconds to wait."),
+}
+_SUCCESS: Final = {
+    "ETag": "The version, for `If-Match`.",
+    "Location": "Where what was made can be read.",
+}
+
+
+def header(text: str) -> dict[str, Any]:
+    """A response header for the description."""
+    return {"description": text, "schema": {"type": "string"}}
+
+
+def describe(*statuses: int, sends: Mapping[int, Sequence[str]] | None = None) -> dict[int | str, dict[str, Any]]:
+    """The problems of a route for its description; 401, 403, 413, 422, 429, 500 and 503 may come from any.
+
+    `sends` names the headers of its successes: `{200: ["ETag"]}`.
+    """
+    described: dict[int | str, dict[str, Any]] = {
+        status: of_status(status) for status in sorted({401, 403, 413, 422, 429, 500, 503, *statuses})
     }
+    for status, names in (sends or {}).items():
+        described[status] = {"headers": {name: header(_SUCCESS[name]) for name in names}}
+    return described
+
+
+def of_status(status: int) -> dict[str, Any]:
+    """What the description says of a problem: its form, an example, and the header that comes with it."""
+    title = TITLES[status]
+    described: dict[str, Any] = {
+        "description": title,
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/ProblemDocument"},
+                "example": {"type": "about:blank", "title": title, "status": status},
+            }
+        },
+    }
+    if status in _HEADERS:
+        name, text = _HEADERS[status]
+        described["headers"] = {name: header(text)}
+    return described
 
 
 async def _problem(_: Request, error: Exception) -> Response:

@@ -24,7 +24,7 @@ from recado.api.views import (
     TwilioAccountView,
 )
 from recado.assistants import assistant, knowledge
-from recado.channels.twilio import listing
+from recado.channels.twilio import listing, numbers
 from recado.conversations import contacts, conversations, events, messages
 from recado.identity import owners
 
@@ -54,12 +54,42 @@ async def list_twilio_accounts(who: Who, cursor: Cursor = None, limit: Limit = p
         return pages.page(TwilioAccountView, await listing.accounts(scope, after=after, limit=limit), limit)
 
 
+@router.get(
+    "/twilio-accounts/{account_id}",
+    tags=["Twilio accounts"],
+    operation_id="get_twilio_account",
+    responses=describe(404, sends={200: ["ETag"]}),
+    openapi_extra=READ,
+)
+async def get_twilio_account(who: Who, account_id: UUID, response: Response) -> TwilioAccountView:
+    """A Twilio account, with the ETag that a change needs."""
+    async with who.scope() as scope:
+        found = await listing.account(scope, account_id)
+    response.headers["ETag"] = etag(found.version)
+    return TwilioAccountView.model_validate(found, from_attributes=True)
+
+
 @router.get("/numbers", tags=["Numbers"], operation_id="list_numbers", responses=describe(), openapi_extra=READ)
 async def list_numbers(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[NumberView]:
     """The owner's numbers, oldest first."""
     after = pages.read(cursor)
     async with who.scope() as scope:
-        return pages.page(NumberView, await listing.numbers(scope, after=after, limit=limit), limit)
+        return pages.page(NumberView, await numbers.page(scope, after=after, limit=limit), limit)
+
+
+@router.get(
+    "/numbers/{number_id}",
+    tags=["Numbers"],
+    operation_id="get_number",
+    responses=describe(404, sends={200: ["ETag"]}),
+    openapi_extra=READ,
+)
+async def get_number(who: Who, number_id: UUID, response: Response) -> NumberView:
+    """A number, with the ETag that a change needs."""
+    async with who.scope() as scope:
+        found = await numbers.look(scope, number_id)
+    response.headers["ETag"] = etag(found.version)
+    return NumberView.model_validate(found, from_attributes=True)
 
 
 @router.get(
@@ -76,7 +106,7 @@ async def list_assistants(who: Who, cursor: Cursor = None, limit: Limit = pages.
     "/assistants/{assistant_id}",
     tags=["Assistants"],
     operation_id="get_assistant",
-    responses=describe(404),
+    responses=describe(404, sends={200: ["ETag"]}),
     openapi_extra=READ,
 )
 async def get_assistant(who: Who, assistant_id: UUID, response: Response) -> AssistantView:
@@ -93,6 +123,19 @@ async def list_knowledge(who: Who, cursor: Cursor = None, limit: Limit = pages.L
     after = pages.read(cursor)
     async with who.scope() as scope:
         return pages.page(KnowledgeView, await knowledge.page(scope, after=after, limit=limit), limit)
+
+
+@router.get(
+    "/knowledge/{entry_id}",
+    tags=["Knowledge"],
+    operation_id="get_knowledge",
+    responses=describe(404),
+    openapi_extra=READ,
+)
+async def get_knowledge(who: Who, entry_id: UUID) -> KnowledgeView:
+    """One thing that the owner's company knows."""
+    async with who.scope() as scope:
+        return KnowledgeView.model_validate(await knowledge.look(scope, entry_id), from_attributes=True)
 
 
 @router.get("/contacts", tags=["Contacts"], operation_id="list_contacts", responses=describe(), openapi_extra=READ)
@@ -127,13 +170,16 @@ async def list_conversations(
     who: Who,
     status: Literal["open", "handoff", "closed"] | None = None,
     contact_id: UUID | None = None,
+    assignee_id: UUID | None = None,
     cursor: Cursor = None,
     limit: Limit = pages.LIMIT,
 ) -> Page[ConversationView]:
     """The owner's conversations, newest first."""
     before = pages.read(cursor)
     async with who.scope() as scope:
-        found = await conversations.page(scope, status=status, contact_id=contact_id, before=before, limit=limit)
+        found = await conversations.page(
+            scope, status=status, contact_id=contact_id, assignee_id=assignee_id, before=before, limit=limit
+        )
     return pages.page(ConversationView, found, limit)
 
 
@@ -141,7 +187,7 @@ async def list_conversations(
     "/conversations/{conversation_id}",
     tags=["Conversations"],
     operation_id="get_conversation",
-    responses=describe(404),
+    responses=describe(404, sends={200: ["ETag"]}),
     openapi_extra=READ,
 )
 async def get_conversation(who: Who, conversation_id: UUID, response: Response) -> ConversationView:

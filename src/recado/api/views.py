@@ -28,22 +28,35 @@ class OwnerView(BaseModel):
 
 
 class TwilioAccountView(BaseModel):
-    """A Twilio account; its tokens are never shown."""
+    """A Twilio account; what opens it is never shown. `version` is its ETag."""
 
     id: UUID
     account_sid: Annotated[str, Field(examples=["AC" + "0" * 32])]
+    api_key_sid: Annotated[
+        str | None, Field(examples=["SK" + "0" * 32], description="Null: messages are sent with the account's token.")
+    ]
+    public_url: Annotated[
+        str | None,
+        Field(examples=["https://hooks.example.com"], description="Null: Twilio calls the installation's address."),
+    ]
+    rotating: Annotated[bool, Field(description="Whether a second auth token counts beside the first.")]
+    version: int
     created_at: datetime
     updated_at: datetime
 
 
 class NumberView(BaseModel):
-    """A WhatsApp sender; without `assistant_id` the default assistant answers."""
+    """A WhatsApp sender; without `assistant_id` the default assistant answers. `version` is its ETag."""
 
-    id: UUID
+    id: Annotated[UUID, Field(examples=[_NUMBER])]
     account_id: UUID
     address: Annotated[str, Field(examples=["whatsapp:+14155238886"])]
-    status: Literal["active", "unrouted"]
+    status: Annotated[Literal["active", "unrouted"], Field(description="`unrouted`: messages are kept, not answered.")]
     assistant_id: UUID | None
+    messaging_service_sid: Annotated[
+        str | None, Field(examples=["MG" + "0" * 32], description="The Messaging Service that sends for the number.")
+    ]
+    version: int
     created_at: datetime
 
 
@@ -66,11 +79,19 @@ class KnowledgeView(BaseModel):
     """One thing the company knows."""
 
     id: UUID
-    source: str
-    title: str
-    content: str
-    language: str
+    source: Annotated[str, Field(examples=["faq.md"])]
+    title: Annotated[str, Field(examples=["Qual o horário?"])]
+    content: Annotated[str, Field(examples=["Abrimos das 7h às 20h."])]
+    language: Annotated[str, Field(examples=["pt"])]
     created_at: datetime
+
+
+class SourceView(BaseModel):
+    """What is known from one source."""
+
+    source: Annotated[str, Field(examples=["faq.md"])]
+    entries: Annotated[int, Field(description="How many; of a source that was deleted, how many there were.")]
+    language: Annotated[str | None, Field(examples=["pt"])]
 
 
 class ContactView(BaseModel):
@@ -108,8 +129,9 @@ class ConversationView(BaseModel):
     status: Annotated[
         Literal["open", "handoff", "closed"], Field(description="In `handoff` people answer, the assistant is silent.")
     ]
+    assignee_id: Annotated[UUID | None, Field(description="The user who sees to it.")]
     attention: Annotated[str | None, Field(description="Why people should look at it.")]
-    close_reason: str | None
+    close_reason: Annotated[str | None, Field(examples=["resolved"])]
     last_inbound_at: datetime
     opened_at: datetime
     closed_at: datetime | None
@@ -144,6 +166,49 @@ class EventView(BaseModel):
     message_id: UUID | None
     correlation_id: UUID | None
     data: dict[str, Any] | None
+
+
+class PlanView(BaseModel):
+    """What a plan allows in a month; null is no limit. Money is in millionths of a US dollar."""
+
+    name: Annotated[str, Field(examples=["small"])]
+    messages: Annotated[int | None, Field(examples=[1000])]
+    model_tokens: Annotated[int | None, Field(examples=[None])]
+    transcription_seconds: Annotated[int | None, Field(examples=[3600])]
+    money: Annotated[int | None, Field(examples=[12_500_000])]
+    soft_share: Annotated[float, Field(examples=[0.8], description="The share of a limit at which an event warns.")]
+    hard_action: Annotated[Literal["keyless", "people"], Field(description="Who answers once a limit is reached.")]
+
+
+class UsedView(BaseModel):
+    """What was used of one metric; `limit` is the plan's, null without one."""
+
+    metric: Literal["messages", "model_tokens", "transcription_seconds", "money", "unpriced_tokens"]
+    amount: Annotated[int, Field(examples=[42])]
+    limit: Annotated[int | None, Field(examples=[1000])]
+
+
+class UsageView(BaseModel):
+    """What an owner used in a month, in UTC, and what that is to its plan: at `hard` a limit is reached."""
+
+    period: Annotated[str, Field(examples=["2026-11"])]
+    state: Literal["ok", "soft", "hard"]
+    plan: PlanView | None
+    metrics: list[UsedView]
+
+
+class AuditView(BaseModel):
+    """One thing that somebody did. Those who run the installation (`platform`, `cli`) have no name here."""
+
+    id: Annotated[str, Field(examples=["4711"])]
+    at: datetime
+    caller_kind: Literal["key", "user", "platform", "cli"]
+    caller_id: UUID | None
+    caller_name: Annotated[str | None, Field(examples=["CRM"])]
+    action: Annotated[str, Field(examples=["close"])]
+    thing: Annotated[str, Field(examples=["conversation"])]
+    thing_id: Annotated[str | None, Field(examples=[_CONVERSATION])]
+    data: Annotated[dict[str, Any] | None, Field(examples=[{"reason": "resolved"}])]
 
 
 class UserView(BaseModel):
@@ -192,21 +257,6 @@ class Given(BaseModel):
     """What a caller gives; a field that there is not is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
-
-
-class AssistantChange(Given):
-    """What of an assistant changes; fields that are not given stay."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"instructions": "Answer briefly.", "language": "pt"}]}
-    )
-
-    instructions: Annotated[str, Field(max_length=20_000, pattern=NO_NUL)] | None = None
-    model: (
-        Annotated[str, Field(max_length=200, pattern=NO_NUL, description="Empty: the installation's model.")] | None
-    ) = None
-    language: Literal["pt", "es", "en"] | None = None
-    apology: Annotated[str, Field(max_length=1_000, pattern=NO_NUL, description="Empty: recado's own.")] | None = None
 
 
 class NewMessage(Given):

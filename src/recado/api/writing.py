@@ -1,4 +1,4 @@
-"""Routes that act on conversations and assistants: send, take, give back, close, change."""
+"""Routes that act on conversations: send, take, give back, close, assign."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 
-from recado.api.acting import IdempotencyKey, IfMatch, check_version, etag, once
+from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, once
 from recado.api.door import GuardedRoute, Visit, needs, visit
-from recado.api.problems import Problem, describe
-from recado.api.views import AssistantChange, AssistantView, ConversationView, MessageView, NewMessage, Reason
-from recado.assistants import assistant
+from recado.api.forms import Assignment
+from recado.api.problems import describe, wrong
+from recado.api.views import ConversationView, MessageView, NewMessage, Reason
 from recado.conversations import consent, conversations, messages
 from recado.conversations.states import Action
 from recado.db.scope import Scope
-from recado.errors import Conflict
-from recado.identity import audit, owners
+from recado.errors import Conflict, NotFound
+from recado.identity import audit, owners, users
 from recado.ids import new_id
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
 WRITE = needs("write")
-ADMIN = needs("admin")
 Who = Annotated[Visit, Depends(visit)]
 
 
@@ -31,7 +30,7 @@ Who = Annotated[Visit, Depends(visit)]
     operation_id="send_message",
     status_code=201,
     response_model=MessageView,
-    responses=describe(404, 409),
+    responses=describe(404, 409, sends={201: ["Location"]}),
     openapi_extra=WRITE,
 )
 async def send_message(
@@ -61,7 +60,7 @@ async def send_message(
         await audit.record(scope, who.caller, "send", "message", str(message_id))
         return MessageView.model_validate(await messages.get(scope, message_id), from_attributes=True)
 
-    return await once(request, who, idempotency_key, send, status=201)
+    return await once(request, who, idempotency_key, send, status=201, location="/v1/messages/{id}")
 
 
 async def _move(
@@ -78,7 +77,8 @@ async def _move(
     async def move(scope: Scope) -> ConversationView:
         found = await conversations.look(scope, conversation_id, lock=True)
         check_version(if_match, found.version)
-        moved = await conversations.move(scope, found, action, reason=reason, now=who.wiring.clock.now())
+        by = who.caller.id if who.caller.kind == "user" else None
+        moved = await conversations.move(scope, found, action, reason=reason, by=by, now=who.wiring.clock.now())
         await audit.record(
             scope, who.caller, action, "conversation", str(conversation_id), {"reason": reason} if reason else None
         )
@@ -91,7 +91,7 @@ Why = Annotated[Reason | None, Body()]
 _MOVING: dict[str, Any] = {
     "tags": ["Conversations"],
     "response_model": ConversationView,
-    "responses": describe(404, 409, 412),
+    "responses": describe(404, 409, 412, sends={200: ["ETag"]}),
     "openapi_extra": WRITE,
 }
 
@@ -135,32 +135,44 @@ async def close_conversation(
     return await _move(request, who, conversation_id, "close", given, idempotency_key, if_match)
 
 
-@router.patch(
-    "/assistants/{assistant_id}",
-    tags=["Assistants"],
-    operation_id="change_assistant",
-    responses=describe(404, 412, 428),
-    openapi_extra=ADMIN,
+@router.post(
+    "/conversations/{conversation_id}/assign",
+    tags=["Conversations"],
+    operation_id="assign_conversation",
+    response_model=ConversationView,
+    responses=describe(404, 409, 412, 428, sends={200: ["ETag"]}),
+    openapi_extra=WRITE,
 )
-async def change_assistant(
-    who: Who, assistant_id: UUID, given: AssistantChange, response: Response, if_match: IfMatch = None
-) -> AssistantView:
-    """Change an assistant, from its next turn on. Needs `If-Match`: two people may be editing."""
-    if if_match is None:
-        raise Problem(428, "a change needs the header If-Match, with the ETag of what you read")
-    async with who.scope() as scope:
-        found = await assistant.look(scope, assistant_id, lock=True)
-        check_version(if_match, found.version)
-        await assistant.set(
-            scope,
-            found.name,
-            instructions=given.instructions,
-            model=given.model,
-            language=given.language,
-            apology=given.apology,
-        )
-        changed = sorted(name for name in given.model_fields_set if getattr(given, name) is not None)
-        await audit.record(scope, who.caller, "change", "assistant", str(assistant_id), {"changed": changed})
-        found = await assistant.look(scope, assistant_id)
-    response.headers["ETag"] = etag(found.version)
-    return AssistantView.model_validate(found, from_attributes=True)
+async def assign_conversation(
+    request: Request,
+    who: Who,
+    conversation_id: UUID,
+    given: Assignment,
+    idempotency_key: IdempotencyKey = None,
+    if_match: IfMatch = None,
+) -> Response:
+    """Say which user sees to a conversation; it changes nothing else. Needs `If-Match`."""
+    version = demand(if_match)
+
+    async def assign(scope: Scope) -> ConversationView:
+        found = await conversations.look(scope, conversation_id, lock=True)
+        check_version(version, found.version)
+        await _check_assignee(scope, given.assignee_id)
+        assigned = await conversations.assign(scope, found, assignee_id=given.assignee_id)
+        if assigned != found:
+            data = {"assignee_id": str(given.assignee_id) if given.assignee_id else None}
+            await audit.record(scope, who.caller, "assign", "conversation", str(conversation_id), data)
+        return ConversationView.model_validate(assigned, from_attributes=True)
+
+    return await once(request, who, idempotency_key, assign, status=200)
+
+
+async def _check_assignee(scope: Scope, assignee_id: UUID | None) -> None:
+    if assignee_id is None:
+        return
+    try:
+        user = await users.get(scope, assignee_id)
+    except NotFound:
+        user = None
+    if user is None or user.status != "active" or user.role == "viewer":
+        raise wrong("assignee_id", "is no active admin or operator of this owner")

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from recado.db.pool import Row
 from recado.db.scope import Scope
-from recado.errors import NotFound, UsageError
+from recado.errors import Conflict, NotFound, UsageError
 from recado.ids import new_id
 
 DEFAULT_NAME = "default"
@@ -66,8 +66,8 @@ async def for_number(scope: Scope, number_id: UUID) -> Assistant:
     return _assistant(row) if row["id"] is not None else await ensure_default(scope)
 
 
-async def get(scope: Scope, name: str | None) -> Assistant:
-    """The assistant of this name, or the default one for None. Raises NotFound."""
+async def find(scope: Scope, name: str | None) -> Assistant | None:
+    """The assistant of this name, or the default one for None; None if there is none."""
     cursor = await scope.conn.execute(
         """
         SELECT id, name, instructions, model, language, apology
@@ -77,9 +77,15 @@ async def get(scope: Scope, name: str | None) -> Assistant:
         {"owner": scope.owner_id, "name": name},
     )
     row = await cursor.fetchone()
-    if row is None:
+    return _assistant(row) if row is not None else None
+
+
+async def get(scope: Scope, name: str | None) -> Assistant:
+    """The assistant of this name, or the default one for None. Raises NotFound."""
+    found = await find(scope, name)
+    if found is None:
         raise NotFound(f"no assistant {name!r}" if name is not None else "no default assistant")
-    return _assistant(row)
+    return found
 
 
 async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command's own word
@@ -93,8 +99,8 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
 ) -> Assistant:
     """Change what is given of the named assistant (the default one for None), made if there is none; leave the rest.
 
-    An empty `model` goes back to RECADO_MODEL, an empty `apology` to recado's own words. Raises UsageError for a
-    language that is not one of `LANGUAGES` and for a blank name.
+    An empty `model` goes back to RECADO_MODEL, an empty `apology` to recado's own words. What stays as it was gets no
+    new version. Raises UsageError for a language that is not one of `LANGUAGES` and for a blank name.
     """
     if language is not None and language not in LANGUAGES:
         raise UsageError(f"language must be one of {', '.join(LANGUAGES)}")
@@ -113,6 +119,9 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
             apology = nullif(coalesce(%(apology)s, a.apology), ''),
             version = a.version + 1,
             updated_at = now()
+        WHERE (a.instructions, a.model, a.language, a.apology) IS DISTINCT FROM
+              (coalesce(%(instructions)s, a.instructions), nullif(coalesce(%(model)s, a.model), ''),
+               coalesce(%(language)s, a.language), nullif(coalesce(%(apology)s, a.apology), ''))
         RETURNING id, name, instructions, model, language, apology
         """,
         {
@@ -126,8 +135,46 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
         },
     )
     row = await cursor.fetchone()
-    assert row is not None, "an upsert returns its row"  # noqa: S101
-    return _assistant(row)
+    return _assistant(row) if row is not None else await get(scope, asked)
+
+
+async def make(scope: Scope, name: str) -> Assistant:
+    """A new assistant of that name, nothing set. Raises Conflict when there is one, UsageError for a blank name."""
+    name = " ".join(name.split())
+    if not name:
+        raise UsageError("an assistant's name must not be empty")
+    made = await scope.conn.execute(
+        "INSERT INTO assistants (owner_id, id, name) VALUES (%s, %s, %s) ON CONFLICT (owner_id, name) DO NOTHING",
+        [scope.owner_id, new_id(), name],
+    )
+    if not made.rowcount:
+        raise Conflict("there is an assistant of this name")
+    return await get(scope, name)
+
+
+async def hold_default(scope: Scope) -> None:
+    """Nobody else changes which assistant is the default one before the commit. Call it before locking any of them."""
+    await scope.conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"default assistant of {scope.owner_id}"]
+    )
+
+
+async def make_default(scope: Scope, assistant_id: UUID) -> None:
+    """Let this assistant of the owner answer where none is named, instead of the one that did; after `hold_default`."""
+    await scope.conn.execute(
+        """
+        UPDATE assistants SET is_default = false, version = version + 1, updated_at = now()
+        WHERE owner_id = %s AND is_default AND id <> %s
+        """,
+        [scope.owner_id, assistant_id],
+    )
+    await scope.conn.execute(
+        """
+        UPDATE assistants SET is_default = true, version = version + 1, updated_at = now()
+        WHERE owner_id = %s AND id = %s AND NOT is_default
+        """,
+        [scope.owner_id, assistant_id],
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ rare it is among the owner's entries.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import dataclasses
 import io
@@ -23,7 +24,7 @@ from recado.assistants import words
 from recado.assistants.words import Word
 from recado.db.pool import Row
 from recado.db.scope import Scope
-from recado.errors import UsageError
+from recado.errors import NotFound, UsageError
 from recado.ids import new_id
 
 PATH = " › "
@@ -101,7 +102,7 @@ def read_markdown(text: str, *, name: str = "knowledge") -> list[Entry]:
         content = "\n".join(body).strip()
         if content:
             title = PATH.join(heading for _, heading in path if heading) or _stem_of(name)
-            entries.append(_entry(title, content, where=f"{name}: {title}"))
+            entries.append(_entry(title, content, where=f"{name}: entry {len(entries) + 1}"))
         body.clear()
 
     for line in text.splitlines():
@@ -149,22 +150,36 @@ def read_csv(text: str, *, name: str = "knowledge") -> list[Entry]:
     return entries
 
 
-async def replace(scope: Scope, *, source: str, entries: Sequence[Entry], language: str) -> int:
-    """Make `entries` all that the owner knows from `source`, and say how many there are.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """How many entries a source has now, and whether any of them is new, gone or another than before."""
 
-    An entry that was there keeps its id, also when it moved; doing it again changes nothing.
+    entries: int
+    changed: bool
+
+
+async def replace(scope: Scope, *, source: str, entries: Sequence[Entry], language: str) -> Replaced:
+    """Make `entries` all that the owner knows from `source`.
+
+    An entry that was there keeps its id, also when it moved; doing it again changes nothing. The words of many entries
+    take long to analyse: that happens in a thread.
     """
     unique = list(dict.fromkeys(entries))
+    searches = await asyncio.to_thread(lambda: [_tsvector(entry, language) for entry in unique])
+    # Two who replace one source at once would each miss the other's entries.
+    await scope.conn.execute(
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"knowledge of {scope.owner_id}: {source}"]
+    )
     cursor = await scope.conn.execute(
         "SELECT id, title, content FROM knowledge WHERE owner_id = %s AND source = %s FOR UPDATE",
         [scope.owner_id, source],
     )
     known = {(row["title"], row["content"]): row["id"] for row in await cursor.fetchall()}
     ids = [known.get((entry.title, entry.content)) or new_id() for entry in unique]
-    await scope.conn.execute(
+    gone = await scope.conn.execute(
         "DELETE FROM knowledge WHERE owner_id = %s AND source = %s AND id <> ALL(%s)", [scope.owner_id, source, ids]
     )
-    await scope.conn.execute(
+    written = await scope.conn.execute(
         """
         INSERT INTO knowledge AS k (owner_id, id, source, ordinal, title, content, language, search)
         SELECT %(owner)s, id, %(source)s, ordinal, title, content, %(language)s, search::tsvector
@@ -182,10 +197,23 @@ async def replace(scope: Scope, *, source: str, entries: Sequence[Entry], langua
             "ids": ids,
             "titles": [entry.title for entry in unique],
             "contents": [entry.content for entry in unique],
-            "searches": [_tsvector(entry, language) for entry in unique],
+            "searches": searches,
         },
     )
-    return len(unique)
+    return Replaced(entries=len(unique), changed=gone.rowcount + written.rowcount > 0)
+
+
+async def forget(scope: Scope, source: str) -> int:
+    """Know nothing from `source` any more; answers how many entries that were."""
+    gone = await scope.conn.execute(
+        "DELETE FROM knowledge WHERE owner_id = %s AND source = %s", [scope.owner_id, source]
+    )
+    return gone.rowcount
+
+
+def language_of(entries: Sequence[Entry]) -> str | None:
+    """The language that the entries are in, told from the first of them; None when that can't be told."""
+    return words.detect("\n".join(f"{entry.title}\n{entry.content}" for entry in entries[:50]))
 
 
 async def search(scope: Scope, question: str, *, language: str, limit: int = 5) -> list[Match]:
@@ -236,6 +264,18 @@ async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Listed]:
         [scope.owner_id, after or UUID(int=0), limit + 1],
     )
     return [Listed(**row) for row in await cursor.fetchall()]
+
+
+async def look(scope: Scope, entry_id: UUID) -> Listed:
+    """The entry as it is shown. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        "SELECT id, source, title, content, language, created_at FROM knowledge WHERE owner_id = %s AND id = %s",
+        [scope.owner_id, entry_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no knowledge entry {entry_id}")
+    return Listed(**row)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -362,9 +402,9 @@ def _tsvector(entry: Entry, language: str) -> str:
 
 def _entry(title: str, content: str, *, where: str) -> Entry:
     if len(title) > TITLE_CHARS:
-        raise UsageError(f"{where[:120]}: a title may hold {TITLE_CHARS} characters")
+        raise UsageError(f"{where}: a title may hold {TITLE_CHARS} characters")
     if len(content) > CONTENT_CHARS:
-        raise UsageError(f"{where[:120]}: a text may hold {CONTENT_CHARS} characters")
+        raise UsageError(f"{where}: a text may hold {CONTENT_CHARS} characters")
     return Entry(title=title, content=content)
 
 

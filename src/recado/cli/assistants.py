@@ -65,10 +65,11 @@ def add_knowledge(
             default = await assistants.ensure_default(scope)
             spoken = _language(language, entries) or default.language
             with progress(f"indexing {len(entries)} entries", None) if len(entries) > MANY else nullcontext():
-                count = await knowledge.replace(scope, source=file.name, entries=entries, language=spoken)
-            data = {"entries": count, "language": spoken}
-            await audit.record(scope, desk.caller, "add", "knowledge", file.name, data)
-        return {"id": file.name, "owner_id": owner, "source": file.name, "entries": count, "language": spoken}
+                known = await knowledge.replace(scope, source=file.name, entries=entries, language=spoken)
+            if known.changed:
+                data = {"entries": known.entries, "language": spoken}
+                await audit.record(scope, desk.caller, "add", "knowledge", file.name, data)
+        return {"id": file.name, "owner_id": owner, "source": file.name, "entries": known.entries, "language": spoken}
 
     made = at_desk(main)
     text = f"{made['entries']} entries of {made['source']} are known, in {made['language']}"
@@ -76,11 +77,11 @@ def add_knowledge(
 
 
 def _language(asked: str | None, entries: Sequence[Entry]) -> str | None:
-    from recado.assistants import words
+    from recado.assistants import knowledge
     from recado.assistants.assistant import LANGUAGES
 
     if asked is None:
-        return words.detect("\n".join(f"{entry.title}\n{entry.content}" for entry in entries[:50]))
+        return knowledge.language_of(entries)
     if asked not in LANGUAGES:
         raise UsageError(f"--language must be one of {', '.join(LANGUAGES)}")
     return asked
@@ -149,13 +150,15 @@ def set_assistant(
         await check_owner(desk, owner)
         async with scoped(desk.wiring.pool, owner) as scope:
             default = await assistants.ensure_default(scope)
+            before = await assistants.find(scope, name)
             made = await assistants.set(
                 scope, name, instructions=instructions, model=model, language=language, apology=apology
             )
             given = {"instructions": instructions, "model": model, "language": language, "apology": apology}
             # What was set, not what it says: instructions are the owner's text.
             data = {"set": [field for field, value in given.items() if value is not None], "model": made.model}
-            await audit.record(scope, desk.caller, "set", "assistant", str(made.id), data)
+            if made != before:
+                await audit.record(scope, desk.caller, "set", "assistant", str(made.id), data)
         return _assistant(made, owner, is_default=made.id == default.id)
 
     made = at_desk(main)

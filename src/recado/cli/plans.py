@@ -45,6 +45,7 @@ def add_plan(
         from recado.identity import audit, plans
 
         async with desk.platform.transaction():
+            before = await plans.all_of_them(desk.platform)
             plan = await plans.add(
                 desk.platform,
                 name,
@@ -56,7 +57,8 @@ def add_plan(
                 hard_action=at_limit,
             )
             limits = {key: value for key, value in _plan(plan).items() if key != "id"}
-            await audit.record(desk.platform, desk.caller, "set", "plan", str(plan.id), limits)
+            if plan not in before:
+                await audit.record(desk.platform, desk.caller, "set", "plan", str(plan.id), limits)
         return plan
 
     plan = at_desk(main)
@@ -92,9 +94,11 @@ def put_on_plan(
         from recado.identity import audit, plans
 
         async with desk.platform.transaction():
+            before = await plans.of_owner(desk.platform, owner)
             made = await plans.assign(desk.platform, owner, plan)
-            data = {"plan": made.name}
-            await audit.record(desk.platform, desk.caller, "set_plan", "owner", str(owner), data, owner_id=owner)
+            if made != before:
+                data = {"plan": made.name}
+                await audit.record(desk.platform, desk.caller, "set_plan", "owner", str(owner), data, owner_id=owner)
         return made
 
     made = at_desk(main)

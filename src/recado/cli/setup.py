@@ -128,12 +128,13 @@ def add_account(
 
         await check_owner(desk, owner)
         async with scoped(desk.wiring.pool, owner) as scope:
-            added = await accounts.add_account(
+            saved = await accounts.add_account(
                 scope, desk.wiring.keyring, account_sid=account_sid, auth_token=token, auth_token_ref=auth_token_ref
             )
-            data = {"account_sid": account_sid}
-            await audit.record(scope, desk.caller, "add", "twilio_account", str(added), data)
-            return added
+            if saved.outcome != "same":
+                data = {"account_sid": account_sid}
+                await audit.record(scope, desk.caller, "add", "twilio_account", str(saved.id), data)
+            return saved.id
 
     account_id = at_desk(main)
     made = {"id": account_id, "owner_id": owner, "account_sid": account_sid}
@@ -193,11 +194,12 @@ def rotate(
 
         found = await _account(desk, account)
         async with scoped(desk.wiring.pool, found["owner_id"]) as scope:
-            await accounts.rotate_token(
+            changed = await accounts.rotate_token(
                 scope, desk.wiring.keyring, account_sid=account, auth_token=token, auth_token_ref=auth_token_ref
             )
-            action = "finish_rotation" if finish else "rotate"
-            await audit.record(scope, desk.caller, action, "twilio_account", str(found["id"]))
+            if changed:
+                action = "finish_rotation" if finish else "rotate"
+                await audit.record(scope, desk.caller, action, "twilio_account", str(found["id"]))
         return {"id": found["id"], "owner_id": found["owner_id"], "account_sid": account, "rotating": not finish}
 
     done = at_desk(main)
@@ -245,15 +247,17 @@ def set_account(
 
         found = await _account(desk, account)
         async with scoped(desk.wiring.pool, found["owner_id"]) as scope:
+            changed = False
             if public_url is not None:
-                await accounts.set_public_url(scope, account_sid=account, public_url=public_url or None)
+                changed = await accounts.set_public_url(scope, account_sid=account, public_url=public_url or None)
             if api_key_sid is not None:
                 secret = accounts.Secret(value, api_key_secret_ref) if api_key_sid else None
-                await accounts.set_api_key(
+                changed |= await accounts.set_api_key(
                     scope, desk.wiring.keyring, account_sid=account, key_sid=api_key_sid, secret=secret
                 )
-            data = {"public_url": public_url, "api_key_sid": api_key_sid}
-            await audit.record(scope, desk.caller, "set", "twilio_account", str(found["id"]), data)
+            if changed:
+                data = {"public_url": public_url, "api_key_sid": api_key_sid}
+                await audit.record(scope, desk.caller, "set", "twilio_account", str(found["id"]), data)
             cursor = await scope.conn.execute(
                 "SELECT id, owner_id, account_sid, public_url, api_key_sid FROM twilio_accounts WHERE account_sid = %s",
                 [account],
@@ -280,7 +284,7 @@ def add_number(
 
     async def main(desk: Desk) -> dict[str, Any]:
         from recado.assistants import assistant as assistants
-        from recado.channels.twilio import accounts
+        from recado.channels.twilio import accounts, numbers
         from recado.db.scope import scoped
         from recado.identity import audit
 
@@ -288,15 +292,14 @@ def add_number(
         async with scoped(desk.wiring.pool, owner_id) as scope:
             default = await assistants.ensure_default(scope)
             named = await assistants.get(scope, assistant) if assistant is not None else default
-            number_id = await accounts.add_number(scope, account_sid=account, address=address, assistant_id=named.id)
+            saved = await accounts.add_number(scope, account_sid=account, address=address, assistant_id=named.id)
+            before = after = await numbers.look(scope, saved.id, lock=True)
             if assistant is not None:
                 # Adding leaves the assistant of a known number alone; naming one changes it.
-                await scope.conn.execute(
-                    "UPDATE numbers SET assistant_id = %s WHERE owner_id = %s AND id = %s",
-                    [named.id, owner_id, number_id],
-                )
-            await audit.record(scope, desk.caller, "add", "number", str(number_id), {"address": address})
-        return await _number(desk, number_id)
+                after = await numbers.change(scope, before, assistant_id=named.id)
+            if saved.outcome != "same" or after != before:
+                await audit.record(scope, desk.caller, "add", "number", str(saved.id), {"address": address})
+        return await _number(desk, saved.id)
 
     made = at_desk(main)
     text = f"number {made['id']}  {made['address']}  answered by {made['assistant']}"

@@ -9,7 +9,7 @@ from uuid import UUID
 from recado.conversations import events
 from recado.conversations.states import Action, State, after
 from recado.db.scope import Scope
-from recado.errors import NotFound
+from recado.errors import Conflict, NotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class Conversation:
     number_id: UUID
     account_id: UUID
     number_address: str = field(repr=False)
+    messaging_service_sid: str | None
     contact_address: str = field(repr=False)
     contact_name: str | None = field(repr=False)
     contact_language: str | None
@@ -37,7 +38,8 @@ class Conversation:
 
 
 _GET = """
-SELECT v.id, v.status, v.number_id, n.account_id, n.address AS number_address, c.address AS contact_address,
+SELECT v.id, v.status, v.number_id, n.account_id, n.address AS number_address, n.messaging_service_sid,
+       c.address AS contact_address,
        c.profile_name AS contact_name, c.language AS contact_language, c.identity_key, v.last_inbound_at,
        o.status AS owner_status, a.public_url, v.budget_told,
        s.identity_key IS NOT NULL AS suppressed, s.confirmation_id
@@ -87,6 +89,7 @@ class Listed:
     number_id: UUID
     contact_id: UUID
     status: State
+    assignee_id: UUID | None
     attention: str | None
     close_reason: str | None
     last_inbound_at: datetime
@@ -95,11 +98,20 @@ class Listed:
     version: int
 
 
-_LISTED = "id, number_id, contact_id, status, attention, close_reason, last_inbound_at, opened_at, closed_at, version"
+_LISTED = """
+    id, number_id, contact_id, status, assignee AS assignee_id, attention, close_reason, last_inbound_at, opened_at,
+    closed_at, version
+"""
 
 
 async def page(
-    scope: Scope, *, status: State | None = None, contact_id: UUID | None = None, before: UUID | None, limit: int
+    scope: Scope,
+    *,
+    status: State | None = None,
+    contact_id: UUID | None = None,
+    assignee_id: UUID | None = None,
+    before: UUID | None,
+    limit: int,
 ) -> list[Listed]:
     """The owner's conversations before that id, newest first; one more than `limit` where there are more."""
     cursor = await scope.conn.execute(
@@ -108,6 +120,7 @@ async def page(
         WHERE owner_id = %(owner)s AND id < %(before)s
           AND (%(status)s::text IS NULL OR status = %(status)s)
           AND (%(contact)s::uuid IS NULL OR contact_id = %(contact)s)
+          AND (%(assignee)s::uuid IS NULL OR assignee = %(assignee)s)
         ORDER BY id DESC LIMIT %(limit)s
         """,  # noqa: S608 - the columns are a constant
         {
@@ -115,6 +128,7 @@ async def page(
             "before": before or UUID(int=2**128 - 1),
             "status": status,
             "contact": contact_id,
+            "assignee": assignee_id,
             "limit": limit + 1,
         },
     )
@@ -134,21 +148,31 @@ async def look(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Li
     return Listed(**row)
 
 
-async def move(scope: Scope, found: Listed, action: Action, *, reason: str | None, now: datetime) -> Listed:
+async def move(
+    scope: Scope, found: Listed, action: Action, *, reason: str | None, by: UUID | None = None, now: datetime
+) -> Listed:
     """Take the conversation, give it back or close it, and record the event; `found` was read with `lock`.
 
-    What asked for people is settled by any of the three. Raises Conflict where the action makes no sense.
+    What asked for people is settled by any of the three. The user `by` who takes it is its assignee, and nobody is once
+    it is given back. Raises Conflict where the action makes no sense.
     """
     status = after(found.status, action)
     cursor = await scope.conn.execute(
         f"""
         UPDATE conversations
-        SET status = %(status)s, version = version + 1, attention = NULL,
+        SET status = %(status)s, version = version + 1, attention = NULL, assignee = %(assignee)s,
             close_reason = CASE WHEN %(status)s = 'closed' THEN %(reason)s END,
             closed_at = CASE WHEN %(status)s = 'closed' THEN %(now)s::timestamptz END
         WHERE owner_id = %(owner)s AND id = %(id)s RETURNING {_LISTED}
         """,  # noqa: S608 - the columns are a constant
-        {"owner": scope.owner_id, "id": found.id, "status": status, "reason": reason, "now": now},
+        {
+            "owner": scope.owner_id,
+            "id": found.id,
+            "status": status,
+            "assignee": {"take": by or found.assignee_id, "give_back": None, "close": found.assignee_id}[action],
+            "reason": reason,
+            "now": now,
+        },
     )
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101 - it is locked
@@ -157,5 +181,31 @@ async def move(scope: Scope, found: Listed, action: Action, *, reason: str | Non
         step="answer",
         what={"take": "taken", "give_back": "given_back", "close": "closed"}[action],
         conversation_id=found.id,
+    )
+    return Listed(**row)
+
+
+async def assign(scope: Scope, found: Listed, *, assignee_id: UUID | None) -> Listed:
+    """Make a user of the owner the one who sees to the conversation, None nobody; `found` was read with `lock`.
+
+    Records the event, unless they were that already. Raises Conflict when it is closed.
+    """
+    if found.status == "closed":
+        raise Conflict("the conversation is closed: it can't be assigned")
+    if found.assignee_id == assignee_id:
+        return found
+    cursor = await scope.conn.execute(
+        f"UPDATE conversations SET assignee = %s, version = version + 1 "  # noqa: S608 - the columns are a constant
+        f"WHERE owner_id = %s AND id = %s RETURNING {_LISTED}",
+        [assignee_id, scope.owner_id, found.id],
+    )
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - it is locked
+    await events.record(
+        scope,
+        step="answer",
+        what="assigned" if assignee_id else "unassigned",
+        conversation_id=found.id,
+        data={"assignee_id": str(assignee_id)} if assignee_id else None,
     )
     return Listed(**row)

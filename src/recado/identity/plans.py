@@ -114,6 +114,17 @@ async def all_of_them(platform: Connection) -> list[Plan]:
     return [Plan(**row) for row in await cursor.fetchall()]
 
 
+async def of_owner(conn: Connection, owner_id: UUID) -> Plan | None:
+    """The owner's plan; None is no limit at all."""
+    row = await (
+        await conn.execute(
+            f"SELECT {_COLUMNS} FROM plans WHERE id = (SELECT plan_id FROM owners WHERE id = %s)",  # noqa: S608 - constant
+            [owner_id],
+        )
+    ).fetchone()
+    return Plan(**row) if row is not None else None
+
+
 async def assign(platform: Connection, owner_id: UUID, name: str) -> Plan:
     """Put the owner on the plan of that name, from the next turn on. Raises NotFound for either."""
     row = await (

@@ -207,6 +207,7 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: _Job) -> bool:
         sent = await sender.send(
             to=conversation.contact_address,
             from_=conversation.number_address,
+            messaging_service_sid=conversation.messaging_service_sid,
             body=job.part.body,
             status_callback=_callback_url(desk, job),
         )

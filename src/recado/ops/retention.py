@@ -9,7 +9,7 @@ import structlog
 from dbos import DBOS
 
 from recado.db.pool import Pool
-from recado.identity import sessions, sign_in
+from recado.identity import kept_answers, sessions, sign_in
 
 log = structlog.get_logger(__name__)
 
@@ -49,3 +49,17 @@ async def forget_sign_ins(platform: Pool, *, now: datetime) -> None:
         counts = await sign_in.forget_old(conn, now=now)
     if ended or counts:
         log.info("sign_ins_forgotten", task="retention", sessions=ended, counts=counts)
+
+
+async def forget_kept_answers(platform: Pool, *, now: datetime) -> int:
+    """Delete what was kept for an `Idempotency-Key` and is over, of owners who call no more too; answers how many."""
+    deleted = 0
+    while True:
+        async with platform.connection() as conn:
+            batch = await kept_answers.delete_old(conn, now=now, at_most=BATCH)
+        deleted += batch
+        if batch < BATCH:
+            break
+    if deleted:
+        log.info("kept_answers_deleted", task="retention", rows=deleted)
+    return deleted

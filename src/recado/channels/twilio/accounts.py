@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
 from recado import references
+from recado.channels.twilio import numbers
 from recado.db.changes import Change
 from recado.db.lookup import Lookup
 from recado.db.pool import Pool, Row, once_more
@@ -179,13 +180,31 @@ class Secret:
         if self.reference is not None:
             references.check(self.reference)
         elif not self.value or not self.value.isascii() or not self.value.isprintable():
-            raise UsageError("the auth token on standard input is empty or holds characters that no token has")
+            raise UsageError("the auth token or secret is empty or holds characters that none has")
 
     def stored(self, keyring: Keyring, account_id: UUID, column: str) -> tuple[bytes | None, str | None]:
         """What goes into the column and into its `_ref` twin."""
         if self.value is None:
             return None, self.reference
         return keyring.seal(self.value, row=f"twilio_accounts/{account_id}/{column}"), None
+
+    def is_in(self, row: Mapping[str, Any], column: str, keyring: Keyring) -> bool:
+        """Whether the row's column holds just this; one that can't be opened does not."""
+        sealed = row[column]
+        if self.value is None or sealed is None:
+            return self.value is None and row[f"{column}_ref"] == self.reference
+        try:
+            return keyring.open(sealed, row=f"twilio_accounts/{row['id']}/{column}") == self.value
+        except SecretError:
+            return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saved:
+    """What was saved, and whether it is new, another than before, or just what there was."""
+
+    id: UUID
+    outcome: Literal["made", "changed", "same"]
 
 
 async def add_account(
@@ -195,28 +214,43 @@ async def add_account(
     account_sid: str,
     auth_token: str | None = None,
     auth_token_ref: str | None = None,
-) -> UUID:
-    """Add a Twilio account to the owner, or replace its auth token; answers its id.
+) -> Saved:
+    """Add a Twilio account to the owner, or replace its auth token.
 
     Raises UsageError for what is no AccountSid, token or reference, Conflict when another owner has the account.
     """
     if not ACCOUNT_SID.fullmatch(account_sid):
         raise UsageError("an AccountSid is AC and 32 hexadecimal digits")
     secret = Secret(auth_token, auth_token_ref)
-    known = await (await scope.conn.execute("SELECT id, owner_id FROM account_by_sid(%s)", [account_sid])).fetchone()
-    if known is not None and known["owner_id"] != scope.owner_id:
-        raise Conflict("this Twilio account belongs to another owner")
-    account_id: UUID = known["id"] if known else new_id()
+    account_id = new_id()
     sealed, reference = secret.stored(keyring, account_id, "auth_token")
-    await scope.conn.execute(
+    made = await scope.conn.execute(
         """
         INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token, auth_token_ref) VALUES (%s, %s, %s, %s, %s)
-        ON CONFLICT (owner_id, id) DO UPDATE
-        SET auth_token = excluded.auth_token, auth_token_ref = excluded.auth_token_ref, updated_at = now()
+        ON CONFLICT (account_sid) DO NOTHING
         """,
         [scope.owner_id, account_id, account_sid, sealed, reference],
     )
-    return account_id
+    if made.rowcount:
+        return Saved(id=account_id, outcome="made")
+    try:
+        row = await _row(scope, account_sid)
+    except NotFound:
+        raise Conflict("this Twilio account belongs to another owner") from None
+    return Saved(id=row["id"], outcome=await _set_secret(scope, keyring, row, "auth_token", secret))
+
+
+async def _set_secret(
+    scope: Scope, keyring: Keyring, row: Mapping[str, Any], column: str, secret: Secret
+) -> Literal["changed", "same"]:
+    if secret.is_in(row, column, keyring):
+        return "same"
+    sealed, reference = secret.stored(keyring, row["id"], column)
+    await scope.conn.execute(
+        f"UPDATE twilio_accounts SET {column} = %s, {column}_ref = %s, {_TOUCH} WHERE owner_id = %s AND id = %s",  # noqa: S608 - the columns are constants
+        [sealed, reference, scope.owner_id, row["id"]],
+    )
+    return "changed"
 
 
 async def rotate_token(
@@ -226,66 +260,105 @@ async def rotate_token(
     account_sid: str,
     auth_token: str | None = None,
     auth_token_ref: str | None = None,
-) -> None:
+) -> bool:
     """Accept a second token beside the first (by value or reference), or make it the only one (neither given).
 
-    During Twilio's rotation both the primary and the secondary token may have signed. Raises NotFound, UsageError.
+    Answers whether that changed anything. During Twilio's rotation both the primary and the secondary token may have
+    signed. Raises NotFound, UsageError.
     """
     row = await _row(scope, account_sid)
     if auth_token is not None or auth_token_ref is not None:
-        sealed, reference = Secret(auth_token, auth_token_ref).stored(keyring, row["id"], "secondary_token")
-        await scope.conn.execute(
-            "UPDATE twilio_accounts SET secondary_token = %s, secondary_token_ref = %s, updated_at = now() "
-            "WHERE id = %s",
-            [sealed, reference, row["id"]],
-        )
-        return
+        secret = Secret(auth_token, auth_token_ref)
+        return await _set_secret(scope, keyring, row, "secondary_token", secret) == "changed"
     sealed, reference = row["secondary_token"], row["secondary_token_ref"]
     if sealed is None and reference is None:
-        raise UsageError("there is no second token to go over to: give it first, with --auth-token-stdin")
+        raise UsageError("there is no second token to go over to: give it first")
     if sealed is not None:
         token = keyring.open(sealed, row=f"twilio_accounts/{row['id']}/secondary_token")
         sealed = keyring.seal(token, row=f"twilio_accounts/{row['id']}/auth_token")
     await scope.conn.execute(
-        "UPDATE twilio_accounts SET auth_token = %s, auth_token_ref = %s, secondary_token = NULL, "
-        "secondary_token_ref = NULL, updated_at = now() WHERE id = %s",
-        [sealed, reference, row["id"]],
+        f"UPDATE twilio_accounts SET auth_token = %s, auth_token_ref = %s, secondary_token = NULL, "  # noqa: S608 - constant
+        f"secondary_token_ref = NULL, {_TOUCH} WHERE owner_id = %s AND id = %s",
+        [sealed, reference, scope.owner_id, row["id"]],
     )
+    return True
 
 
-async def set_api_key(scope: Scope, keyring: Keyring, *, account_sid: str, key_sid: str, secret: Secret | None) -> None:
+async def drop_second_token(scope: Scope, *, account_sid: str) -> bool:
+    """Give a rotation up: the first token alone counts again. Answers whether there was a second. Raises NotFound."""
+    row = await _row(scope, account_sid)
+    if row["secondary_token"] is None and row["secondary_token_ref"] is None:
+        return False
+    await scope.conn.execute(
+        f"UPDATE twilio_accounts SET secondary_token = NULL, secondary_token_ref = NULL, {_TOUCH} "  # noqa: S608 - constant
+        "WHERE owner_id = %s AND id = %s",
+        [scope.owner_id, row["id"]],
+    )
+    return True
+
+
+async def set_api_key(scope: Scope, keyring: Keyring, *, account_sid: str, key_sid: str, secret: Secret | None) -> bool:
     """Send with that API key of the account instead of its auth token; with no secret, with the token again.
+
+    Answers whether that changed anything. Raises NotFound, UsageError.
+    """
+    row = await _row(scope, account_sid)
+    if secret is None:
+        if row["api_key_sid"] is None:
+            return False
+    elif not API_KEY_SID.fullmatch(key_sid):
+        raise UsageError("an API key's SID is SK and 32 hexadecimal digits")
+    elif row["api_key_sid"] == key_sid and secret.is_in(row, "api_key_secret", keyring):
+        return False
+    sealed, reference = secret.stored(keyring, row["id"], "api_key_secret") if secret else (None, None)
+    await scope.conn.execute(
+        f"UPDATE twilio_accounts SET api_key_sid = %s, api_key_secret = %s, api_key_secret_ref = %s, {_TOUCH} "  # noqa: S608 - constant
+        "WHERE owner_id = %s AND id = %s",
+        [key_sid if secret else None, sealed, reference, scope.owner_id, row["id"]],
+    )
+    return True
+
+
+async def set_public_url(scope: Scope, *, account_sid: str, public_url: str | None) -> bool:
+    """Where Twilio calls this account's webhooks, if not at RECADO_PUBLIC_URL; answers whether that is another place.
 
     Raises NotFound, UsageError.
     """
     row = await _row(scope, account_sid)
-    if secret is not None and not API_KEY_SID.fullmatch(key_sid):
-        raise UsageError("an API key's SID is SK and 32 hexadecimal digits")
-    sealed, reference = secret.stored(keyring, row["id"], "api_key_secret") if secret else (None, None)
-    await scope.conn.execute(
-        "UPDATE twilio_accounts SET api_key_sid = %s, api_key_secret = %s, api_key_secret_ref = %s, "
-        "updated_at = now() WHERE id = %s",
-        [key_sid if secret else None, sealed, reference, row["id"]],
-    )
-
-
-async def set_public_url(scope: Scope, *, account_sid: str, public_url: str | None) -> None:
-    """Where Twilio calls this account's webhooks, if not at RECADO_PUBLIC_URL. Raises NotFound, UsageError."""
-    row = await _row(scope, account_sid)
     if public_url is not None:
-        parts = urlsplit(public_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
-            raise UsageError("a public URL is an http:// or https:// address without user name")
-        if parts.query or parts.fragment:
-            raise UsageError("a public URL has no query and no fragment")
-        public_url = public_url.rstrip("/")
+        public_url = _checked_url(public_url)
+    if row["public_url"] == public_url:
+        return False
     await scope.conn.execute(
-        "UPDATE twilio_accounts SET public_url = %s, updated_at = now() WHERE id = %s", [public_url, row["id"]]
+        f"UPDATE twilio_accounts SET public_url = %s, {_TOUCH} WHERE owner_id = %s AND id = %s",  # noqa: S608 - constant
+        [public_url, scope.owner_id, row["id"]],
     )
+    return True
+
+
+def _checked_url(public_url: str) -> str:
+    try:
+        parts = urlsplit(public_url)
+        named = parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        named = False
+    if not named or parts.scheme not in ("http", "https") or "@" in parts.netloc or not _URL.fullmatch(public_url):
+        raise UsageError("a public URL is an http:// or https:// address without user name")
+    if parts.query or parts.fragment:
+        raise UsageError("a public URL has no query and no fragment")
+    return public_url.rstrip("/")
+
+
+_URL = re.compile(r"[!-~]{1,2000}")
+_TOUCH = "version = version + 1, updated_at = now()"
 
 
 async def _row(scope: Scope, account_sid: str) -> dict[str, Any]:
-    cursor = await scope.conn.execute("SELECT * FROM twilio_accounts WHERE account_sid = %s", [account_sid])
+    """The account's row, which nobody else changes before the commit. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        "SELECT * FROM twilio_accounts WHERE owner_id = %s AND account_sid = %s FOR NO KEY UPDATE",
+        [scope.owner_id, account_sid],
+    )
     row = await cursor.fetchone()
     if row is None:
         raise NotFound(f"no Twilio account {account_sid} of this owner")
@@ -315,36 +388,30 @@ async def login_in(row: Mapping[str, Any], keyring: Keyring, known: References) 
     return row["account_sid"], token
 
 
-async def add_number(scope: Scope, *, account_sid: str, address: str, assistant_id: UUID) -> UUID:
-    """Add a WhatsApp sender to the account, or route one that was kept as unrouted; answers its id."""
-    if not re.fullmatch(r"whatsapp:\+[1-9]\d{6,14}", address):
+async def add_number(scope: Scope, *, account_sid: str, address: str, assistant_id: UUID | None) -> Saved:
+    """Add a WhatsApp sender to the account, or route one that was kept as unrouted; None: the default assistant.
+
+    Raises UsageError for what is no address, NotFound for an account that the owner does not have.
+    """
+    if not numbers.ADDRESS.fullmatch(address):
         raise UsageError("an address is whatsapp: and the number in E.164, for instance whatsapp:+14155238886")
     account = await (
-        await scope.conn.execute("SELECT id FROM twilio_accounts WHERE account_sid = %s", [account_sid])
+        await scope.conn.execute(
+            "SELECT id FROM twilio_accounts WHERE owner_id = %s AND account_sid = %s", [scope.owner_id, account_sid]
+        )
     ).fetchone()
     if account is None:
         raise NotFound(f"no Twilio account {account_sid}: add it with `recado accounts add`")
-    row = await (
-        await scope.conn.execute(
-            """
-            INSERT INTO numbers (owner_id, id, account_id, address, assistant_id) VALUES (%s, %s, %s, %s, %s)
-            ON CONFLICT (account_id, address) DO UPDATE
-            SET status = 'active', assistant_id = coalesce(numbers.assistant_id, excluded.assistant_id)
-            RETURNING id
-            """,
-            [scope.owner_id, new_id(), account["id"], address, assistant_id],
-        )
-    ).fetchone()
-    assert row is not None  # noqa: S101 - an upsert that returns
-    # What came while the number was unrouted is answered now, as far as WhatsApp's 24-hour window reaches;
-    # `ops/recovery` finds these messages without work and enqueues it.
-    await scope.conn.execute(
+    number_id = new_id()
+    made = await scope.conn.execute(
         """
-        UPDATE messages m SET status = 'received' FROM conversations v
-        WHERE v.id = m.conversation_id AND v.number_id = %s AND m.status = 'unrouted'
-          AND m.received_at > now() - interval '24 hours'
+        INSERT INTO numbers (owner_id, id, account_id, address, assistant_id) VALUES (%s, %s, %s, %s, %s)
+        ON CONFLICT (account_id, address) DO NOTHING
         """,
-        [row["id"]],
+        [scope.owner_id, number_id, account["id"], address, assistant_id],
     )
-    number_id: UUID = row["id"]
-    return number_id
+    if made.rowcount:
+        return Saved(id=number_id, outcome="made")
+    known = await numbers.by_address(scope, account["id"], address)
+    changed = await numbers.change(scope, known, status="active", assistant_id=known.assistant_id or assistant_id)
+    return Saved(id=known.id, outcome="same" if changed == known else "changed")

@@ -1,0 +1,82 @@
+"""Routes that give account: what was used of a plan, and who did what."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, get_args
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from recado.api import pages
+from recado.api.door import GuardedRoute, Visit, needs, visit
+from recado.api.pages import Cursor, Limit, Page
+from recado.api.problems import FieldError, Problem, describe
+from recado.api.views import AuditView, PlanView, UsageView, UsedView
+from recado.identity import audit, plans
+
+router = APIRouter(prefix="/v1", route_class=GuardedRoute)
+Who = Annotated[Visit, Depends(visit)]
+
+
+@router.get("/usage", tags=["Usage"], operation_id="get_usage", responses=describe(), openapi_extra=needs("read"))
+async def get_usage(
+    who: Who,
+    period: Annotated[
+        str | None,
+        Query(
+            pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$",
+            description="A month in UTC. Not given: the present one.",
+            examples=["2026-11"],
+        ),
+    ] = None,
+) -> UsageView:
+    """What the owner used in a month, and what its plan allows."""
+    now = who.wiring.clock.now() if period is None else datetime.fromisoformat(f"{period}-01").replace(tzinfo=UTC)
+    month = plans.period_of(now)
+    async with who.scope() as scope:
+        plan = await plans.of_owner(scope.conn, scope.owner_id)
+        used = {item.metric: item for item in await plans.usage(scope, month)}
+        state = await plans.state(scope, now)
+    metrics = [
+        UsedView(
+            metric=metric,
+            amount=used[metric].amount if metric in used else 0,
+            limit=used[metric].limit if metric in used else None,
+        )
+        for metric in get_args(plans.Metric)
+    ]
+    shown = PlanView.model_validate(plan, from_attributes=True) if plan else None
+    return UsageView(period=f"{month:%Y-%m}", state=state, plan=shown, metrics=metrics)
+
+
+@router.get("/audit", tags=["Audit"], operation_id="list_audit", responses=describe(), openapi_extra=needs("admin"))
+async def list_audit(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[AuditView]:
+    """Who did what to which of the owner's things, newest first."""
+    before = pages.read(cursor)
+    if before is not None and before.int >= 2**63:
+        raise Problem(
+            422, "the cursor is not one of this list", errors=[FieldError(where="query.cursor", detail="is not valid")]
+        )
+    async with who.scope() as scope:
+        found = await audit.entries(scope, before=before.int if before else None, limit=limit + 1)
+    return Page[AuditView](
+        items=[_entry(entry) for entry in found[:limit]],
+        next=pages.write(UUID(int=found[limit - 1].id)) if len(found) > limit else None,
+    )
+
+
+def _entry(entry: audit.Entry) -> AuditView:
+    # The names of those who run the installation are none of an owner's business.
+    theirs = entry.caller_kind in ("platform", "cli")
+    return AuditView(
+        id=str(entry.id),
+        at=entry.at,
+        caller_kind=entry.caller_kind,
+        caller_id=None if theirs else entry.caller_id,
+        caller_name=None if theirs else entry.caller_name,
+        action=entry.action,
+        thing=entry.thing,
+        thing_id=entry.thing_id,
+        data=entry.data,
+    )

@@ -1,0 +1,107 @@
+"""Numbers: an account's WhatsApp senders, who answers for each, and what waits for one that was not routed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+from recado.db.scope import Scope
+from recado.errors import NotFound, UsageError
+
+ADDRESS = re.compile(r"whatsapp:\+[1-9][0-9]{6,14}")
+MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A number as it is shown; without `assistant_id` the owner's default assistant answers.
+
+    With `messaging_service_sid` Twilio sends by that Messaging Service, still from this number. `version` grows with
+    every change.
+    """
+
+    id: UUID
+    account_id: UUID
+    address: str = field(repr=False)
+    status: str
+    assistant_id: UUID | None
+    messaging_service_sid: str | None
+    version: int
+    created_at: datetime
+
+
+_LISTED = "id, account_id, address, status, assistant_id, messaging_service_sid, version, created_at"
+
+
+async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Listed]:
+    """The owner's numbers after that id, oldest first; one more than `limit` where there are more."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_LISTED} FROM numbers WHERE owner_id = %s AND id > %s ORDER BY id LIMIT %s",  # noqa: S608 - constant
+        [scope.owner_id, after or UUID(int=0), limit + 1],
+    )
+    return [Listed(**row) for row in await cursor.fetchall()]
+
+
+async def look(scope: Scope, number_id: UUID, *, lock: bool = False) -> Listed:
+    """The number as it is shown; with `lock`, nobody else changes it before the commit. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_LISTED} FROM numbers WHERE owner_id = %s AND id = %s"  # noqa: S608 - the columns are a constant
+        + (" FOR NO KEY UPDATE" if lock else ""),
+        [scope.owner_id, number_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no number {number_id}")
+    return Listed(**row)
+
+
+async def by_address(scope: Scope, account_id: UUID, address: str) -> Listed:
+    """The account's number of that address, which nobody else changes before the commit. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_LISTED} FROM numbers "  # noqa: S608 - the columns are a constant
+        "WHERE owner_id = %s AND account_id = %s AND address = %s FOR NO KEY UPDATE",
+        [scope.owner_id, account_id, address],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound("the account has no such number")
+    return Listed(**row)
+
+
+async def change(scope: Scope, found: Listed, **wanted: object) -> Listed:
+    """Give the number what is wanted: `status`, `assistant_id`, `messaging_service_sid`; `found` was read locked.
+
+    Nothing is written where all is as wanted. What came while the number was unrouted is answered once it is active,
+    as far as WhatsApp's 24-hour window reaches. Raises UsageError for what is no Messaging Service.
+    """
+    after = replace(found, **wanted)  # type: ignore[arg-type] # mypy does not follow keywords into replace
+    if after == found:
+        return found
+    if after.messaging_service_sid is not None and not MESSAGING_SERVICE_SID.fullmatch(after.messaging_service_sid):
+        raise UsageError("a Messaging Service's SID is MG and 32 hexadecimal digits")
+    cursor = await scope.conn.execute(
+        f"""
+        UPDATE numbers SET status = %s, assistant_id = %s, messaging_service_sid = %s, version = version + 1
+        WHERE owner_id = %s AND id = %s RETURNING {_LISTED}
+        """,  # noqa: S608 - the columns are a constant
+        [after.status, after.assistant_id, after.messaging_service_sid, scope.owner_id, found.id],
+    )
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - it is locked
+    if found.status != "active" and after.status == "active":
+        await _release(scope, found.id)
+    return Listed(**row)
+
+
+async def _release(scope: Scope, number_id: UUID) -> None:
+    # `ops/recovery` finds these messages without work and enqueues it.
+    await scope.conn.execute(
+        """
+        UPDATE messages m SET status = 'received' FROM conversations v
+        WHERE v.owner_id = %(owner)s AND m.owner_id = v.owner_id AND v.id = m.conversation_id
+          AND v.number_id = %(number)s AND m.status = 'unrouted' AND m.received_at > now() - interval '24 hours'
+        """,
+        {"owner": scope.owner_id, "number": number_id},
+    )
