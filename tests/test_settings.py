@@ -26,6 +26,10 @@ WRONG = {
     "SPLIT_CHARS": "1601",
     "TURNS_AT_ONCE": "0",
     "DELIVERIES_AT_ONCE": "-1",
+    "MEDIA_AT_ONCE": "0",
+    "TRANSCRIBER": f"whisper:{CANARY}",
+    "TRANSCRIBER_THREADS": "0",
+    "LONGEST_NOTE_S": "-1",
     "LOG_FORMAT": CANARY,
     "LOG_LEVEL": CANARY,
 }

@@ -240,6 +240,7 @@ async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
     while True:
         await asyncio.sleep(RECOVERY_S)
         try:
+            await recovery.fetch_stray_media(platform)
             await recovery.give_up_late_media(platform, wiring.clock.now())
             await recovery.give_work_to_strays(platform)
             await recovery.ask_after_silent(platform, wiring.pool, senders.of, wiring.clock.now())

@@ -215,6 +215,7 @@ async def _conclude(desk: MediaDesk, case: _Case, outcomes: Sequence[_Outcome]) 
                 duration_s=outcome.transcript.duration_s if outcome.transcript else None,
                 width=outcome.read.width if outcome.read else None,
                 height=outcome.read.height if outcome.read else None,
+                pages=outcome.read.pages if outcome.read else None,
                 text=outcome.read.text if outcome.read else None,
             )
         await messages.release(

@@ -39,7 +39,7 @@ class Transcriber(Protocol):
         ...
 
     async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
-        """The note's text; `language` is what the contact speaks: short notes don't tell. Raises TranscriptionFailed."""
+        """The note's text; `language` is the contact's: short notes don't tell it. Raises TranscriptionFailed."""
         ...
 
     async def aclose(self) -> None:

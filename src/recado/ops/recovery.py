@@ -80,6 +80,44 @@ FROM counted WHERE tries < %(tries)s
 """
 
 
+_STRAY_MEDIA = """
+WITH stray AS (
+    SELECT m.owner_id, m.id, m.conversation_id, m.kind, m.received_at,
+           (SELECT count(*) FROM generate_series(1, %(tries)s) n
+            JOIN dbos.workflow_status w ON w.workflow_uuid = m.id::text || ':media:' || n) AS tries
+    FROM messages m
+    WHERE m.awaits_media AND m.id < uuid_floor(now() - make_interval(secs => %(stray_s)s))
+      AND NOT EXISTS (
+            SELECT FROM dbos.workflow_status w
+            WHERE w.queue_name = 'media' AND w.status IN ('ENQUEUED', 'PENDING')
+              AND starts_with(w.workflow_uuid, m.id::text))
+    ORDER BY m.received_at LIMIT 100
+)
+SELECT id, dbos.enqueue_workflow(
+    CASE WHEN kind = 'audio' OR EXISTS (
+            SELECT FROM media WHERE media.owner_id = stray.owner_id AND media.message_id = stray.id
+            AND starts_with(media.announced_type, 'audio/'))
+         THEN 'transcribe_audio' ELSE 'fetch_media' END,
+    'media',
+    ARRAY[to_json(owner_id), to_json(conversation_id), to_json(id),
+          to_json((extract(epoch FROM received_at) * 1000)::bigint)],
+    workflow_id => id::text || ':media:' || (tries + 1))
+FROM stray WHERE tries < %(tries)s
+"""
+
+
+async def fetch_stray_media(platform: Pool) -> int:
+    """Enqueue work for attachments that are awaited although none stands behind them; answers how many messages.
+
+    What becomes routed waits like that, and what an error has ended.
+    """
+    async with platform.connection() as conn:
+        rows = await (await conn.execute(_STRAY_MEDIA, {"stray_s": STRAY_S, "tries": TRIES})).fetchall()
+    if rows:
+        log.warning("stray_media_enqueued", task="recovery", messages=len(rows))
+    return len(rows)
+
+
 # Work that was enqueued for it lately, by a retry for instance, has its time too. The turn's id is the message's.
 _LATE = """
 WITH late AS (

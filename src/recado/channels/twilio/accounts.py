@@ -340,7 +340,11 @@ async def add_number(scope: Scope, *, account_sid: str, address: str, assistant_
     # `ops/recovery` finds these messages without work and enqueues it.
     await scope.conn.execute(
         """
-        UPDATE messages m SET status = 'received' FROM conversations v
+        UPDATE messages m
+        SET status = 'received', awaits_media = EXISTS (
+            SELECT FROM media WHERE media.owner_id = m.owner_id AND media.message_id = m.id
+            AND media.status = 'waiting')
+        FROM conversations v
         WHERE v.id = m.conversation_id AND v.number_id = %s AND m.status = 'unrouted'
           AND m.received_at > now() - interval '24 hours'
         """,
