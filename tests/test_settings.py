@@ -28,6 +28,10 @@ WRONG = {
     "DELIVERIES_AT_ONCE": "-1",
     "MEDIA_URL": f"s3://key:{CANARY}@bucket/media",
     "MEDIA_MAX_MB": "0",
+    "MEDIA_AT_ONCE": "0",
+    "TRANSCRIBER": f"whisper:{CANARY}",
+    "TRANSCRIBER_THREADS": "0",
+    "LONGEST_NOTE_S": "-1",
     "LOG_FORMAT": CANARY,
     "LOG_LEVEL": CANARY,
 }

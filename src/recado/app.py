@@ -123,10 +123,18 @@ def create_app(wiring: Wiring) -> FastAPI:
 
     @app.get("/readyz", tags=["Operations"])
     async def readyz() -> Response:
-        """The database answers, its schema is the present one, a worker is alive: 200, else 503."""
-        problems = await health.problems(wiring.pool)
+        """The database answers, its schema is the present one, workers answer and deliver: 200, else 503.
+
+        A queue of attachments without a worker is a warning: text is answered.
+        """
+        found = await health.look(wiring.pool)
         return JSONResponse(
-            {"status": "ready" if not problems else "not ready", "problems": problems}, 503 if problems else 200
+            {
+                "status": "not ready" if found.problems else "ready",
+                "problems": found.problems,
+                "warnings": found.warnings,
+            },
+            503 if found.problems else 200,
         )
 
     app.add_exception_handler(Rejected, _rejected)

@@ -97,6 +97,18 @@ class Settings(BaseSettings):
     media_max_mb: int = Field(
         16, ge=1, le=100, description="Largest attachment that is fetched or uploaded, in MB; Twilio's own limit is 16."
     )
+    media_at_once: int = Field(
+        16, ge=1, le=500, description="Messages whose attachments one worker process fetches at once."
+    )
+    transcriber: str = Field(
+        "none",
+        description="What makes text of voice notes: faster-whisper:MODEL_OR_FOLDER on this machine, openai:MODEL at "
+        "an OpenAI-compatible endpoint, or none.",
+    )
+    transcriber_threads: int = Field(2, ge=1, le=64, description="Threads that faster-whisper counts with.")
+    longest_note_s: float = Field(
+        300.0, gt=0, le=3600, description="Longest voice note that is transcribed; of a longer one the contact is told."
+    )
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
 
@@ -127,6 +139,14 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._-]*)*/?", value):
             raise ValueError("must be s3://bucket or s3://bucket/prefix, without credentials or query")
         return value.rstrip("/")
+
+    @field_validator("transcriber")
+    @classmethod
+    def _is_transcriber(cls, value: str) -> str:
+        name, _, model = value.partition(":")
+        if value != "none" and (name not in ("faster-whisper", "openai") or not model):
+            raise ValueError("must be faster-whisper:MODEL_OR_FOLDER, openai:MODEL, or none")
+        return value
 
     @field_validator("rate_limit_storage")
     @classmethod

@@ -1,12 +1,15 @@
-"""The worker: runs the turns and deliveries that wait in PostgreSQL, and takes over what dead workers left."""
+"""The worker: runs the work that waits in PostgreSQL, and takes over what dead workers left.
+
+A worker serves all queues, or those that it is told: `media` on a machine of its own, for instance.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -21,8 +24,15 @@ from recado import telemetry
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db.pool import PASSING, Pool
+from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE
 from recado.journey.answer import AnswerDesk, process_ai_response
+from recado.journey.attachments import MediaDesk, understand_media
 from recado.journey.deliver import DeliverDesk, send_whatsapp_message
+from recado.media.download import open_downloads
+from recado.media.reading import read
+from recado.media.scratch import scratch, sweep
+from recado.media.storage import open_storage
+from recado.media.transcription import open_transcriber
 from recado.ops import recovery, retention
 from recado.ops.executors import Executor, keep_alive
 from recado.wiring import Wiring
@@ -33,10 +43,13 @@ log = structlog.get_logger(__name__)
 #: then: workers recover the work of dead workers of their own version, whatever release they are.
 WORKFLOWS_VERSION = "1"
 
-TURNS, DELIVERIES = "turns", "deliveries"
+TURNS, DELIVERIES, MEDIA = QUEUE, "deliveries", MEDIA_QUEUE
+QUEUES = (TURNS, DELIVERIES, MEDIA)
 #: A delivery's poll is part of what the contact waits, and an idle worker's main cost: 0.2 s is half of what is left
 #: to both (`bench/idle.py`). A turn's poll hides inside the quiet window, so it takes a share of that.
 DELIVERIES_POLL_S = 0.2
+#: Attachments come before the turn, whose quiet window hides some of it.
+MEDIA_POLL_S = 0.25
 TURNS_POLL_S = (0.05, 0.4)
 #: What a stop waits for workflows to end; the rest is handed to other workers.
 STOP_S = 15.0
@@ -44,29 +57,35 @@ RECOVERY_S = 10.0
 
 
 @asynccontextmanager
-async def working(wiring: Wiring, *, declared_dead: Callable[[], None]) -> AsyncIterator[None]:
+async def working(
+    wiring: Wiring, *, declared_dead: Callable[[], None], queues: Sequence[str] = QUEUES
+) -> AsyncIterator[None]:
     """While it is open this process works. At the end it finishes what it has, or hands it back, within 20 s.
 
     `declared_dead` is called when another worker has taken over this one's work: the process must then end. Raises
-    SettingsError when the model of RECADO_MODEL can't be used.
+    SettingsError when the model of RECADO_MODEL or the transcriber can't be used.
     """
     settings = wiring.settings
-    if settings.model is not None:
+    if settings.model is not None and TURNS in queues:
         # A wrong model stops the start; a right one is loaded before the first turn has to wait for it.
         await asyncio.to_thread(thinking.check_model, settings.model)
-    queues = [TURNS, DELIVERIES]
-    executor = Executor(lambda: wiring.connect("recado_platform"), "worker", queues)
+    executor = Executor(lambda: wiring.connect("recado_platform"), "worker", list(queues))
     senders = Senders(
         wiring.pool, wiring.keyring, api_url=settings.twilio_api_url, messaging_url=settings.twilio_messaging_url
     )
-    await executor.register()
-    async with wiring.platform_pool() as platform, wiring.changes.telling(senders.forget):
-        await _launch(wiring, executor.id, senders)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(thinking.aclose)
+        stack.push_async_callback(senders.aclose)
+        desk = await stack.enter_async_context(_media(wiring, senders)) if MEDIA in queues else None
+        await executor.register()
+        platform = await stack.enter_async_context(wiring.platform_pool())
+        await stack.enter_async_context(wiring.changes.telling(senders.forget))
+        await _launch(wiring, executor.id, senders, desk, queues)
         tasks = [
             asyncio.create_task(keep_alive(executor, _recover, declared_dead), name="executors"),
             asyncio.create_task(_look_after(wiring, platform, senders), name="recovery"),
         ]
-        log.info("worker_started", executor=executor.id, queues=queues)
+        log.info("worker_started", executor=executor.id, queues=list(queues))
         try:
             yield
         finally:
@@ -75,12 +94,41 @@ async def working(wiring: Wiring, *, declared_dead: Callable[[], None]) -> Async
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await executor.leave(idle=idle)
-            await senders.aclose()
-            await thinking.aclose()
             log.info("worker_stopped", executor=executor.id, handed_over=not idle)
 
 
-async def _launch(wiring: Wiring, executor_id: str, senders: Senders) -> None:
+@asynccontextmanager
+async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
+    """What the queue `media` needs; temporary files of workers that died are removed first."""
+    settings = wiring.settings
+    transcriber = open_transcriber(settings)
+    await asyncio.to_thread(sweep, settings.home)
+    with scratch(settings.home) as folder:
+        downloads, storage = open_downloads(settings), open_storage(settings)
+        loading = None if transcriber is None else asyncio.create_task(transcriber.start(), name="transcriber")
+        try:
+            yield MediaDesk(
+                pool=wiring.pool,
+                clock=wiring.clock,
+                fetch=downloads.fetch,
+                login_of=senders.login_of,
+                storage=storage,
+                transcriber=transcriber,
+                read=read,
+                scratch=folder,
+            )
+        finally:
+            if transcriber is not None and loading is not None:
+                loading.cancel()
+                await asyncio.gather(loading, return_exceptions=True)
+                await transcriber.aclose()
+            await storage.aclose()
+            await downloads.aclose()
+
+
+async def _launch(
+    wiring: Wiring, executor_id: str, senders: Senders, media_desk: MediaDesk | None, queues: Sequence[str]
+) -> None:
     settings = wiring.settings
     telemetry.take_over("dbos")  # it would write its own format, exceptions included, to the console
     config: DBOSConfig = {
@@ -98,16 +146,21 @@ async def _launch(wiring: Wiring, executor_id: str, senders: Senders) -> None:
     }
     DBOS(config=config)
     _register(wiring, senders)
+    if media_desk is not None:
+        _register_media(media_desk)
+    DBOS.listen_queues(list(queues))
     DBOS.launch()
     least_s, most_s = TURNS_POLL_S
     turns_poll_s = min(most_s, max(least_s, settings.quiet_window_ms / 3000))
     for name, at_once, poll_s in (
         (TURNS, settings.turns_at_once, turns_poll_s),
         (DELIVERIES, settings.deliveries_at_once, DELIVERIES_POLL_S),
+        (MEDIA, settings.media_at_once, MEDIA_POLL_S),
     ):
         await DBOS.register_queue_async(
             name,
-            partition_concurrency=1,
+            # A conversation has one lane for its turns and one for its deliveries; attachments have none.
+            partition_concurrency=None if name == MEDIA else 1,
             worker_concurrency=at_once,
             polling_interval_sec=poll_s,
             on_conflict="always_update",
@@ -156,6 +209,22 @@ def _register(wiring: Wiring, senders: Senders) -> None:
             await send_whatsapp_message(deliver_desk, UUID(owner_id), UUID(message_id))
 
 
+def _register_media(desk: MediaDesk) -> None:
+    """What is enqueued for messages with attachments; the two differ in whether there is voice to be made text."""
+
+    async def understand(task: str, owner_id: str, conversation_id: str, message_id: str, *, voice: bool) -> None:
+        with bound_contextvars(correlation_id=message_id, task=task):
+            await understand_media(desk, UUID(owner_id), UUID(conversation_id), UUID(message_id), voice=voice)
+
+    @DBOS.workflow(name=TRANSCRIBE)
+    async def transcribe_audio(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
+        await understand(TRANSCRIBE, owner_id, conversation_id, message_id, voice=True)
+
+    @DBOS.workflow(name=FETCH)
+    async def fetch_media(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
+        await understand(FETCH, owner_id, conversation_id, message_id, voice=False)
+
+
 async def _step(name: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
     return await DBOS.run_step_async({"name": name}, work)
 
@@ -171,6 +240,8 @@ async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
     while True:
         await asyncio.sleep(RECOVERY_S)
         try:
+            await recovery.fetch_stray_media(platform)
+            await recovery.give_up_late_media(platform, wiring.clock.now())
             await recovery.give_work_to_strays(platform)
             await recovery.ask_after_silent(platform, wiring.pool, senders.of, wiring.clock.now())
             await asyncio.to_thread(recovery.give_back_unstarted)

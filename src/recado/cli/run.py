@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from recado.cli.app import app
-from recado.errors import RecadoError
+from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
     from recado.settings import Settings
+
+#: The worker's queues; `recado.worker` registers them.
+QUEUES = ("turns", "deliveries", "media")
 
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
@@ -43,22 +46,27 @@ def _run(main: Coroutine[Any, Any, int]) -> None:
 @app.command()
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Run API and worker in one process."""
-    _run(_process(_settings(), host=host, port=port, api=True, work=True))
+    _run(_process(_settings(), host=host, port=port, api=True, work=QUEUES))
 
 
 @app.command()
 def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Run the API only: webhooks are accepted, workers elsewhere answer."""
-    _run(_process(_settings(), host=host, port=port, api=True, work=False))
+    _run(_process(_settings(), host=host, port=port, api=True, work=()))
 
 
 @app.command()
-def worker() -> None:
+def worker(
+    queues: Annotated[str, typer.Option(help="The queues it serves, comma-separated.")] = ",".join(QUEUES),
+) -> None:
     """Run a worker only; any number of them share the work."""
-    _run(_process(_settings(), host="", port=0, api=False, work=True))
+    served = tuple(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
+    if not served or not set(served) <= set(QUEUES):
+        raise UsageError(f"--queues takes {', '.join(QUEUES)}, separated by commas")
+    _run(_process(_settings(), host="", port=0, api=False, work=served))
 
 
-async def _process(settings: Settings, *, host: str, port: int, api: bool, work: bool) -> int:
+async def _process(settings: Settings, *, host: str, port: int, api: bool, work: Sequence[str]) -> int:
     """One process until SIGTERM or SIGINT, or until another worker has taken over; answers the exit code."""
     import structlog
 
@@ -81,7 +89,7 @@ async def _process(settings: Settings, *, host: str, port: int, api: bool, work:
                 code = 1
                 stop.set()
 
-            await stack.enter_async_context(working(wiring, declared_dead=declared_dead))
+            await stack.enter_async_context(working(wiring, declared_dead=declared_dead, queues=work))
         if sock is not None:
             from recado.app import create_app, server
 

@@ -17,7 +17,10 @@ HISTORY = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message, as the journey's later steps need it."""
+    """One message, as the journey's later steps need it.
+
+    `awaits_media` is true while its attachments are fetched and its voice is made text: no turn takes it before.
+    """
 
     id: UUID
     direction: str
@@ -28,6 +31,9 @@ class Message:
     provider_sid: str | None
     correlation_id: UUID
     received_at: datetime
+    transcript: str | None = field(repr=False)
+    transcript_language: str | None
+    awaits_media: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +58,10 @@ _LISTED = (
     "id, conversation_id, direction, author, kind, body, status, error_code, provider_sid, correlation_id, reply_to, "
     "received_at"
 )
-_COLUMNS = "id, direction, author, kind, body, status, provider_sid, correlation_id, received_at"
+_COLUMNS = (
+    "id, direction, author, kind, body, status, provider_sid, correlation_id, received_at, transcript, "
+    "transcript_language, awaits_media"
+)
 
 
 async def page(scope: Scope, conversation_id: UUID, *, before: UUID | None, limit: int) -> list[Listed]:
@@ -99,6 +108,70 @@ async def history(scope: Scope, conversation_id: UUID, *, limit: int = HISTORY) 
         [scope.owner_id, conversation_id, limit],
     )
     return [Message(**row) for row in await cursor.fetchall()]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Awaiting:
+    """A message whose attachments are to be fetched; `waits` is true while its turn waits for that."""
+
+    id: UUID
+    conversation_id: UUID
+    account_id: UUID
+    provider_sid: str | None
+    correlation_id: UUID
+    waits: bool
+
+
+async def awaiting(scope: Scope, message_id: UUID) -> Awaiting:
+    """The message as the fetching of its attachments needs it. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        "SELECT id, conversation_id, account_id, provider_sid, correlation_id, awaits_media AS waits FROM messages "
+        "WHERE owner_id = %s AND id = %s",
+        [scope.owner_id, message_id],
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no message {message_id}")
+    return Awaiting(**row)
+
+
+async def release(scope: Scope, message_id: UUID, *, transcript: str | None, language: str | None) -> bool:
+    """Keep what a voice note says, and let the turn have the message; whether it had still been waiting for that.
+
+    The turn's workflow is enqueued with it, once: under the message's id, or a new one when that was used before.
+    """
+    cursor = await scope.conn.execute(
+        """
+        WITH before AS (
+            SELECT id, awaits_media FROM messages WHERE owner_id = %(owner)s AND id = %(id)s FOR UPDATE
+        ), message AS (
+            UPDATE messages m SET awaits_media = false, transcript = coalesce(%(transcript)s, m.transcript),
+                   transcript_language = coalesce(%(language)s, m.transcript_language)
+            FROM before WHERE m.owner_id = %(owner)s AND m.id = before.id
+            RETURNING m.owner_id, m.id, m.conversation_id, m.received_at, before.awaits_media
+        )
+        SELECT dbos.enqueue_workflow(
+            'process_ai_response', 'turns',
+            ARRAY[to_json(owner_id), to_json(conversation_id),
+                  to_json(CASE WHEN EXISTS (SELECT FROM turns t
+                                            WHERE t.owner_id = message.owner_id AND t.id = message.id)
+                               THEN %(fresh)s::uuid ELSE id END),
+                  to_json((extract(epoch FROM received_at) * 1000)::bigint)],
+            workflow_id => CASE WHEN EXISTS (SELECT FROM dbos.workflow_status w
+                                             WHERE w.workflow_uuid = message.id::text)
+                                THEN %(fresh)s::text ELSE id::text END,
+            queue_partition_key => conversation_id::text)
+        FROM message WHERE awaits_media
+        """,
+        {
+            "owner": scope.owner_id,
+            "id": message_id,
+            "transcript": transcript,
+            "language": language,
+            "fresh": new_id(),
+        },
+    )
+    return await cursor.fetchone() is not None
 
 
 async def mark_taken(scope: Scope, ids: Sequence[UUID], *, status: str, turn_id: UUID | None) -> None:

@@ -184,6 +184,20 @@ async def budget(scope: Scope, now: datetime) -> Budget:
     return Budget(period=period, state=state, hard_action=row["hard_action"])
 
 
+async def reached(scope: Scope, metric: Metric, now: datetime) -> bool:
+    """Whether the limit that the owner's plan sets on this metric is reached."""
+    row = await (
+        await scope.conn.execute(
+            f"""
+            SELECT FROM {_LIMITS} LEFT JOIN usage u ON u.owner_id = o.id AND u.period = %s AND u.metric = l.metric
+            WHERE o.id = %s AND l.metric = %s AND coalesce(u.amount, 0) >= l.most
+            """,
+            [period_of(now), scope.owner_id, metric],
+        )
+    ).fetchone()
+    return row is not None
+
+
 async def state(scope: Scope, now: datetime) -> State:
     """`hard` when a limit of the plan is reached, `soft` when its soft share is, else `ok`."""
     return (await budget(scope, now)).state

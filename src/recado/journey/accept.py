@@ -1,8 +1,9 @@
-"""accept: one statement stores contact, conversation, message and event, and enqueues the turn's workflow.
+"""accept: one statement stores contact, conversation, message, attachments and event, and enqueues the work.
 
 An answer means committed. A repeated MessageSid changes nothing, whoever repeats it, on whichever process. Message
-and work can't be parted: `dbos.enqueue_workflow` is a function of the same statement. STOP and START are heeded in the
-same transaction: from the answer on nothing goes to a contact who opted out.
+and work can't be parted: `dbos.enqueue_workflow` is a function of the same statement. The work is the turn; of a
+message with attachments it is to fetch them first, and the turn follows from that (`journey/attachments`). STOP and
+START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from recado.ids import new_id
 
 #: The name under which the turn's workflow is enqueued, and the queue; `worker` registers both.
 WORKFLOW, QUEUE = "process_ai_response", "turns"
+#: What comes before the turn of a message with attachments, and its queue. Its workflow's id ends in `MEDIA_ID`.
+TRANSCRIBE, FETCH, MEDIA_QUEUE, MEDIA_ID = "transcribe_audio", "fetch_media", "media", ":media"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,7 @@ WITH input AS (
     SELECT * FROM json_to_recordset(owned.rows) AS r(
         id uuid, account_id uuid, number_id uuid, provider_sid text, identity_key text, address text,
         profile_name text, kind text, body text, parameters jsonb, received_at timestamptz, routed boolean, held text,
-        contact_id uuid, conversation_id uuid)
+        task text, media json, contact_id uuid, conversation_id uuid)
 ), fresh AS (
     SELECT DISTINCT ON (i.account_id, i.provider_sid) i.* FROM input i
     WHERE (SELECT m.id FROM messages m
@@ -119,16 +122,24 @@ WITH input AS (
     RETURNING id, number_id, contact_id
 ), message AS (
     INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, status,
-                          provider_sid, correlation_id, parameters, received_at)
+                          provider_sid, correlation_id, parameters, received_at, awaits_media)
     SELECT owned.owner_id, f.id, v.id, f.account_id, 'inbound', 'contact', f.kind, f.body,
            CASE WHEN f.held IS NOT NULL THEN 'held' WHEN f.routed THEN 'received' ELSE 'unrouted' END,
-           f.provider_sid, f.id, f.parameters, f.received_at
+           f.provider_sid, f.id, f.parameters, f.received_at, f.task IS NOT NULL AND f.held IS NULL AND f.routed
     FROM fresh f
     JOIN contact c ON c.identity_key = f.identity_key
     JOIN conversation v ON v.number_id = f.number_id AND v.contact_id = c.id
     ORDER BY f.id
     ON CONFLICT (account_id, provider_sid) WHERE provider_sid IS NOT NULL DO NOTHING
-    RETURNING id, conversation_id, status, received_at
+    RETURNING id, conversation_id, status, received_at, awaits_media
+), attachment AS (
+    INSERT INTO media (owner_id, id, message_id, ordinal, url, announced_type, file_name)
+    SELECT owned.owner_id, a.id, m.id, a.ordinal, a.url, a.announced_type, a.file_name
+    FROM fresh f
+    JOIN message m ON m.id = f.id
+    CROSS JOIN LATERAL json_to_recordset(f.media) AS a(
+        id uuid, ordinal smallint, url text, announced_type text, file_name text)
+    WHERE f.media IS NOT NULL
 ), event AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, at)
     SELECT owned.owner_id, 'accept',
@@ -137,10 +148,13 @@ WITH input AS (
     FROM message
 ), work AS (
     SELECT id, dbos.enqueue_workflow(
-        'process_ai_response', 'turns',
+        CASE WHEN awaits_media THEN (SELECT f.task FROM fresh f WHERE f.id = routed.id)
+             ELSE 'process_ai_response' END,
+        CASE WHEN awaits_media THEN 'media' ELSE 'turns' END,
         ARRAY[to_json(owned.owner_id), to_json(conversation_id), to_json(id),
               to_json((extract(epoch FROM received_at) * 1000)::bigint)],
-        workflow_id => id::text, queue_partition_key => conversation_id::text)
+        workflow_id => CASE WHEN awaits_media THEN id::text || ':media' ELSE id::text END,
+        queue_partition_key => CASE WHEN NOT awaits_media THEN conversation_id::text END)
     FROM (SELECT * FROM message WHERE status = 'received' ORDER BY id) routed
 )
 SELECT m.id FROM message m LEFT JOIN work w ON w.id = m.id
@@ -228,6 +242,26 @@ def _columns(row: Arrival) -> dict[str, Any]:
         "held": row.held,
         "word": word,
         "asks": consent.asks(word),
+        "task": _task(inbound),
+        "media": [
+            {
+                "id": str(new_id()),
+                "ordinal": ordinal,
+                "url": one.url,
+                "announced_type": one.content_type,
+                "file_name": one.file_name,
+            }
+            for ordinal, one in enumerate(inbound.media)
+        ]
+        or None,
         "contact_id": str(new_id()),
         "conversation_id": str(new_id()),
     }
+
+
+def _task(inbound: Inbound) -> str | None:
+    """What must be done with the attachments before the turn, None without any."""
+    if not inbound.media:
+        return None
+    voice = inbound.kind == "audio" or any(one.content_type.startswith("audio/") for one in inbound.media)
+    return TRANSCRIBE if voice else FETCH

@@ -19,7 +19,7 @@ from uuid import UUID
 import structlog
 
 from recado.assistants import assistant as assistants
-from recado.assistants import keyless, knowledge, prices
+from recado.assistants import keyless, knowledge, prices, unheard
 from recado.assistants.assistant import Assistant
 from recado.assistants.run import Author, Line, Thought
 from recado.channels.port import Sender, SendError
@@ -104,7 +104,9 @@ async def process_ai_response(
     since = arrived_at
     stale: Draft | None = None
     for round_number in range(1, ROUNDS + 1):
-        heard = await listen(desk.pool, desk.clock, desk.quiet_window, owner_id, conversation_id, since=since)
+        heard = await listen(
+            desk.pool, desk.clock, desk.quiet_window, owner_id, conversation_id, since=since, again=round_number > 1
+        )
         heard = await heed(desk.pool, desk.clock, owner_id, conversation_id, heard)
         if not heard:
             return
@@ -141,6 +143,9 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
         return Draft(covered=tuple(message.id for message in heard), text="", outcome="silent")
     if budget.people_only:
         return _apology(conversation, assistant, heard, outcome="budget", error=OVER_BUDGET)
+    if all(map(_unheard, heard)):
+        words = unheard.words_for_contact(_language(conversation, assistant))
+        return Draft(covered=tuple(message.id for message in heard), text=words, outcome="unheard")
     model = assistant.model or desk.default_model
     if model is None:
         return await _without_model(desk, owner_id, conversation, assistant, heard, error=None)
@@ -215,6 +220,7 @@ async def _without_model(
     else:
         text = await persistently(look)
     if text is not None:
+        text = _with_unheard(text, heard, language)
         return Draft(covered=tuple(message.id for message in heard), text=text, outcome="keyless", error=error)
     return _apology(conversation, assistant, heard, outcome="apology", error=error)
 
@@ -224,6 +230,8 @@ def _apology(
 ) -> Draft:
     language = keyless.detect(_words(heard)) or _language(conversation, assistant)
     sorry = assistant.apology or keyless.words_for_person(language)
+    if outcome != "budget":
+        sorry = _with_unheard(sorry, heard, language)
     return Draft(covered=tuple(message.id for message in heard), text=sorry, outcome=outcome, error=error)
 
 
@@ -244,7 +252,12 @@ async def _conclude(
         covered = [message for message in waiting if message.id in draft.covered]
         if not covered:
             return None  # this turn was committed before
-        newer = [message for message in waiting if message.id not in draft.covered]
+        newer = [
+            message
+            for message in waiting
+            # A later round has waited for attachments already: what is still not there is the next turn's.
+            if message.id not in draft.covered and (round_number == 1 or not message.awaits_media)
+        ]
         silent = _is_silent(conversation)
         if newer and round_number < ROUNDS and not silent:
             log.info("stale", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
@@ -304,7 +317,7 @@ async def _store(
             await messages.enqueue_outbound(
                 scope,
                 conversation_id=conversation_id,
-                author="system" if outcome in ("apology", "budget") else "assistant",
+                author="system" if outcome in ("apology", "budget", "unheard") else "assistant",
                 body=draft.text,
                 correlation_id=newest.correlation_id,
                 reply_to=newest.id,
@@ -361,8 +374,18 @@ def _is_silent(conversation: Conversation) -> bool:
     return conversation.status != "open" or conversation.owner_status != "active" or conversation.suppressed
 
 
+def _unheard(message: Message) -> bool:
+    """A voice note that could not be made text."""
+    return message.kind == "audio" and not message.transcript
+
+
+def _with_unheard(text: str, heard: list[Message], language: str) -> str:
+    """The answer to the rest, and that a voice note among it could not be understood: one message says both."""
+    return f"{text}\n\n{unheard.words_for_contact(language)}" if any(map(_unheard, heard)) else text
+
+
 def _words(heard: list[Message]) -> str:
-    return "\n".join(message.body for message in heard if message.body)
+    return "\n".join(said for message in heard if (said := message.transcript or message.body))
 
 
 def _language(conversation: Conversation, assistant: Assistant) -> str:
@@ -370,4 +393,5 @@ def _language(conversation: Conversation, assistant: Assistant) -> str:
 
 
 def _line(message: Message) -> Line:
-    return Line(author=cast("Author", message.author), text=message.body, at=message.received_at.astimezone(UTC))
+    text = message.transcript or message.body or ("[a voice note that could not be understood]" * _unheard(message))
+    return Line(author=cast("Author", message.author), text=text, at=message.received_at.astimezone(UTC))

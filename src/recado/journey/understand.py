@@ -1,13 +1,16 @@
 """understand: wait until the contact has finished speaking, then take all they said since the last answer.
 
 The quiet window counts from the arrival of the newest message, so the queue's polling hides inside it. It is
-bounded: someone who never stops is answered all the same.
+bounded: someone who never stops is answered all the same. What came with attachments is taken once they have been
+fetched and voice has been made text (`journey/attachments`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import datetime, timedelta
+from itertools import takewhile
 from uuid import UUID
 
 from recado.clock import Clock
@@ -17,14 +20,25 @@ from recado.db.scope import scoped
 
 #: The longest wait, in quiet windows from the arrival of the first message.
 PATIENCE = 5
+#: What a turn that has thought already waits for attachments that came meanwhile, and how often it looks.
+MEDIA_S, LOOK_S = 10.0, 0.2
 
 
 async def listen(
-    pool: Pool, clock: Clock, quiet_window: timedelta, owner_id: UUID, conversation_id: UUID, *, since: datetime
+    pool: Pool,
+    clock: Clock,
+    quiet_window: timedelta,
+    owner_id: UUID,
+    conversation_id: UUID,
+    *,
+    since: datetime,
+    again: bool = False,
 ) -> list[Message]:
-    """All that waits for an answer in the conversation, in order; empty when another turn has taken it.
+    """All that waits for an answer in the conversation, in order; empty when another turn has taken it, or will.
 
-    `since` is the arrival that the turn was made for: nothing is read before its quiet window is over.
+    `since` is the arrival that the turn was made for: nothing is read before its quiet window is over. A message whose
+    attachments are being fetched gets a turn of its own when they are there, which takes what waits with it. Only a
+    turn that listens `again` has an answer to lose: it waits a while for them, then takes what came before.
     """
 
     async def read() -> list[Message]:
@@ -32,8 +46,14 @@ async def listen(
             return await pending(scope, conversation_id)
 
     await _until(clock, since + quiet_window)
+    media_until = time.monotonic() + MEDIA_S
     while True:
         heard = await persistently(read)
+        if any(message.awaits_media for message in heard):
+            if again and time.monotonic() < media_until:
+                await asyncio.sleep(LOOK_S)
+                continue
+            heard = list(takewhile(lambda message: not message.awaits_media, heard)) if again else []
         if not heard:
             return []
         quiet_at = min(heard[-1].received_at + quiet_window, heard[0].received_at + quiet_window * PATIENCE)

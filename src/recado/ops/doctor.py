@@ -27,6 +27,12 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 OLDEST_POSTGRESQL = 15
 #: A message that has waited so long, in seconds, is late; and so long, nobody can be working.
 LATE_S, STUCK_S = 60, 600
+#: The workers' queues, and what stands still without a worker for one.
+QUEUES = {
+    "turns": "nothing is answered",
+    "deliveries": "no answer is sent",
+    "media": "voice notes, pictures and documents are not fetched, and what comes with them is answered late",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +167,14 @@ async def _workers(conn: Connection) -> list[Finding]:
     if not row["alive"]:
         return [fail("workers", "no worker is alive: nothing is answered", "start `recado serve` or `recado worker`")]
     findings = [ok("workers", f"{row['alive']} alive, the oldest for {_ago(row['age_s'])}")]
+    served = await _rows(
+        conn,
+        f"SELECT DISTINCT unnest(e.queues) AS queue FROM executors e WHERE {_ALIVE}",  # noqa: S608 - a constant
+    )
+    for queue, what in QUEUES.items():
+        if queue not in {row["queue"] for row in served}:
+            fix = f"start `recado worker`, or one with --queues {queue}"
+            findings.append(fail("workers", f"no live worker serves the queue {queue}: {what}", fix))
     if row["dead"]:
         text = f"dead, their work not taken over yet: {row['dead']}"
         findings.append(warn("workers", text, "a live worker does so within seconds; look again"))

@@ -112,7 +112,7 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
         )
         cursor = await platform.execute(
             """
-            SELECT m.owner_id, m.id, m.conversation_id, m.correlation_id, m.direction, m.status, m.received_at,
+            SELECT m.owner_id, m.id, m.conversation_id, m.correlation_id, m.direction, m.kind, m.status, m.received_at,
                    v.status AS conversation_status, o.status AS owner_status, s.identity_key IS NOT NULL AS suppressed
             FROM owners o
             JOIN messages m ON m.owner_id = o.id AND m.id = %s
@@ -179,11 +179,30 @@ async def _answer_again(platform: Connection, message: Row) -> None:
         raise Conflict("the contact wants no messages: the message would only be held again")
     if message["conversation_status"] != "open":
         raise Conflict(f"the conversation is {message['conversation_status']}: the assistant stays silent in it")
-    await platform.execute(
-        "UPDATE messages SET status = 'received', error_code = NULL, turn_id = NULL WHERE owner_id = %s AND id = %s",
+    changed = await platform.execute(
+        """
+        UPDATE messages m SET status = 'received', error_code = NULL, turn_id = NULL, awaits_media = EXISTS (
+            SELECT FROM media WHERE media.owner_id = m.owner_id AND media.message_id = m.id
+            AND media.status = 'waiting')
+        WHERE owner_id = %s AND id = %s RETURNING awaits_media
+        """,
         [message["owner_id"], message["id"]],
     )
+    row = await changed.fetchone()
     workflow_id = await _note(platform, message, step="accept", sids=[])
+    if row is not None and row["awaits_media"]:
+        # Nothing of it was fetched while it was held; its turn follows from that.
+        await platform.execute(
+            """
+            SELECT dbos.enqueue_workflow(
+                CASE WHEN %(kind)s = 'audio' THEN 'transcribe_audio' ELSE 'fetch_media' END, 'media',
+                ARRAY[to_json(%(owner_id)s::uuid), to_json(%(conversation_id)s::uuid), to_json(%(id)s::uuid),
+                      to_json((extract(epoch FROM %(received_at)s::timestamptz) * 1000)::bigint)],
+                workflow_id => %(workflow_id)s::text)
+            """,
+            {**message, "workflow_id": f"{workflow_id}:media"},
+        )
+        return
     # A turn that kept the message for people has its id: another turn has another.
     known = await platform.execute(
         "SELECT FROM turns WHERE owner_id = %s AND id = %s", [message["owner_id"], message["id"]]

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 #: A message without work is looked at after this time: long after its workflow would have been there.
 STRAY_S = 30
+#: Attachments that nobody has fetched after this time are given up, so that the conversation goes on.
+LATE_S = 120
 #: How often a message is given new work before it is shown as failed.
 TRIES = 5
 #: A message that Twilio took and has said nothing of for this long is asked after.
@@ -37,6 +39,10 @@ WITH stray AS (
     SELECT m.owner_id, m.id, m.conversation_id, m.direction, m.received_at
     FROM messages m
     WHERE m.status IN ('received', 'queued')
+      -- The turn of what is being fetched takes all that waits in its conversation.
+      AND (m.direction = 'outbound' OR NOT EXISTS (
+            SELECT FROM messages a WHERE a.owner_id = m.owner_id AND a.conversation_id = m.conversation_id
+            AND a.awaits_media))
       AND m.id < uuid_floor(now() - make_interval(secs => %(stray_s)s))
       AND (m.direction = 'inbound' OR NOT EXISTS (
             SELECT FROM message_parts p WHERE p.owner_id = m.owner_id AND p.message_id = m.id)
@@ -72,6 +78,92 @@ SELECT id, CASE direction
     END AS workflow
 FROM counted WHERE tries < %(tries)s
 """
+
+
+_STRAY_MEDIA = """
+WITH stray AS (
+    SELECT m.owner_id, m.id, m.conversation_id, m.kind, m.received_at,
+           (SELECT count(*) FROM generate_series(1, %(tries)s) n
+            JOIN dbos.workflow_status w ON w.workflow_uuid = m.id::text || ':media:' || n) AS tries
+    FROM messages m
+    WHERE m.awaits_media AND m.id < uuid_floor(now() - make_interval(secs => %(stray_s)s))
+      AND NOT EXISTS (
+            SELECT FROM dbos.workflow_status w
+            WHERE w.queue_name = 'media' AND w.status IN ('ENQUEUED', 'PENDING')
+              AND starts_with(w.workflow_uuid, m.id::text))
+    ORDER BY m.received_at LIMIT 100
+)
+SELECT id, dbos.enqueue_workflow(
+    CASE WHEN kind = 'audio' OR EXISTS (
+            SELECT FROM media WHERE media.owner_id = stray.owner_id AND media.message_id = stray.id
+            AND starts_with(media.announced_type, 'audio/'))
+         THEN 'transcribe_audio' ELSE 'fetch_media' END,
+    'media',
+    ARRAY[to_json(owner_id), to_json(conversation_id), to_json(id),
+          to_json((extract(epoch FROM received_at) * 1000)::bigint)],
+    workflow_id => id::text || ':media:' || (tries + 1))
+FROM stray WHERE tries < %(tries)s
+"""
+
+
+async def fetch_stray_media(platform: Pool) -> int:
+    """Enqueue work for attachments that are awaited although none stands behind them; answers how many messages.
+
+    What becomes routed waits like that, and what an error has ended.
+    """
+    async with platform.connection() as conn:
+        rows = await (await conn.execute(_STRAY_MEDIA, {"stray_s": STRAY_S, "tries": TRIES})).fetchall()
+    if rows:
+        log.warning("stray_media_enqueued", task="recovery", messages=len(rows))
+    return len(rows)
+
+
+# Work that was enqueued for it lately, by a retry for instance, has its time too. The turn's id is the message's.
+_LATE = """
+WITH late AS (
+    SELECT m.owner_id, m.id FROM messages m
+    WHERE m.awaits_media AND m.received_at < %(since)s
+      AND NOT EXISTS (
+            SELECT FROM dbos.workflow_status w
+            WHERE w.queue_name = 'media' AND w.status IN ('ENQUEUED', 'PENDING')
+              AND w.created_at > extract(epoch FROM %(since)s::timestamptz) * 1000
+              AND starts_with(w.workflow_uuid, m.id::text))
+    ORDER BY m.received_at LIMIT 100
+    FOR UPDATE SKIP LOCKED
+), message AS (
+    UPDATE messages m SET awaits_media = false FROM late WHERE m.owner_id = late.owner_id AND m.id = late.id
+    RETURNING m.owner_id, m.id, m.conversation_id, m.correlation_id, m.received_at
+), given_up AS (
+    UPDATE media SET status = 'failed', reason = 'late', settled_at = %(now)s FROM message
+    WHERE media.owner_id = message.owner_id AND media.message_id = message.id AND media.status = 'waiting'
+), event AS (
+    INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
+    SELECT owner_id, 'understand', 'late', conversation_id, id, correlation_id FROM message
+)
+SELECT id, dbos.enqueue_workflow(
+    'process_ai_response', 'turns',
+    ARRAY[to_json(owner_id), to_json(conversation_id),
+          to_json(CASE WHEN EXISTS (SELECT FROM turns t WHERE t.owner_id = message.owner_id AND t.id = message.id)
+                       THEN gen_random_uuid() ELSE id END),
+          to_json((extract(epoch FROM received_at) * 1000)::bigint)],
+    workflow_id => CASE WHEN EXISTS (SELECT FROM dbos.workflow_status w WHERE w.workflow_uuid = message.id::text)
+                        THEN gen_random_uuid()::text ELSE id::text END,
+    queue_partition_key => conversation_id::text)
+FROM message
+"""
+
+
+async def give_up_late_media(platform: Pool, now: datetime) -> int:
+    """Let the turns have messages whose attachments nobody has settled in time; answers how many there were.
+
+    Who fetches them later still does so, for people to see.
+    """
+    async with platform.connection() as conn:
+        late = {"now": now, "since": now - timedelta(seconds=LATE_S)}
+        rows = await (await conn.execute(_LATE, late)).fetchall()
+    if rows:
+        log.warning("media_late", task="recovery", messages=len(rows))
+    return len(rows)
 
 
 async def give_work_to_strays(platform: Pool) -> int:
@@ -141,7 +233,7 @@ def give_back_unstarted() -> int:
             for row in conn.execute(
                 sa.select(ws.c.workflow_uuid).where(
                     ws.c.status == "PENDING",
-                    ws.c.queue_name.in_(["turns", "deliveries"]),
+                    ws.c.queue_name.in_(["turns", "deliveries", "media"]),
                     ws.c.executor_id == DBOS.executor_id,
                     ws.c.started_at_epoch_ms < int((time.time() - STRAY_S) * 1000),
                 )

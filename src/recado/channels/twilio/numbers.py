@@ -99,7 +99,11 @@ async def _release(scope: Scope, number_id: UUID) -> None:
     # `ops/recovery` finds these messages without work and enqueues it.
     await scope.conn.execute(
         """
-        UPDATE messages m SET status = 'received' FROM conversations v
+        UPDATE messages m
+        SET status = 'received', awaits_media = EXISTS (
+            SELECT FROM media WHERE media.owner_id = m.owner_id AND media.message_id = m.id
+              AND media.status = 'waiting')
+        FROM conversations v
         WHERE v.owner_id = %(owner)s AND m.owner_id = v.owner_id AND v.id = m.conversation_id
           AND v.number_id = %(number)s AND m.status = 'unrouted' AND m.received_at > now() - interval '24 hours'
         """,

@@ -44,6 +44,10 @@ ALTER TABLE messages ADD COLUMN transcript_language text;
 ALTER TABLE messages ADD COLUMN awaits_media boolean NOT NULL DEFAULT false;
 CREATE INDEX messages_awaiting_media ON messages (received_at) WHERE awaits_media;
 
+ALTER TABLE turns DROP CONSTRAINT turns_outcome_check;
+ALTER TABLE turns ADD CONSTRAINT turns_outcome_check
+    CHECK (outcome IN ('answered', 'keyless', 'apology', 'silent', 'budget', 'unheard'));
+
 -- Whether the model is given pictures; null: by what is known of it.
 ALTER TABLE assistants ADD COLUMN sees boolean;
 """

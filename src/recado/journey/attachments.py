@@ -1,0 +1,248 @@
+"""understand, what came with a message: fetch it, make text of voice, then let the turn have the message.
+
+`fetch_media` and `transcribe_audio` run on the queue `media`, before the turn. Whatever happens to an attachment, the
+message goes on: what could not be had or understood is on its row in a word, for people to see, and the turn says so to
+the contact. What becomes of all of them is one transaction with the turn's workflow, so a crash only repeats the work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+from uuid import UUID
+
+import structlog
+
+from recado.assistants import assistant as assistants
+from recado.channels.port import SendError
+from recado.channels.twilio.senders import Login
+from recado.clock import Clock
+from recado.conversations import conversations, events, messages
+from recado.conversations import media as attachments
+from recado.conversations.media import FAILED, REFUSED, STORED, WAITING, Media
+from recado.conversations.messages import Awaiting
+from recado.db.pool import Pool, persistently
+from recado.db.scope import scoped
+from recado.errors import RecadoError
+from recado.identity import plans
+from recado.media.download import Downloaded, MediaRefused, MediaUnavailable
+from recado.media.reading import Read
+from recado.media.storage import Storage, key_of
+from recado.media.transcription import Transcriber, Transcript, TranscriptionFailed
+
+log = structlog.get_logger(__name__)
+
+#: Why an attachment that nobody had settled in time was given up (`ops/recovery`); it is still fetched, for people.
+LATE = "late"
+#: Why a note was not transcribed that the owner can do something about: people are asked to look.
+_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow"})
+
+
+class Fetch(Protocol):
+    """How an attachment is fetched: `media.download.Downloads.fetch`."""
+
+    async def __call__(
+        self,
+        *,
+        url: str,
+        account_sid: str,
+        message_sid: str,
+        login: tuple[str, str],
+        announced_type: str,
+        into: Path,
+    ) -> Downloaded:
+        """Raises MediaRefused or MediaUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaDesk:
+    """What the fetching works with. `read` looks into a file that is no voice; `scratch` is for temporary files."""
+
+    pool: Pool
+    clock: Clock
+    fetch: Fetch
+    login_of: Callable[[UUID, UUID], Awaitable[Login]]
+    storage: Storage
+    transcriber: Transcriber | None
+    read: Callable[[Path, str], Awaitable[Read]]
+    scratch: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Case:
+    """One message's attachments, with what is needed to fetch and to understand them."""
+
+    owner_id: UUID
+    message: Awaiting
+    media: tuple[Media, ...]
+    language: str
+    over_budget: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcome:
+    """What became of one attachment."""
+
+    media_id: UUID
+    status: str
+    reason: str | None = None
+    downloaded: Downloaded | None = None
+    storage_key: str | None = None
+    transcript: Transcript | None = None
+    read: Read | None = None
+
+
+async def understand_media(
+    desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_id: UUID, *, voice: bool
+) -> None:
+    """Fetch the message's attachments, make text of its voice with `voice`, and enqueue its turn.
+
+    Idempotent: attachments that were settled are not touched again, and the turn is enqueued once.
+    """
+    began = time.monotonic()
+    case = await persistently(partial(_look, desk, owner_id, conversation_id, message_id))
+    if not case.media and not case.message.waits:
+        return
+    with TemporaryDirectory(dir=desk.scratch) as folder:
+        outcomes = [await _settle(desk, case, one, Path(folder) / str(one.id), voice=voice) for one in case.media]
+    await persistently(partial(_conclude, desk, case, outcomes))
+    log.info(
+        "understood",
+        step="understand",
+        owner_id=owner_id,
+        conversation_id=conversation_id,
+        correlation_id=case.message.correlation_id,
+        outcome=_what(outcomes),
+        reason=next((outcome.reason for outcome in outcomes if outcome.reason), None),
+        count=len(outcomes),
+        duration_ms=round((time.monotonic() - began) * 1000),
+    )
+
+
+async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_id: UUID) -> _Case:
+    async with scoped(desk.pool, owner_id) as scope:
+        message = await messages.awaiting(scope, message_id)
+        found = (await attachments.of_messages(scope, [message_id])).get(message_id, [])
+        conversation = await conversations.get(scope, conversation_id)
+        language = conversation.contact_language
+        if language is None:
+            language = (await assistants.for_number(scope, conversation.number_id)).language
+        return _Case(
+            owner_id=owner_id,
+            message=message,
+            media=tuple(one for one in found if one.status == WAITING or (one.status, one.reason) == (FAILED, LATE)),
+            language=language.partition("-")[0].lower(),
+            over_budget=await plans.reached(scope, "transcription_seconds", desk.clock.now()),
+        )
+
+
+async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice: bool) -> _Outcome:
+    """Fetch, understand and keep one attachment; whatever goes wrong is its outcome, never an error."""
+    outcome = _Outcome(media_id=one.id, status=FAILED, reason="fault")
+    try:
+        login = await desk.login_of(case.owner_id, case.message.account_id)
+        downloaded = await desk.fetch(
+            url=one.url or "",
+            account_sid=login.account_sid,
+            message_sid=case.message.provider_sid or "",
+            login=login.basic,
+            announced_type=one.announced_type,
+            into=path,
+        )
+        outcome = replace(outcome, downloaded=downloaded)
+        key = key_of(case.owner_id, one.id)
+        try:
+            await desk.storage.put(key, path, content_type=downloaded.content_type)
+            outcome = replace(outcome, status=STORED, reason=None, storage_key=key)
+        except (RecadoError, OSError) as error:
+            log.warning("not_stored", step="understand", message_id=case.message.id, error=type(error).__name__)
+            outcome = replace(outcome, reason="storage")
+        if voice:
+            transcript, reason = await _transcribe(desk, case, path)
+            return replace(outcome, transcript=transcript, reason=outcome.reason or reason)
+        return replace(outcome, read=await desk.read(path, downloaded.content_type))
+    except SendError:
+        return replace(outcome, reason="account")
+    except MediaRefused as error:
+        return replace(outcome, status=REFUSED, reason=error.reason)
+    except MediaUnavailable as error:
+        return replace(outcome, reason=error.reason)
+    except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
+        log.exception("media_failed", step="understand", message_id=case.message.id, error=type(error).__name__)
+        return outcome
+
+
+async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcript | None, str | None]:
+    """The transcript, or why there is none; a transcript without words is there to be counted."""
+    if desk.transcriber is None:
+        return None, "no_transcriber"
+    if case.over_budget:
+        return None, "over_budget"
+    try:
+        transcript = await desk.transcriber.transcribe(path, language=case.language)
+    except TranscriptionFailed as error:
+        return None, error.reason
+    return transcript, None if transcript.text else "no_speech"
+
+
+async def _conclude(desk: MediaDesk, case: _Case, outcomes: Sequence[_Outcome]) -> None:
+    now = desk.clock.now()
+    message = case.message
+    transcripts = [outcome.transcript for outcome in outcomes if outcome.transcript is not None]
+    said = [transcript for transcript in transcripts if transcript.text]
+    async with scoped(desk.pool, case.owner_id) as scope:
+        if any(outcome.reason in _FOR_PEOPLE for outcome in outcomes):
+            await conversations.ask_for_people(scope, message.conversation_id, why="unheard")
+        for outcome in outcomes:
+            got = outcome.downloaded
+            await attachments.settle(
+                scope,
+                outcome.media_id,
+                status=outcome.status,
+                now=now,
+                reason=outcome.reason,
+                content_type=got.content_type if got else None,
+                size_bytes=got.size_bytes if got else None,
+                sha256=got.sha256 if got else None,
+                storage_key=outcome.storage_key,
+                duration_s=outcome.transcript.duration_s if outcome.transcript else None,
+                width=outcome.read.width if outcome.read else None,
+                height=outcome.read.height if outcome.read else None,
+                pages=outcome.read.pages if outcome.read else None,
+                text=outcome.read.text if outcome.read else None,
+            )
+        await messages.release(
+            scope,
+            message.id,
+            transcript="\n".join(transcript.text for transcript in said) or None,
+            language=said[0].language if said else None,
+        )
+        await events.record(
+            scope,
+            step="understand",
+            what=_what(outcomes),
+            conversation_id=message.conversation_id,
+            message_id=message.id,
+            correlation_id=message.correlation_id,
+            data={
+                "attachments": len(outcomes),
+                "reasons": sorted({outcome.reason for outcome in outcomes if outcome.reason}),
+                "seconds": sum(transcript.duration_s for transcript in transcripts),
+            },
+        )
+        await plans.meter(
+            scope, "transcription_seconds", sum(ceil(transcript.duration_s) for transcript in transcripts), now=now
+        )
+
+
+def _what(outcomes: Sequence[_Outcome]) -> str:
+    if any(outcome.transcript is not None and outcome.transcript.text for outcome in outcomes):
+        return "transcribed"
+    return "fetched" if all(outcome.reason is None for outcome in outcomes) else "not_understood"

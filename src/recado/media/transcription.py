@@ -1,0 +1,70 @@
+"""The port of transcription: a voice note becomes text, by a model on this machine or at an endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from recado.errors import RecadoError, SettingsError
+from recado.settings import Settings
+
+#: Why a note has no text, in a word: it can't be decoded; it is longer than RECADO_LONGEST_NOTE_S; it took too long;
+#: the endpoint or the model's process is away; the model, its package or its key is not there.
+Failure = Literal["unreadable", "too_long", "slow", "unavailable", "no_model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """What was said; empty when nobody spoke. `language` is an ISO 639-1 code, `duration_s` the note's length."""
+
+    text: str = field(repr=False)
+    language: str | None
+    duration_s: float
+
+
+class TranscriptionFailed(RecadoError):
+    """There is no transcript: `reason` says in a word why."""
+
+    def __init__(self, reason: Failure) -> None:
+        super().__init__(f"the voice note can't be transcribed: {reason}")
+        self.reason: Failure = reason
+
+
+class Transcriber(Protocol):
+    """Makes text of voice notes, for one process."""
+
+    async def start(self) -> None:
+        """Load what takes long, so that the first note does not wait for it; never raises."""
+        ...
+
+    async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
+        """The note's text; `language` is the contact's: short notes don't tell it. Raises TranscriptionFailed."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what was started; twice does no harm."""
+        ...
+
+
+def open_transcriber(settings: Settings) -> Transcriber | None:
+    """The transcriber of RECADO_TRANSCRIBER, None for none.
+
+    Raises SettingsError when its package is not installed or its key is missing.
+    """
+    name, _, model = settings.transcriber.partition(":")
+    longest_s = settings.longest_note_s
+    try:
+        if name == "faster-whisper":
+            from recado.media.voice.whisper import Whisper, check
+
+            check()
+            return Whisper(model, threads=settings.transcriber_threads, longest_s=longest_s)
+        if name == "openai":
+            from recado.media.voice.endpoint import open_endpoint
+
+            return open_endpoint(model, longest_s=longest_s)
+    except ImportError as error:
+        extra = "voice" if name == "faster-whisper" else "models"
+        raise SettingsError(f"RECADO_TRANSCRIBER: {error.name} is missing; install recado[{extra}]") from None
+    return None

@@ -1,0 +1,82 @@
+"""Any OpenAI-compatible transcription endpoint: OPENAI_API_KEY, and OPENAI_BASE_URL for another than OpenAI's own."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import openai
+from openai import AsyncOpenAI
+from tinytag import TinyTag, TinyTagException
+
+from recado.errors import SettingsError
+from recado.media.transcription import Transcript, TranscriptionFailed
+
+#: One call, and how often the client tries again after 408, 409, 429, 5xx and broken connections, backing off.
+CALL_S, TRIES_MORE = 30.0, 2
+AT_ONCE = 4
+#: What a second of speech takes at least, in bytes: the length of a note whose container does not say it.
+BYTES_A_SECOND = 1500
+
+
+def open_endpoint(model: str, *, longest_s: float) -> Endpoint:
+    """The transcriber at the endpoint. Raises SettingsError without a key."""
+    try:
+        client = AsyncOpenAI(max_retries=TRIES_MORE, timeout=CALL_S)
+    except openai.OpenAIError:
+        raise SettingsError("RECADO_TRANSCRIBER: openai:MODEL needs OPENAI_API_KEY") from None
+    return Endpoint(client, model, longest_s=longest_s)
+
+
+class Endpoint:
+    """A Transcriber over HTTP; the model must be one that takes files, such as whisper-1 or gpt-4o-transcribe."""
+
+    def __init__(self, client: AsyncOpenAI, model: str, *, longest_s: float) -> None:
+        self._client = client
+        self._model = model
+        self._longest_s = longest_s
+        self._at_once = asyncio.Semaphore(AT_ONCE)
+
+    async def start(self) -> None:
+        """Nothing takes long."""
+
+    async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
+        """See Transcriber. What is longer than allowed by its own container is not sent."""
+        duration_s = await asyncio.to_thread(length_s, path)
+        if duration_s > self._longest_s:
+            raise TranscriptionFailed("too_long")
+        asked: dict[str, Any] = {} if language is None else {"language": language}
+        try:
+            async with self._at_once:
+                # The name tells the endpoint the format; WhatsApp's voice notes are Ogg.
+                content = await asyncio.to_thread(path.read_bytes)
+                said = await self._client.audio.transcriptions.create(
+                    model=self._model, file=(f"note{path.suffix or '.ogg'}", content), response_format="json", **asked
+                )
+        except openai.APITimeoutError:
+            raise TranscriptionFailed("slow") from None
+        except (openai.BadRequestError, openai.UnprocessableEntityError):
+            raise TranscriptionFailed("unreadable") from None
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError):
+            raise TranscriptionFailed("no_model") from None
+        except openai.APIError:
+            raise TranscriptionFailed("unavailable") from None
+        text = getattr(said, "text", None)
+        if not isinstance(text, str):
+            raise TranscriptionFailed("unavailable")
+        return Transcript(text=text.strip(), language=language, duration_s=duration_s)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+
+def length_s(path: Path) -> float:
+    """The note's length as its container says, or else what its size allows at most; never less than it could be."""
+    size = path.stat().st_size
+    try:
+        told = TinyTag.get(path, tags=False, image=False).duration
+    except (TinyTagException, OSError, ValueError, ArithmeticError, IndexError):
+        told = None
+    return told if told is not None and told > 0 else size / BYTES_A_SECOND

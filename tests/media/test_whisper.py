@@ -1,0 +1,127 @@
+"""Whisper on this machine: understands, bounds what it is given, and can be lost without harm."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import wave
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import pytest_asyncio
+
+from recado.media.transcription import TranscriptionFailed
+from recado.media.voice.whisper import Whisper
+from tests.media.voice import NOTES, accuracy
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def whisper(model: Path) -> AsyncIterator[Whisper]:
+    made = Whisper(str(model), threads=2, longest_s=30)
+    await made.start()
+    yield made
+    await made.aclose()
+
+
+def child_of(whisper: Whisper) -> psutil.Process:
+    assert whisper._child is not None
+    return psutil.Process(whisper._child.pid)
+
+
+def sound(path: Path, *, seconds: float, sample: Callable[[int], int]) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(b"".join(sample(n).to_bytes(2, "little", signed=True) for n in range(int(seconds * 8000))))
+    return path
+
+
+async def test_the_committed_notes_are_understood_in_their_language(whisper: Whisper) -> None:
+    shares = []
+    for note in NOTES:
+        transcript = await whisper.transcribe(note.path, language=note.language)
+        shares.append(accuracy(note.text, transcript.text))
+        assert transcript.language == note.language
+        assert 3 <= transcript.duration_s <= 8
+    assert sum(shares) / len(shares) >= 0.85, shares
+    assert {note.language for note in NOTES} == {"pt", "es", "en"}
+
+
+async def test_in_silence_nothing_is_heard(whisper: Whisper, tmp_path: Path) -> None:
+    silence = sound(tmp_path / "silence.wav", seconds=5, sample=lambda _: 0)
+    transcript = await whisper.transcribe(silence, language="pt")
+    assert (transcript.text, transcript.duration_s) == ("", 5)
+
+
+async def test_a_note_that_is_too_long_is_refused(whisper: Whisper, tmp_path: Path) -> None:
+    with pytest.raises(TranscriptionFailed) as failed:
+        await whisper.transcribe(sound(tmp_path / "long.wav", seconds=31, sample=lambda _: 0), language="pt")
+    assert failed.value.reason == "too_long"
+
+
+@pytest.mark.parametrize("content", [b"", b"not audio at all", b"OggS" + bytes(2000), NOTES[0].path.read_bytes()[:300]])
+async def test_what_is_no_audio_is_unreadable_and_the_next_note_is_understood(
+    whisper: Whisper, tmp_path: Path, content: bytes
+) -> None:
+    before = child_of(whisper).pid
+    (tmp_path / "note.ogg").write_bytes(content)
+    with pytest.raises(TranscriptionFailed) as failed:
+        await whisper.transcribe(tmp_path / "note.ogg", language="pt")
+    assert failed.value.reason == "unreadable"
+    assert child_of(whisper).pid == before
+
+
+async def test_a_note_with_broken_frames_is_understood_as_far_as_it_goes(whisper: Whisper, tmp_path: Path) -> None:
+    content = bytearray(NOTES[0].path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 200] = os.urandom(200)
+    (tmp_path / "note.ogg").write_bytes(content)
+    transcript = await whisper.transcribe(tmp_path / "note.ogg", language="pt")
+    assert 1 < transcript.duration_s <= 6
+
+
+async def test_a_process_that_dies_costs_one_note_and_the_next_has_a_new_one(whisper: Whisper) -> None:
+    note = NOTES[0]
+    at_work = asyncio.create_task(whisper.transcribe(note.path, language=note.language))
+    await asyncio.sleep(0.2)
+    child_of(whisper).kill()
+    with pytest.raises(TranscriptionFailed) as failed:
+        await at_work
+    assert failed.value.reason == "unreadable"
+    transcript = await whisper.transcribe(note.path, language=note.language)
+    assert accuracy(note.text, transcript.text) >= 0.85
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_not_the_next_notes(whisper: Whisper) -> None:
+    at_work = asyncio.create_task(whisper.transcribe(NOTES[0].path, language="pt"))
+    await asyncio.sleep(0.2)
+    at_work.cancel()
+    await asyncio.gather(at_work, return_exceptions=True)
+    other = NOTES[-1]
+    assert accuracy(other.text, (await whisper.transcribe(other.path, language=other.language)).text) >= 0.85
+
+
+async def test_the_process_that_listens_is_nice_and_knows_no_secret(
+    whisper: Whisper, monkeypatch: pytest.MonkeyPatch, model: Path
+) -> None:
+    monkeypatch.setenv("RECADO_DATABASE_URL", "postgresql://secret")
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    await whisper.aclose()
+    await whisper.start()
+    child = child_of(whisper)
+    assert child.nice() >= 10
+    environment = child.environ()
+    assert "PATH" in environment
+    assert not [name for name in environment if name.startswith("RECADO_") or "KEY" in name]
+
+
+async def test_a_model_that_is_not_there_is_said_and_harms_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    broken = Whisper(str(tmp_path / "empty"), threads=1, longest_s=30)
+    await broken.start()
+    with pytest.raises(TranscriptionFailed) as failed:
+        await broken.transcribe(NOTES[0].path, language="pt")
+    assert failed.value.reason == "no_model"
+    await broken.aclose()
