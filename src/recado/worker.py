@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -167,7 +168,7 @@ async def _recover(executor_id: str) -> int:
 
 async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
     """The net below the journey, and the broom behind it; each round bears that the database is away."""
-    tidied = 0.0
+    tidied = -math.inf  # the clock may be younger than a round
     while True:
         await asyncio.sleep(RECOVERY_S)
         try:
