@@ -303,6 +303,24 @@ async def test_a_second_request_on_a_kept_connection_has_the_same_time(
         writer.close()
 
 
+async def test_blank_lines_after_a_finished_request_buy_no_time(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "ARRIVAL_S", 0.4)
+    async with serving(front) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(signed())
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            while not reader.at_eof() and time.monotonic() - began < 4:
+                writer.write(b"\r\n")
+                await writer.drain()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.05):
+                        await reader.read(1000)
+        assert time.monotonic() - began < 2.5
+        writer.close()
+
+
 async def test_200_slow_connections_hold_up_no_good_request(front: Front) -> None:
     async with serving(front) as port:
         slow = []

@@ -6,6 +6,7 @@ A worker serves all queues, or those that it is told: `media` on a machine of it
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -236,7 +237,7 @@ async def _recover(executor_id: str) -> int:
 
 async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
     """The net below the journey, and the broom behind it; each round bears that the database is away."""
-    tidied = 0.0
+    tidied = -math.inf  # the clock may be younger than a round
     while True:
         await asyncio.sleep(RECOVERY_S)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -10,7 +11,7 @@ import pytest
 
 from recado.db.pool import connect
 from recado.db.secrets import SEALED, keyring, load_keyring, new_key
-from recado.ops.rekey import rekey, usage
+from recado.ops.rekey import LOCK, rekey, usage
 from recado.settings import Settings
 from tests.cli.conftest import Terminal
 from tests.cli.rows import ACCOUNT_SID, TOKEN, Rows
@@ -57,6 +58,30 @@ def test_a_new_key_comes_first_into_the_key_file_and_a_process_that_runs_finds_i
     assert running.open(sealed(rows), row=place) == TOKEN
     assert running.ids == load_keyring(Settings(secret_keys=f"file:{file}", _env_file=None)).ids
     assert file.read_text().split()[0] not in ran.out + ran.err
+
+
+def test_while_a_rotation_runs_another_changes_neither_keys_nor_secrets(
+    recado: Terminal, rows: Rows, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text(SECRET_KEYS + "\n")
+    before = sealed(rows)
+    rows.conn.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+    for more in ((), ("--new-key",)):
+        ran = recado("secrets", "rotate", *more, RECADO_SECRET_KEYS=f"file:{file}")
+        assert (ran.code, "another" in ran.complaint) == (1, True)
+    assert (file.read_text(), sealed(rows)) == (SECRET_KEYS + "\n", before)
+
+
+def test_two_rotations_at_once_lose_no_key(recado: Terminal, rows: Rows, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(SECRET_KEYS + "\n")
+    with ThreadPoolExecutor(3) as pool:
+        command = ("secrets", "rotate", "--new-key")
+        ran = list(pool.map(lambda _: recado(*command, RECADO_SECRET_KEYS=f"file:{file}"), range(3)))
+    keys = file.read_text().split()
+    assert len(keys) == 1 + [one.code for one in ran].count(0) > 1
+    assert keyring(keys).open(sealed(rows), row=row_of(str(rows.account))) == TOKEN
 
 
 def test_a_new_key_needs_a_key_file(recado: Terminal, rows: Rows) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx2
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.channels.examples import inbound
 from tests.fleet import free_port
@@ -24,7 +30,7 @@ pytestmark = pytest.mark.skipif(
     shutil.which("nginx") is None and "CI" not in os.environ, reason="nginx is not installed"
 )
 HOST = "hooks.example.com"
-#: How nginx hands on what it got; each is a location of the same server. TLS ends in front, as it says it did.
+#: How nginx hands on what it got; each is a location of the same server. Where it ends no TLS, it says that it did.
 LOCATIONS = """
 location /channels/ { proxy_pass UPSTREAM; proxy_set_header Host $host; proxy_set_header X-Forwarded-Proto https; }
 location /recado/ {
@@ -46,6 +52,12 @@ location /rfc7239/ {
     proxy_set_header Forwarded 'for=192.0.2.7;proto=https;host="hooks.example.com"';
 }
 location /plain/ { proxy_pass UPSTREAM/; proxy_set_header Host $host; }
+location /tls/ {
+    proxy_pass UPSTREAM/;
+    proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Forwarded-Host $host;
+    proxy_set_header X-Forwarded-Prefix /tls;
+}
 location /queryless/ {
     proxy_pass UPSTREAM/channels/twilio/v1/webhooks/inbound?;
     proxy_set_header Host $host;
@@ -59,6 +71,7 @@ class Proxy:
     """nginx in front of an API."""
 
     url: str
+    trust: ssl.SSLContext | bool = True
 
     def post(self, path: str, called: str, headers: dict[str, str] | None = None) -> int:
         """The status for a message that was signed for the URL `called` and posted to nginx under `path`."""
@@ -66,7 +79,9 @@ class Proxy:
         given = {"Host": HOST, "X-Twilio-Signature": signature_of(called, TOKEN, fields), **(headers or {})}
         body = str(httpx2.QueryParams(list(fields)))
         given["Content-Type"] = "application/x-www-form-urlencoded"
-        return httpx2.post(self.url + path, content=body.encode(), headers=given, timeout=20).status_code
+        return httpx2.post(
+            self.url + path, content=body.encode(), headers=given, timeout=20, verify=self.trust
+        ).status_code
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +100,44 @@ def proxied(cluster: object, template: str, tmp_path_factory: pytest.TempPathFac
         wiring = trusting.wiring
         assert wiring is not None
         trusting.call(lambda: establish(wiring, ACCOUNT_SID, TOKEN, NUMBER))
-        ports = {"headers": free_port(), "setting": free_port()}
+        ports = {"headers": free_port(), "setting": free_port(), "tls": free_port()}
+        certificate = f"ssl_certificate {folder}/tls.pem; ssl_certificate_key {folder}/tls.pem;"
+        trust = certify(folder / "tls.pem")
+        listening = {name: f"listen 127.0.0.1:{port};" for name, port in ports.items()}
+        listening["tls"] = f"listen 127.0.0.1:{ports['tls']} ssl; {certificate}"
         servers = "".join(
-            f"server {{ listen 127.0.0.1:{ports[name]}; {LOCATIONS.replace('UPSTREAM', upstream)} }}"
-            for name, upstream in (("headers", trusting.base_url), ("setting", told.base_url))
+            f"server {{ {listening[name]} {LOCATIONS.replace('UPSTREAM', upstream)} }}"
+            for name, upstream in (
+                ("headers", trusting.base_url),
+                ("setting", told.base_url),
+                ("tls", trusting.base_url),
+            )
         )
         process = start(folder, servers, ports.values())
-        yield {name: Proxy(f"http://127.0.0.1:{port}") for name, port in ports.items()}
+        proxies = {name: Proxy(f"http://127.0.0.1:{port}") for name, port in ports.items()}
+        yield proxies | {"tls": Proxy(f"https://127.0.0.1:{ports['tls']}", trust)}
         process.terminate()
         process.wait(10)
     drop_database(cluster, url)  # type: ignore[arg-type]
+
+
+def certify(file: Path) -> ssl.SSLContext:
+    """Write a key and a certificate of its own for it; answers a context that trusts this one alone."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, HOST)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    file.write_bytes(
+        key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain) + certificate.public_bytes(encoding)
+    )
+    return ssl.create_default_context(cadata=certificate.public_bytes(encoding).decode())
 
 
 def start(folder: Path, servers: str, ports: object) -> subprocess.Popen[bytes]:
@@ -137,6 +180,13 @@ def test_what_a_trusted_proxy_says_makes_the_url_that_twilio_called(
 def test_a_public_url_needs_no_word_of_the_proxy_prefix_included(proxied: dict[str, Proxy]) -> None:
     assert proxied["setting"].post("/plain" + INBOUND + "?a=b%2Bc", f"https://{HOST}/plain{INBOUND}?a=b%2Bc") == 200
     assert proxied["setting"].post("/plain" + INBOUND, f"http://{HOST}/plain{INBOUND}") == 403
+
+
+def test_the_scheme_of_a_proxy_that_ends_tls_itself_is_the_one_that_twilio_called(proxied: dict[str, Proxy]) -> None:
+    assert proxied["tls"].post("/tls" + INBOUND, f"https://{HOST}/tls{INBOUND}") == 200
+    assert proxied["tls"].post("/tls" + INBOUND, f"http://{HOST}/tls{INBOUND}") == 403
+    assert proxied["headers"].post("/tls" + INBOUND, f"http://{HOST}/tls{INBOUND}") == 200
+    assert proxied["headers"].post("/tls" + INBOUND, f"https://{HOST}/tls{INBOUND}") == 403
 
 
 def test_what_the_caller_says_of_itself_does_not_count(proxied: dict[str, Proxy]) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+import pytest
+
+from recado import worker
+from recado.channels.twilio.senders import Senders
 from recado.ops import recovery, retention
 from tests.product import Contact, Product
 
@@ -54,6 +59,32 @@ def test_a_workflow_that_was_claimed_but_never_started_is_given_back_and_done(pr
     contact.replies(2)
     wait_until_ended(product, workflows(contact))
     assert product.call(give_back) == 0
+
+
+def test_a_worker_forgets_old_sign_ins_by_itself(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "RECOVERY_S", 0.05)
+    product.execute(
+        "INSERT INTO sign_in_failures (subject, failures, last_at, locked_until) VALUES "
+        "(sha256('old'), 1, now() - interval '90 days', now()), (sha256('new'), 1, now(), now() + interval '1 hour')"
+    )
+
+    async def look_after() -> None:
+        wiring = product.wiring
+        assert wiring is not None
+        senders = Senders(wiring.pool, wiring.keyring, api_url=product.simulator_url, messaging_url=None)
+        async with wiring.platform_pool() as platform:
+            caring = asyncio.create_task(worker._look_after(wiring, platform, senders))
+            async with asyncio.timeout(10):
+                while len(product.rows("SELECT FROM sign_in_failures")) > 1:
+                    await asyncio.sleep(0.05)
+            caring.cancel()
+            await asyncio.gather(caring, return_exceptions=True)
+        await senders.aclose()
+
+    product.call(look_after)
+    assert product.rows(
+        "SELECT encode(subject, 'hex') = encode(sha256('new'), 'hex') AS new FROM sign_in_failures"
+    ) == [{"new": True}]
 
 
 def answered(product: Product) -> Contact:

@@ -13,6 +13,8 @@ from recado.cli.terminal import Desk, Json, answer, at_desk, progress, settings_
 from recado.errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from recado.ops.rekey import KeyUse, Rekeyed
 
 secrets_commands = group("secrets", "The keys that encrypt stored secrets.")
@@ -41,20 +43,25 @@ def rotate(
 ) -> None:
     """Encrypt every stored secret with the first key, while everything runs. Repeated, it goes on where it stopped.
 
-    Exit code 1 when a secret can't be opened with the keys there are.
+    Exit code 1 when a secret can't be opened with the keys there are, or while another rotation runs.
     """
-    if new_key:
-        _add_key()
+    file = _key_file() if new_key else None
 
     async def main(desk: Desk) -> tuple[Rekeyed, list[KeyUse]]:
+        from recado.db.secrets import add_key, load_keyring
         from recado.identity import audit
-        from recado.ops.rekey import rekey, usage
+        from recado.ops.rekey import alone, rekey, usage
 
-        waiting = sum(use.secrets for use in await usage(desk.platform, desk.wiring.keyring) if use.place != 1)
+        await alone(desk.platform)
+        if file is not None:
+            add_key(file)
+        # Read now: what stood in the file when this command began may have been changed by the rotation before.
+        keyring = load_keyring(desk.wiring.settings)
+        waiting = sum(use.secrets for use in await usage(desk.platform, keyring) if use.place != 1)
         with progress("encrypting", waiting) as advance:
-            done = await rekey(desk.platform, desk.wiring.keyring, advance=advance)
+            done = await rekey(desk.platform, keyring, advance=advance)
         await audit.record(desk.platform, desk.caller, "rotate", "secrets", None, {"encrypted": done.secrets})
-        return done, await usage(desk.platform, desk.wiring.keyring)
+        return done, await usage(desk.platform, keyring)
 
     done, found = at_desk(main)
     lines = [f"encrypted again: {done.secrets}", *(f"can't be opened: {place}" for place in done.unreadable)]
@@ -64,8 +71,8 @@ def rotate(
         raise typer.Exit(1)
 
 
-def _add_key() -> None:
-    from recado.db.secrets import add_key, key_file
+def _key_file() -> Path:
+    from recado.db.secrets import key_file
 
     path = key_file(settings_for_command())
     if path is None:
@@ -74,7 +81,7 @@ def _add_key() -> None:
         )
     if not path.exists():
         raise UsageError(f"{path}: there is no key file yet; the first start makes it")
-    add_key(path)
+    return path
 
 
 def _key(use: KeyUse) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from psycopg import sql
 
 from recado.db.pool import Connection
 from recado.db.secrets import SEALED, Keyring, key_id
-from recado.errors import SecretError
+from recado.errors import Conflict, SecretError
 
 BATCH = 100
+#: Any number that nothing else in the database locks.
+LOCK = 7_264_001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,16 @@ class Rekeyed:
 
     secrets: int
     unreadable: list[str]
+
+
+async def alone(platform: Connection) -> None:
+    """From here to the end of this connection no other rotation runs. Raises Conflict when one does.
+
+    Of two that write the key file at once, the key of one would be lost, and with it what it has encrypted.
+    """
+    row = await (await platform.execute("SELECT pg_try_advisory_lock(%s) AS ours", [LOCK])).fetchone()
+    if row is None or not row["ours"]:
+        raise Conflict("another `recado secrets rotate` is running: wait for it")
 
 
 async def usage(platform: Connection, keyring: Keyring) -> list[KeyUse]:
