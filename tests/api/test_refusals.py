@@ -73,6 +73,17 @@ async def test_a_refused_path_query_or_header_is_not_repeated(office: Office) ->
         assert "999" not in answer.text
 
 
+async def test_a_method_that_a_path_does_not_take_is_405_with_all_that_it_takes(office: Office) -> None:
+    for path, allowed in (
+        ("/v1/numbers", "GET, POST"),
+        (f"/v1/numbers/{office.ids['number_id']}", "GET, PATCH"),
+        ("/v1/knowledge/sources/faq.md", "DELETE, PUT"),
+        ("/healthz", "GET"),
+    ):
+        answer = await office.admin.ask("OPTIONS", path)
+        assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
+
+
 async def test_the_name_of_an_unknown_field_is_not_repeated_wherever_it_stands(office: Office) -> None:
     given = {"account_sid": "AC" + "1" * 32, "auth_token": "x", MARK: 1, "api_key": {"sid": "x", MARK: MARK}}
     answer = await office.admin.ask("POST", "/v1/twilio-accounts", json=given)
