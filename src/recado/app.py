@@ -6,6 +6,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import chain
 
 import structlog
 import uvicorn
@@ -13,10 +14,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 
 from recado import __version__
+from recado.api.install import PARTS
 from recado.api.install import install as install_api
 from recado.channels.twilio.accounts import Directory
 from recado.counters import open_counters
@@ -245,9 +248,19 @@ async def _unavailable(request: Request, error: Exception) -> Response:
     return problem(503, {"Retry-After": "1"})
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-    return problem(error.status_code, dict(error.headers) if error.headers else None)
+    headers = dict(error.headers) if error.headers else {}
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return problem(error.status_code, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What the path takes; the framework names the methods of the first of its routes only."""
+    known = chain(request.app.routes, *(part.router.routes for part in PARTS))
+    routes = (route for route in known if isinstance(route, Route) and route.path_regex.match(request.scope["path"]))
+    return {method for route in routes for method in route.methods or ()}
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:

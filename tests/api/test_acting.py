@@ -1,8 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 
+import httpx2
+
+from recado.db.scope import scoped
+from recado.identity import users
+from recado.ids import new_id
+from recado.ops import retention
 from tests.api.programs import Office
+from tests.api.test_isolation import bodies, routes
 
 
 async def test_a_message_is_stored_with_its_delivery(office: Office) -> None:
@@ -112,6 +120,93 @@ async def test_a_conversation_changes_only_in_the_version_that_was_read(office: 
     taken = await office.admin.ask("POST", f"{path}/take", headers={"If-Match": read})
     stale = await office.admin.ask("POST", f"{path}/close", headers={"If-Match": read})
     assert (taken.status_code, stale.status_code) == (200, 412)
+
+
+async def test_a_conversation_is_assigned_to_a_user_who_may_act_and_by_one_of_two_at_once(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}"
+    async with scoped(office.front.wiring.pool, office.front.owner_id) as scope:
+        now = office.front.wiring.clock.now()
+        operator, gone = [
+            (await users.put(scope, email=f"{name}@padaria.example", role="operator", password_hash="x", now=now))[0]
+            for name in ("eva", "max")
+        ]
+        await users.disable(scope, gone.id, now=now)
+
+    async def assign(to: object, version: int | None) -> httpx2.Response:
+        headers = {} if version is None else {"If-Match": f'"{version}"'}
+        return await office.admin.ask("POST", f"{path}/assign", json={"assignee_id": to}, headers=headers)
+
+    assert (await assign(str(operator.id), None)).status_code == 428
+    # A viewer, one who was disabled, one there is not.
+    for nobody in (office.ids["user_id"], str(gone.id), str(new_id())):
+        answer = await assign(nobody, 1)
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["where"] == "body.assignee_id"
+    answers = await asyncio.gather(*(assign(str(operator.id), 1), assign(None, 1), assign(str(operator.id), 1)))
+    assert [answer.status_code for answer in answers].count(412) >= 1
+    assert (await office.admin.get(path))["assignee_id"] == str(operator.id)
+    found = await office.admin.get("/v1/conversations", params={"assignee_id": str(operator.id)})
+    assert [item["id"] for item in found["items"]] == [str(office.conversation_id)]
+    version = found["items"][0]["version"]
+    same = await assign(str(operator.id), version)
+    assert (same.status_code, same.headers["ETag"]) == (200, f'"{version}"')
+    assert [row["action"] for row in office.front.rows("SELECT action FROM audit")] == ["assign"]
+    events = office.front.rows("SELECT data FROM events WHERE what = 'assigned'")
+    assert [event["data"] for event in events] == [{"assignee_id": str(operator.id)}]
+    await office.admin.ask("POST", f"{path}/take")
+    assert (await office.admin.get(path))["assignee_id"] == str(operator.id)
+    back = (await office.admin.ask("POST", f"{path}/give-back")).json()
+    assert back["assignee_id"] is None
+    closed = (await office.admin.ask("POST", f"{path}/close")).json()
+    assert (await assign(None, closed["version"])).status_code == 409
+
+
+async def test_every_post_that_acts_does_so_once_for_a_key_of_two_requests_at_once(office: Office) -> None:
+    known = bodies(office.ids["account_id"])
+    path = f"/v1/twilio-accounts/{office.ids['account_id']}"
+    posts = [route for route in routes() if route.methods == {"POST"}]
+    acting = [route for route in posts if "idempotency_key" in inspect.signature(route.endpoint).parameters]
+    assert [route.path for route in posts if route not in acting] == []
+    for route in acting:
+        body = known[route.operation_id or ""]
+        headers = {"Idempotency-Key": f"once-{route.operation_id}"}
+        if "/twilio-accounts/{" in route.path:
+            headers["If-Match"] = (await office.admin.ask("GET", path)).headers["ETag"]
+        elif "/conversations/{" in route.path:
+            headers["If-Match"] = (
+                await office.admin.ask("GET", f"/v1/conversations/{office.conversation_id}")
+            ).headers["ETag"]
+        before = len(office.front.rows("SELECT FROM audit"))
+        more = {} if body is None else {"json": body}
+        answers = await asyncio.gather(
+            *(office.admin.ask("POST", route.path.format(**office.ids), headers=headers, **more) for _ in range(2))
+        )
+        first, second = answers
+        assert (first.status_code, first.content) == (second.status_code, second.content), route.path
+        assert first.status_code < 500
+        for name in ("ETag", "Location", "Content-Type"):
+            assert first.headers.get(name) == second.headers.get(name), route.path
+        assert len(office.front.rows("SELECT FROM audit")) <= before + 1, route.path
+    done = {row["action"] for row in office.front.rows("SELECT DISTINCT action FROM audit")}
+    assert {"add", "send", "rotate", "take", "give_back", "close"} <= done
+
+
+async def test_kept_answers_of_owners_who_call_no_more_are_swept(office: Office) -> None:
+    stranger = await office.stranger()
+    for program in (office.admin, stranger):
+        given = {"name": "x", "scopes": ["read"]}
+        await program.ask("POST", "/v1/keys", json=given, headers={"Idempotency-Key": "1"})
+    office.front.rows(
+        "UPDATE idempotency_keys SET created_at = created_at - interval '25 hours' WHERE owner_id <> %s RETURNING id",
+        office.front.owner_id,
+    )
+    now = office.front.wiring.clock.now()
+    async with office.front.wiring.platform_pool() as platform:
+        assert await retention.forget_kept_answers(platform, now=now) == 1
+        assert await retention.forget_kept_answers(platform, now=now) == 0
+    assert [row["owner_id"] for row in office.front.rows("SELECT owner_id FROM idempotency_keys")] == [
+        office.front.owner_id
+    ]
 
 
 async def test_an_assistant_is_changed_by_one_of_two_who_read_the_same(office: Office) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from jsonschema import Draft202012Validator
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -22,13 +23,23 @@ from schemathesis.specs.openapi.checks import (
 from recado.db.embedded import Lease
 from recado.db.scope import scoped
 from recado.identity import keys
-from tests.api.test_isolation import routes
+from tests.api.programs import Office
+from tests.api.test_isolation import bodies, routes
 from tests.conftest import SECRET_KEYS
 from tests.postgres import create_database, drop_database
 from tests.product import Company, Product
 
 PAGE = Path(__file__).parents[2] / "docs/reference/api.md"
+
+
+def declared_headers_are_sent(_: Any, answer: Any, case: Any) -> None:
+    """schemathesis takes a declared header that is not required for one that may be missing; of a success none may."""
+    declared = case.operation.definition.raw["responses"][str(answer.status_code)].get("headers", ())
+    assert answer.status_code >= 300 or {name.lower() for name in declared} <= set(answer.headers)
+
+
 CHECKS = [
+    declared_headers_are_sent,
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
@@ -115,3 +126,55 @@ def test_every_operation_has_a_name_of_its_own_a_tag_and_words() -> None:
     for route in routes():
         assert route.operation_id == route.endpoint.__name__
         assert route.tags
+
+
+def operations(description: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, item in description["paths"].items():
+        if path.startswith("/v1/"):
+            for method, operation in item.items():
+                yield f"{method} {path}", operation
+
+
+async def test_every_body_and_every_answer_has_an_example_that_keeps_to_its_schema(office: Office) -> None:
+    description = office.front.app.openapi()
+    checked = 0
+    for name, operation in operations(description):
+        carriers = [operation["requestBody"]] if "requestBody" in operation else []
+        for carrier in [*carriers, *operation["responses"].values()]:
+            for media in carrier.get("content", {}).values():
+                schema = media["schema"] | {"components": description["components"]}
+                assert "example" in media, name
+                Draft202012Validator(schema).validate(media["example"])
+                checked += 1
+    assert checked > 200
+
+
+async def test_every_route_says_what_may_go_wrong_and_with_which_headers(office: Office) -> None:
+    for name, operation in operations(office.front.app.openapi()):
+        responses = operation["responses"]
+        assert {"401", "403", "413", "422", "429", "500", "503"} <= set(responses), name
+        assert "WWW-Authenticate" in responses["401"]["headers"], name
+        for status in ("429", "503"):
+            assert "Retry-After" in responses[status]["headers"], name
+        if "requestBody" in operation:
+            assert {"400", "415"} <= set(responses), name
+        if "412" in responses:
+            assert "ETag" in responses["412"]["headers"], name
+            assert "ETag" in responses["200"]["headers"], name
+        if "{" in name and not name.startswith("put "):
+            assert "404" in responses, name
+
+
+async def test_a_change_of_what_two_people_may_edit_needs_the_version_that_was_read(office: Office) -> None:
+    """Where a second writer would silently undo the first; where the state decides, it is a 409 for one of them."""
+    needing = {name for name, operation in operations(office.front.app.openapi()) if "428" in operation["responses"]}
+    known = {"source": "faq.md"} | office.ids
+    for name in needing:
+        method, path = name.split()
+        [route] = [found for found in routes() if found.path == path and found.methods == {method.upper()}]
+        body = bodies(office.ids["account_id"])[route.operation_id or ""]
+        more = {} if body is None else {"json": body}
+        answer = await office.admin.ask(method, path.format(**known), **more)
+        assert answer.status_code == 428, name
+    assert "post /v1/conversations/{conversation_id}/assign" in needing
+    assert "post /v1/conversations/{conversation_id}/take" not in needing

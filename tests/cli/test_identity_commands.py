@@ -103,6 +103,32 @@ def test_what_changes_an_owners_things_stands_in_the_audit_without_their_content
         assert content not in str([row[4] for row in found])
 
 
+def test_a_command_that_changes_nothing_leaves_no_word_in_the_audit(
+    recado: Terminal, rows: Rows, tmp_path: Path
+) -> None:
+    (tmp_path / "faq.md").write_text("# Horário\nAbrimos das 7h às 19h.\n")
+    (tmp_path / "i.txt").write_text("Fale como um padeiro.")
+    account = ("--account", ACCOUNT_SID)
+
+    def set_up() -> None:
+        add = ("accounts", "add", "--owner", rows.owner, "--account-sid", ACCOUNT_SID, "--auth-token-stdin")
+        for arguments, given in (
+            (add, "first-token"),
+            (("accounts", "set", *account, "--public-url", "https://hooks.example.com"), None),
+            (("numbers", "add", *account, "--address", "whatsapp:+14155238887"), None),
+            (("knowledge", "add", "--owner", rows.owner, "--file", "faq.md"), None),
+            (("assistants", "set", "--owner", rows.owner, "--instructions-file", "i.txt"), None),
+            (("plans", "add", "small", "--messages", 10), None),
+            (("owners", "plan", "--owner", rows.owner, "--plan", "small"), None),
+        ):
+            assert recado(*arguments, **({} if given is None else {"stdin": given})).code == 0
+
+    set_up()
+    assert rows.value("SELECT count(*) FROM audit") == 7
+    set_up()
+    assert rows.value("SELECT count(*) FROM audit") == 7
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

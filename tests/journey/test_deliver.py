@@ -72,6 +72,17 @@ def test_a_text_of_over_3000_characters_arrives_in_parts_that_rejoin_to_it(post:
     assert "".join(post.bodies()) == LONG
 
 
+def test_a_number_with_a_messaging_service_is_sent_by_it_and_still_from_that_number(post: PostOffice) -> None:
+    service = "MG" + "7" * 32
+    post.product.execute(
+        "UPDATE numbers SET messaging_service_sid = %s WHERE owner_id = %s", service, post.company.owner_id
+    )
+    post.deliver(post.write("Pronto!"))
+    [call] = [call for call in post.contact.calls() if call.operation == "create"]
+    assert (call.form["MessagingServiceSid"], call.form["From"]) == (service, post.company.number)
+    assert post.bodies() == ["Pronto!"]
+
+
 def test_a_part_is_posted_only_after_the_one_before_it_was_sent(post: PostOffice) -> None:
     post.contact.fault(operation="callback", delay_ms=250)
     post.deliver(post.write(LONG))

@@ -28,6 +28,7 @@ import pytest
 from recado.assistants import assistant
 from recado.db.embedded import Lease
 from recado.db.scope import scoped
+from recado.identity import keys
 from recado.telemetry import FIELDS
 from tests.channels.examples import inbound
 from tests.fleet import free_port
@@ -263,6 +264,7 @@ def test_a_journey_with_everything_going_wrong_leaves_no_mark_anywhere(scene: Sc
     scene.until(lambda: scene.call("GET", "/readyz") == 200, "not ready again")
 
     _knock(scene)
+    _ask_the_api(scene)
 
     scene.process.send_signal(signal.SIGABRT)  # Python's own last words
     scene.process.wait(20)
@@ -305,3 +307,53 @@ def _knock(scene: Scene) -> None:
         (400, scene.post(OUTBOUND + f"?message={marks.name}&part={marks.phone}", message)),
     ):
         assert known == status, (known, status)
+
+
+def _ask_the_api(scene: Scene) -> None:
+    """What a program with a key of the owner asks wrongly, with marks in every place that an answer could quote."""
+    marks, wiring = scene.marks, scene.product.wiring
+    assert wiring is not None
+
+    async def make_key() -> str:
+        async with scoped(wiring.pool, scene.company.owner_id) as scope:
+            return (await keys.make(scope, name="test", scopes=["admin"]))[1]
+
+    headers = {"Authorization": f"Bearer {scene.product.call(make_key)}", "If-Match": '"1"'}
+    [conversation] = scene.product.rows("SELECT id FROM conversations ORDER BY id LIMIT 1")
+    [account] = scene.product.rows("SELECT id FROM twilio_accounts")
+    thread, accounts = f"/v1/conversations/{conversation['id']}", f"/v1/twilio-accounts/{account['id']}"
+    sid = "AC" + "9" * 32
+    key = {"sid": marks.body, "secret": marks.token}
+    for status, path, body in (
+        (422, f"{thread}/messages", {"text": marks.body, marks.body: marks.phone}),
+        (422, f"{thread}/take", {"reason": f"{marks.body}\0"}),
+        (422, f"{thread}/assign", {"assignee_id": marks.phone}),
+        (422, "/v1/keys", {"name": f"{marks.name}\0", "scopes": [marks.body]}),
+        (422, "/v1/twilio-accounts", {"account_sid": marks.phone, "auth_token": marks.token, "api_key": key}),
+        (422, "/v1/twilio-accounts", {"account_sid": sid, "auth_token": f"{marks.token}\n{marks.password}"}),
+        (403, "/v1/twilio-accounts", {"account_sid": sid, "auth_token_ref": f"env:{marks.body}"}),
+        (422, f"{accounts}/rotate", {"auth_token": f"{marks.token}\t", "auth_token_ref": None}),
+        (412, f"{accounts}/finish-rotation", None),
+        (422, "/v1/numbers", {"account_id": str(account["id"]), "address": f"whatsapp:{marks.phone}"}),
+        (422, "/v1/assistants", {"name": "\0", "instructions": marks.instructions, "apology": marks.apology}),
+    ):
+        more = {} if body is None else {"json": body}
+        version = '"9999"' if status == 412 else '"1"'
+        assert scene.call("POST", path, headers=headers | {"If-Match": version}, **more) == status, path
+    for status, method, path, body in (
+        (422, "PUT", "/v1/knowledge/sources/a.csv", {"text": f"{marks.knowledge}\n{marks.body}\n"}),
+        (422, "PUT", f"/v1/knowledge/sources/{marks.name}.exe", {"text": marks.knowledge}),
+        (404, "DELETE", f"/v1/knowledge/sources/{marks.name}.md", None),
+        (422, "GET", f"/v1/usage?period={marks.phone}", None),
+        (422, "GET", f"/v1/audit?cursor={marks.body}", None),
+        (422, "GET", f"/v1/knowledge/{marks.body}", None),
+        (200, "GET", "/v1/audit", None),
+        (200, "GET", "/v1/twilio-accounts", None),
+        (200, "GET", accounts, None),
+    ):
+        more = {} if body is None else {"json": body}
+        assert scene.call(method, path, headers=headers, **more) == status, path
+    # What can be done: secrets given and taken, in a log that holds none of them.
+    rotate = {"auth_token": marks.presented_key}
+    version = {"If-Match": f'"{scene.product.rows("SELECT version FROM twilio_accounts")[0]["version"]}"'}
+    assert scene.call("POST", f"{accounts}/rotate", headers=headers | version, json=rotate) == 200

@@ -1,0 +1,61 @@
+"""Usage and the audit over the API."""
+
+from __future__ import annotations
+
+from recado.db.scope import scoped
+from recado.identity import audit, plans
+from recado.identity.callers import at_command_line
+from tests.api.programs import Office
+
+
+async def test_usage_shows_every_metric_beside_the_plans_limit(office: Office) -> None:
+    now = office.front.wiring.clock.now()
+    free = await office.admin.get("/v1/usage")
+    assert (free["plan"], free["state"], free["period"]) == (None, "ok", f"{now:%Y-%m}")
+    assert {item["metric"]: item["amount"] for item in free["metrics"]} == {
+        "messages": 0, "model_tokens": 0, "transcription_seconds": 0, "money": 0, "unpriced_tokens": 0,
+    }  # fmt: skip
+    async with await office.front.wiring.connect("recado_platform") as conn:
+        await plans.add(conn, "small", messages=10, money=1_000_000, hard_action="people")
+        await plans.assign(conn, office.front.owner_id, "small")
+    async with scoped(office.front.wiring.pool, office.front.owner_id) as scope:
+        await plans.meter(scope, "messages", 9, now=now)
+    shown = await office.admin.get("/v1/usage", params={"period": f"{now:%Y-%m}"})
+    assert (shown["plan"]["name"], shown["plan"]["hard_action"], shown["state"]) == ("small", "people", "soft")
+    assert {item["metric"]: (item["amount"], item["limit"]) for item in shown["metrics"]}["messages"] == (9, 10)
+    other = await office.admin.get("/v1/usage", params={"period": "2020-02"})
+    assert (other["period"], other["state"]) == ("2020-02", "ok")
+
+
+async def test_the_audit_is_read_newest_first_and_page_by_page_by_admins_only(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}"
+    for action in ("take", "give-back", "take", "close"):
+        await office.admin.ask("POST", f"{path}/{action}", json={"reason": "teste"})
+    seen, cursor = [], None
+    for _ in range(3):
+        page = await office.admin.get("/v1/audit", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
+        seen += [item["action"] for item in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == ["close", "take", "give_back", "take"]
+    [newest] = (await office.admin.get("/v1/audit", params={"limit": 1}))["items"]
+    assert (newest["caller_kind"], newest["caller_name"], newest["thing_id"], newest["data"]) == (
+        *("key", "admin", str(office.conversation_id), {"reason": "teste"}),
+    )
+    assert (await (await office.program("write")).ask("GET", "/v1/audit")).status_code == 403
+    assert (await (await office.stranger()).get("/v1/audit"))["items"] == []
+
+
+async def test_a_cursor_of_another_list_is_no_cursor_of_the_audit(office: Office) -> None:
+    answer = await office.admin.ask("GET", "/v1/audit", params={"cursor": "AZOMXm86fBGfCy9KjR5bdw"})
+    assert answer.status_code == 422
+
+
+async def test_who_runs_the_installation_has_no_name_in_an_owners_audit(office: Office) -> None:
+    async with scoped(office.front.wiring.pool, office.front.owner_id) as scope:
+        await audit.record(scope, at_command_line("root-of-the-operator"), "set", "plan", "small")
+    answer = await office.admin.ask("GET", "/v1/audit")
+    [entry] = answer.json()["items"]
+    assert (entry["caller_kind"], entry["caller_name"]) == ("cli", None)
+    assert "root-of-the-operator" not in answer.text

@@ -1,0 +1,233 @@
+"""Twilio accounts and numbers over the API: what is kept, who may refer to the machine, and how a token is changed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httpx2
+import pytest
+
+from recado.db.secrets import keyring
+from tests.api.programs import Office, Program
+from tests.channels.examples import inbound
+from tests.conftest import SECRET_KEYS
+from tests.journey.front import ACCOUNT_SID, NUMBER, TOKEN, message_sid
+
+SID = "AC" + "1" * 32
+SERVICE = "MG" + "2" * 32
+KEY = {"sid": "SK" + "3" * 32, "secret": "s3cret-of-the-key"}
+
+
+async def change(program: Program, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
+    """Change the version that there is now."""
+    base = path if method == "PATCH" else path.rpartition("/")[0]
+    version = (await program.ask("GET", base)).headers["ETag"]
+    more = {} if body is None else {"json": body}
+    return await program.ask(method, path, headers={"If-Match": version, **headers}, **more)
+
+
+def opened(office: Office, account_sid: str = ACCOUNT_SID) -> dict[str, str]:
+    """The account's secrets as they are stored, in clear."""
+    [row] = office.front.rows("SELECT * FROM twilio_accounts WHERE account_sid = %s", account_sid)
+    ring = keyring([SECRET_KEYS])
+    columns = ("auth_token", "secondary_token", "api_key_secret")
+    return {
+        column: ring.open(row[column], row=f"twilio_accounts/{row['id']}/{column}") for column in columns if row[column]
+    }
+
+
+async def test_an_account_is_added_with_all_that_it_has_and_shows_none_of_its_secrets(office: Office) -> None:
+    given = {
+        "account_sid": SID,
+        "auth_token": "first-token",
+        "secondary_token": "second-token",
+        "api_key": KEY,
+        "public_url": "https://hooks.example.com/own/",
+    }
+    answer = await office.admin.ask("POST", "/v1/twilio-accounts", json=given)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["account_sid"], made["api_key_sid"], made["rotating"]) == (SID, KEY["sid"], True)
+    assert made["public_url"] == "https://hooks.example.com/own"
+    assert await office.admin.get(answer.headers["Location"]) == made
+    assert answer.headers["ETag"] == f'"{made["version"]}"'
+    assert opened(office, SID) == {
+        "auth_token": "first-token",
+        "secondary_token": "second-token",
+        "api_key_secret": KEY["secret"],
+    }
+    for text in (answer.text, (await office.admin.ask("GET", "/v1/audit")).text):
+        for secret in ("first-token", "second-token", KEY["secret"]):
+            assert secret not in text
+
+
+async def test_an_account_that_there_is_already_is_not_taken_over_by_adding_it(office: Office) -> None:
+    given = {"account_sid": ACCOUNT_SID, "auth_token": "another"}
+    answers = [
+        await program.ask("POST", "/v1/twilio-accounts", json=given)
+        for program in (office.admin, await office.stranger())
+    ]
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert opened(office) == {"auth_token": TOKEN}
+
+
+async def test_of_many_who_add_one_account_at_once_one_does(office: Office) -> None:
+    given = {"account_sid": SID, "auth_token": "token"}
+    answers = await asyncio.gather(*(office.admin.ask("POST", "/v1/twilio-accounts", json=given) for _ in range(4)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+
+
+@pytest.mark.parametrize("reference", ["env:OPENAI_API_KEY", "file:/etc/passwd", "vault:kv/recado#token"])
+async def test_no_owners_key_can_have_the_machines_secrets_read_by_a_reference(office: Office, reference: str) -> None:
+    before = office.front.rows("SELECT * FROM twilio_accounts")
+    path = f"/v1/twilio-accounts/{office.ids['account_id']}"
+    for answer in (
+        await office.admin.ask("POST", "/v1/twilio-accounts", json={"account_sid": SID, "auth_token_ref": reference}),
+        await office.admin.ask(
+            *("POST", "/v1/twilio-accounts"),
+            json={"account_sid": SID, "auth_token": "token", "secondary_token_ref": reference},
+        ),
+        await change(office.admin, "PATCH", path, {"auth_token_ref": reference}),
+        await change(office.admin, "PATCH", path, {"api_key": {"sid": KEY["sid"], "secret_ref": reference}}),
+        await change(office.admin, "POST", f"{path}/rotate", {"auth_token_ref": reference}),
+    ):
+        assert answer.status_code == 403, answer.text
+        assert "platform's administrators" in answer.json()["detail"]
+        assert reference not in answer.text
+    # Nor by what looks like a value.
+    valued = await change(office.admin, "PATCH", path, {"auth_token": reference})
+    assert valued.status_code == 200
+    assert opened(office) == {"auth_token": reference}
+    [row] = office.front.rows("SELECT * FROM twilio_accounts")
+    assert [row[f"{column}_ref"] for column in ("auth_token", "secondary_token", "api_key_secret")] == [None] * 3
+    assert len(before) == 1
+
+
+async def test_a_token_is_changed_without_a_gap(office: Office) -> None:
+    path = f"/v1/twilio-accounts/{office.ids['account_id']}"
+
+    async def taken(token: str) -> bool:
+        fields = inbound("text", MessageSid=message_sid(), AccountSid=ACCOUNT_SID, To=NUMBER)
+        return (await office.front.post(fields, token=token)).status_code == 200
+
+    begun = await change(office.admin, "POST", f"{path}/rotate", {"auth_token": "new-token"})
+    assert (begun.status_code, begun.json()["rotating"]) == (200, True)
+    assert [await taken(TOKEN), await taken("new-token")] == [True, True]
+    done = await change(office.admin, "POST", f"{path}/finish-rotation")
+    assert (done.status_code, done.json()["rotating"]) == (200, False)
+    assert opened(office) == {"auth_token": "new-token"}
+    assert (await change(office.admin, "POST", f"{path}/finish-rotation")).status_code == 409
+    actions = [row["action"] for row in office.front.rows("SELECT action FROM audit ORDER BY id")]
+    assert actions == ["rotate", "finish_rotation"]
+
+
+async def test_a_rotation_can_be_given_up(office: Office) -> None:
+    path = f"/v1/twilio-accounts/{office.ids['account_id']}"
+    await change(office.admin, "POST", f"{path}/rotate", {"auth_token": "new-token"})
+    given_up = await change(office.admin, "POST", f"{path}/cancel-rotation")
+    assert (given_up.status_code, given_up.json()["rotating"]) == (200, False)
+    assert opened(office) == {"auth_token": TOKEN}
+    assert (await change(office.admin, "POST", f"{path}/cancel-rotation")).status_code == 409
+
+
+async def test_an_account_is_changed_by_one_of_two_who_read_the_same(office: Office) -> None:
+    path = f"/v1/twilio-accounts/{office.ids['account_id']}"
+    version = (await office.admin.ask("GET", path)).headers["ETag"]
+    assert (await office.admin.ask("PATCH", path, json={"auth_token": "blind"})).status_code == 428
+    assert (await office.admin.ask("POST", f"{path}/rotate", json={"auth_token": "blind"})).status_code == 428
+    answers = await asyncio.gather(
+        *(
+            office.admin.ask("PATCH", path, json={"auth_token": token}, headers={"If-Match": version})
+            for token in ("one", "other")
+        )
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 412]
+
+
+async def test_what_an_account_had_is_taken_back_with_null_and_what_is_not_given_stays(office: Office) -> None:
+    path = f"/v1/twilio-accounts/{office.ids['account_id']}"
+    await change(office.admin, "PATCH", path, {"api_key": KEY, "public_url": "https://hooks.example.com"})
+    kept = (await change(office.admin, "PATCH", path, {"public_url": None})).json()
+    assert (kept["api_key_sid"], kept["public_url"]) == (KEY["sid"], None)
+    back = (await change(office.admin, "PATCH", path, {"api_key": None})).json()
+    assert back["api_key_sid"] is None
+    assert opened(office) == {"auth_token": TOKEN}
+
+
+async def test_a_change_to_what_there_is_leaves_no_version_and_no_word_in_the_audit(office: Office) -> None:
+    path = f"/v1/twilio-accounts/{office.ids['account_id']}"
+    number = f"/v1/numbers/{office.ids['number_id']}"
+    first = (await office.admin.ask("GET", path)).headers["ETag"]
+    same = await change(office.admin, "PATCH", path, {"auth_token": TOKEN, "api_key": None, "public_url": None})
+    assert same.headers["ETag"] == first
+    await change(office.admin, "PATCH", number, {"status": "active", "messaging_service_sid": None})
+    assert office.front.rows("SELECT * FROM audit") == []
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"account_sid": SID},
+        {"account_sid": "AC1", "auth_token": "x"},
+        {"account_sid": SID, "auth_token": "tab\tbed"},
+        {"account_sid": SID, "auth_token": "x", "api_key": {"sid": KEY["sid"]}},
+        {"account_sid": SID, "auth_token": "x", "public_url": "https://user:password@example.com"},
+        {"account_sid": SID, "auth_token": "x", "public_url": "https://[::1"},
+        {"account_sid": SID, "auth_token": "x", "public_url": "https://example.com:99999"},
+        {"account_sid": SID, "auth_token": "x", "public_url": "https://example.com/?a=1"},
+    ],
+)
+async def test_what_can_be_no_account_is_refused_and_nothing_stays(office: Office, given: dict[str, Any]) -> None:
+    answer = await office.admin.ask("POST", "/v1/twilio-accounts", json=given)
+    assert answer.status_code == 422, answer.text
+    assert len(office.front.rows("SELECT FROM twilio_accounts")) == 1
+
+
+async def test_a_number_is_added_changed_and_shown(office: Office) -> None:
+    given = {
+        "account_id": office.ids["account_id"],
+        "address": "whatsapp:+14155550001",
+        "messaging_service_sid": SERVICE,
+    }
+    answer = await office.admin.ask("POST", "/v1/numbers", json=given)
+    assert answer.status_code == 201, answer.text
+    made = answer.json()
+    assert (made["status"], made["assistant_id"], made["messaging_service_sid"]) == ("active", None, SERVICE)
+    path = answer.headers["Location"]
+    assert await office.admin.get(path) == made
+    assert (await office.admin.ask("POST", "/v1/numbers", json=given)).status_code == 409
+    assert (await office.admin.ask("PATCH", path, json={"status": "unrouted"})).status_code == 428
+    changed = (
+        await change(
+            office.admin, "PATCH", path, {"assistant_id": office.ids["assistant_id"], "messaging_service_sid": None}
+        )
+    ).json()
+    assert (changed["assistant_id"], changed["messaging_service_sid"]) == (office.ids["assistant_id"], None)
+    back = (await change(office.admin, "PATCH", path, {"assistant_id": None})).json()
+    assert (back["assistant_id"], back["version"]) == (None, changed["version"] + 1)
+
+
+async def test_what_came_while_a_number_was_unrouted_is_answered_once_it_is_active_again(office: Office) -> None:
+    path = f"/v1/numbers/{office.ids['number_id']}"
+    await change(office.admin, "PATCH", path, {"status": "unrouted"})
+    fields = inbound("text", MessageSid=message_sid(), AccountSid=ACCOUNT_SID, To=NUMBER, Body="Alô")
+    assert (await office.front.post(fields)).status_code == 200
+
+    def status() -> str:
+        [row] = office.front.rows("SELECT status FROM messages WHERE body = 'Alô'")
+        return str(row["status"])
+
+    assert status() == "unrouted"
+    await change(office.admin, "PATCH", path, {"status": "active"})
+    assert status() == "received"
+
+
+async def test_a_number_that_got_messages_unrouted_is_added_as_if_it_were_new(office: Office) -> None:
+    fields = inbound("text", MessageSid=message_sid(), AccountSid=ACCOUNT_SID, To="whatsapp:+14155550002", Body="Alô")
+    assert (await office.front.post(fields)).status_code == 200
+    given = {"account_id": office.ids["account_id"], "address": "whatsapp:+14155550002"}
+    answers = await asyncio.gather(*(office.admin.ask("POST", "/v1/numbers", json=given) for _ in range(3)))
+    assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
+    [row] = office.front.rows("SELECT status FROM messages WHERE body = 'Alô'")
+    assert row["status"] == "received"
