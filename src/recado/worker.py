@@ -167,7 +167,7 @@ async def _recover(executor_id: str) -> int:
 
 async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
     """The net below the journey, and the broom behind it; each round bears that the database is away."""
-    tidied = 0.0
+    tidied, swept = 0.0, time.monotonic()
     while True:
         await asyncio.sleep(RECOVERY_S)
         try:
@@ -179,6 +179,9 @@ async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
                 await retention.forget_sign_ins(platform, now=wiring.clock.now())
                 await retention.forget_kept_answers(platform, now=wiring.clock.now())
                 tidied = time.monotonic()
+            if time.monotonic() - swept > retention.SWEEP_S:
+                await retention.sweep_attachments(platform, wiring.storage, now=wiring.clock.now())
+                swept = time.monotonic()
         except PASSING as error:
             log.warning("database_unavailable", task="recovery", error=type(error).__name__)
         except Exception:

@@ -204,12 +204,14 @@ async def test_a_links_token_is_in_no_log_line(office: Office, caplog: pytest.Lo
     token = path.rpartition("/")[2]
     await open_link(office, path)
     await open_link(office, path + "x")
-    # A failure in the middle: the place of the file is a folder.
+    # A failure in the middle: the place of the file is a folder, then the database is away.
     [place] = kept(office)
     place.unlink()
     place.mkdir()
-    assert (await open_link(office, path)).status_code == 500
-    assert "request_failed" in caplog.text
+    assert (await open_link(office, path)).status_code == 503
+    await office.front.wiring.pool.close()
+    assert (await open_link(office, path)).status_code == 503
+    assert "unavailable" in caplog.text
     assert "/media/{token}" in caplog.text
     assert token not in caplog.text
 
