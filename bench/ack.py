@@ -76,7 +76,7 @@ ON = "ip=600/minute;account=9000000/minute;contact=900000/minute"
 
 
 def limits(home: Path, *, count: int, rounds: int = 6, connections: int = 16) -> dict[str, Any]:
-    """`recado api` with limits and without, in short turns by turns: whatever the machine does hits both alike.
+    """`recado api` with limits and without, in turns: whatever the machine does hits both alike.
 
     `on_to_off` is the median of the ratios of neighbours, each pair in the other order than the one before.
     """

@@ -16,7 +16,8 @@ SET search_path = recado, pg_temp AS $$
 DECLARE
     month date := date_trunc('month', at AT TIME ZONE 'UTC')::date;
 BEGIN
-    INSERT INTO usage AS u (owner_id, period, metric, amount, warned) VALUES (whose, month, 'unpriced_tokens', much, true)
+    INSERT INTO usage AS u (owner_id, period, metric, amount, warned)
+    VALUES (whose, month, 'unpriced_tokens', much, true)
     ON CONFLICT (owner_id, period, metric) DO UPDATE SET amount = u.amount + excluded.amount, warned = true;
     UPDATE usage SET models = array_append(models, called)
     WHERE owner_id = whose AND period = month AND metric = 'unpriced_tokens' AND NOT called = ANY(models);
