@@ -77,6 +77,7 @@ class Draft:
     input_tokens: int = 0
     output_tokens: int = 0
     unpriced_tokens: int = 0
+    unpriced_model: str | None = None
     cost_micros: int = 0
     error: str | None = None
 
@@ -89,6 +90,7 @@ class Draft:
             input_tokens=self.input_tokens + stale.input_tokens,
             output_tokens=self.output_tokens + stale.output_tokens,
             unpriced_tokens=self.unpriced_tokens + stale.unpriced_tokens,
+            unpriced_model=self.unpriced_model or stale.unpriced_model,
             cost_micros=self.cost_micros + stale.cost_micros,
         )
 
@@ -194,6 +196,7 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
         model=result["model"],
         **tokens,
         unpriced_tokens=sum(tokens.values()) if cost is None else 0,
+        unpriced_model=result["model"] if cost is None else None,
         cost_micros=cost or 0,
     )
 
@@ -340,7 +343,8 @@ async def _store(
         )
         await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
         await plans.meter(scope, "money", draft.cost_micros, now=now)
-        await plans.meter(scope, "unpriced_tokens", draft.unpriced_tokens, now=now)
+        if draft.unpriced_model is not None:
+            await plans.meter_unpriced(scope, draft.unpriced_model, draft.unpriced_tokens, now=now)
 
 
 @asynccontextmanager
