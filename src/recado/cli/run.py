@@ -57,7 +57,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 
 @app.command()
 def worker(
-    queues: Annotated[str, typer.Option(help="The queues it serves, comma-separated.")] = ",".join(QUEUES),
+    queues: Annotated[str, typer.Option(metavar="QUEUES", help="The queues it serves, comma-separated.")] = ",".join(QUEUES),
 ) -> None:
     """Run a worker only; any number of them share the work."""
     served = tuple(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
