@@ -243,8 +243,14 @@ async def _rejected(request: Request, error: Exception) -> Response:
     return problem(error.status)
 
 
+def _route(request: Request) -> str:
+    """The route that was called, as it is declared: its path may hold a link's token."""
+    route = request.scope.get("route")
+    return str(getattr(route, "path", None) or request.scope["path"])
+
+
 async def _unavailable(request: Request, error: Exception) -> Response:
-    log.warning("unavailable", route=request.url.path, http_status=503, error=type(error).__name__)
+    log.warning("unavailable", route=_route(request), http_status=503, error=type(error).__name__)
     return problem(503, {"Retry-After": "1"})
 
 
@@ -264,7 +270,7 @@ def _methods(request: Request) -> set[str]:
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("request_failed", route=request.scope["path"], exc_info=error)
+    log.error("request_failed", route=_route(request), exc_info=error)
     return problem(500)
 
 

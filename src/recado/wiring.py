@@ -18,6 +18,8 @@ from recado.db.pool import Connection, Pool, Role
 from recado.db.schema import refuse, state
 from recado.db.secrets import Keyring, load_keyring
 from recado.errors import RecadoError
+from recado.media import scratch
+from recado.media.storage import Storage, open_storage
 from recado.settings import Settings
 from recado.telemetry import redact
 
@@ -106,6 +108,7 @@ class Wiring:
     clock: Clock
     pool: Pool
     changes: Changes
+    storage: Storage
 
     async def connect(self, role: Role = "recado_app") -> Connection:
         """A connection of its own, under a role that owns nothing."""
@@ -148,6 +151,8 @@ async def wire(settings: Settings, *, clock: Clock | None = None, connections: i
         async with conn:
             refuse(await state(conn))
         async with db.open_pool(there.url, "recado_app", size=connections) as pool:
+            storage = open_storage(settings)
+            await asyncio.to_thread(scratch.sweep, settings.home)
             keeping = asyncio.create_task(_keep(there), name="embedded-database")
             try:
                 yield Wiring(
@@ -157,9 +162,11 @@ async def wire(settings: Settings, *, clock: Clock | None = None, connections: i
                     clock=clock or SystemClock(),
                     pool=pool,
                     changes=Changes(lambda: db.connect(there.url, "recado_app")),
+                    storage=storage,
                 )
             finally:
                 keeping.cancel()
+                await storage.aclose()
     finally:
         await asyncio.to_thread(opening.__exit__, None, None, None)
 

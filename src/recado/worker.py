@@ -32,7 +32,6 @@ from recado.journey.deliver import DeliverDesk, send_whatsapp_message
 from recado.media.download import open_downloads
 from recado.media.reading import read
 from recado.media.scratch import scratch, sweep
-from recado.media.storage import open_storage
 from recado.media.transcription import open_transcriber
 from recado.ops import recovery, retention
 from recado.ops.executors import Executor, keep_alive
@@ -105,7 +104,7 @@ async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
     transcriber = open_transcriber(settings)
     await asyncio.to_thread(sweep, settings.home)
     with scratch(settings.home) as folder:
-        downloads, storage = open_downloads(settings), open_storage(settings)
+        downloads = open_downloads(settings)
         loading = None if transcriber is None else asyncio.create_task(transcriber.start(), name="transcriber")
         try:
             yield MediaDesk(
@@ -113,7 +112,7 @@ async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
                 clock=wiring.clock,
                 fetch=downloads.fetch,
                 login_of=senders.login_of,
-                storage=storage,
+                storage=wiring.storage,
                 transcriber=transcriber,
                 read=read,
                 scratch=folder,
@@ -123,7 +122,6 @@ async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
                 loading.cancel()
                 await asyncio.gather(loading, return_exceptions=True)
                 await transcriber.aclose()
-            await storage.aclose()
             await downloads.aclose()
 
 
@@ -237,7 +235,7 @@ async def _recover(executor_id: str) -> int:
 
 async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
     """The net below the journey, and the broom behind it; each round bears that the database is away."""
-    tidied = -math.inf  # the clock may be younger than a round
+    tidied, swept = -math.inf, time.monotonic()  # the clock may be younger than a round
     while True:
         await asyncio.sleep(RECOVERY_S)
         try:
@@ -251,6 +249,9 @@ async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
                 await retention.forget_sign_ins(platform, now=wiring.clock.now())
                 await retention.forget_kept_answers(platform, now=wiring.clock.now())
                 tidied = time.monotonic()
+            if time.monotonic() - swept > retention.SWEEP_S:
+                await retention.sweep_attachments(platform, wiring.storage, now=wiring.clock.now())
+                swept = time.monotonic()
         except PASSING as error:
             log.warning("database_unavailable", task="recovery", error=type(error).__name__)
         except Exception:

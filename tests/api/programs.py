@@ -10,11 +10,15 @@ import httpx2
 
 from recado.assistants import assistant, knowledge
 from recado.channels.twilio import listing, numbers
-from recado.conversations import consent
+from recado.conversations import consent, media
 from recado.db.scope import scoped
 from recado.identity import invitations, keys, users
+from recado.ids import new_id
+from recado.media.storage import key_of
 from tests.journey.front import NUMBER, Front
 from tests.product import establish
+
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\x01" + bytes(range(256)) * 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,21 @@ async def furnish(front: Front) -> Office:
         [number] = await numbers.page(scope, after=None, limit=1)
         [entry] = await knowledge.page(scope, after=None, limit=1)
         [user] = await users.list_(scope)
+        media_id = new_id()
+        key = key_of(front.owner_id, media_id)
+        picture = front.wiring.settings.home / "picture"
+        picture.write_bytes(JPEG)
+        await front.wiring.storage.put(key, picture, content_type="image/jpeg")
+        await media.add_upload(
+            scope,
+            media_id,
+            content_type="image/jpeg",
+            file_name=None,
+            size_bytes=len(JPEG),
+            sha256=b"x",
+            storage_key=key,
+            now=now,
+        )
     [message] = front.stored()
     [conversation] = front.rows("SELECT id, contact_id FROM conversations")
     ids = {
@@ -88,5 +107,6 @@ async def furnish(front: Front) -> Office:
         "message_id": str(message["id"]),
         "key_id": str(made.id),
         "word_id": str(word.id),
+        "media_id": str(media_id),
     }
     return Office(front, Program(front, text), conversation["id"], message["id"], ids)

@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from recado.api.door import GuardedRoute
 from recado.api.install import PARTS
-from tests.api.programs import Office
+from tests.api.programs import JPEG, Office
 from tests.journey.front import ACCOUNT_SID
 
 #: Where a path names something by the caller's own words, which are no secret and mean nothing to others.
@@ -61,6 +61,7 @@ def bodies(account_id: str) -> dict[str, Any]:
         "rotate_token": {"auth_token": "token"},
         "send_message": {"body": "Oi"},
         "take_conversation": None,
+        "upload_media": JPEG,
     }
 
 
@@ -74,7 +75,7 @@ async def test_no_route_shows_or_changes_anything_of_another_owner(office: Offic
         path = re.sub(r"\{(\w+)\}", lambda found: (office.ids | OWN_WORDS)[found[1]], route.path)
         [method] = route.methods
         body = None if method == "GET" else known_bodies[route.operation_id]
-        more = {} if body is None else {"json": body}
+        more = {} if body is None else {"content" if isinstance(body, bytes) else "json": body}
         answer = await stranger.ask(method, path, headers={"If-Match": '"1"'}, **more)
         if set(route.param_convertors) - set(OWN_WORDS):
             named += 1

@@ -17,6 +17,7 @@ from recado.channels.twilio import accounts
 from recado.channels.twilio.senders import Senders
 from recado.db.scope import Scope, scoped
 from recado.identity import keys
+from recado.ids import new_id
 from recado.simulator.client import SimulatorClient
 from tests.channels.examples import inbound
 from tests.journey.front import ACCOUNT_SID, PUBLIC_URL, TOKEN, Fields, Front, message_sid, open_front
@@ -172,6 +173,19 @@ async def test_a_source_that_fails_holds_what_is_to_be_sent_and_tells_the_owner_
     with pytest.raises(SendError, match="env:NOT_SET: the variable is not set") as refused:
         await senders.of(front.owner_id, account_id)
     assert refused.value.error_class is ErrorClass.CONFIGURATION
+    with pytest.raises(SendError, match="env:NOT_SET"):
+        await senders.login_of(front.owner_id, account_id)
+    await senders.aclose()
+
+
+async def test_the_login_for_an_attachment_is_the_account_s_own_and_is_not_shown(front: Front) -> None:
+    [account] = front.rows("SELECT id FROM twilio_accounts")
+    senders = Senders(front.wiring.pool, front.wiring.keyring, api_url=None, messaging_url=None)
+    login = await senders.login_of(front.owner_id, account["id"])
+    assert login == (ACCOUNT_SID, (ACCOUNT_SID, TOKEN))
+    assert TOKEN not in repr(login)
+    with pytest.raises(SendError):
+        await senders.login_of(new_id(), account["id"])
     await senders.aclose()
 
 

@@ -56,16 +56,24 @@ def check_version(if_match: str | None, version: int) -> None:
 
 
 async def once(
-    request: Request, visit: Visit, key: str | None, work: Work, *, status: int, location: str | None = None
+    request: Request,
+    visit: Visit,
+    key: str | None,
+    work: Work,
+    *,
+    status: int,
+    location: str | None = None,
+    asked: bytes | None = None,
 ) -> Response:
     """Do `work` in one transaction and answer what it answers; with a key, once for that key.
 
-    What has a version is answered with its ETag, and `location` with the id of what was made in its `{id}`.
+    What has a version is answered with its ETag, and `location` with the id of what was made in its `{id}`. `asked`
+    stands for the body where that was read already.
     """
     if key is None:
         async with visit.scope() as scope:
             return _answer(status, await work(scope), location)
-    body = await request.body()
+    body = await request.body() if asked is None else asked
     asked = "\n".join((request.method, request.url.path, request.url.query)).encode() + b"\n" + body
     async with visit.scope() as scope:
         entry = await _claim(scope, visit, key, asked)

@@ -62,9 +62,22 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             request.state.visit = await _let_in(request, scope)
-            return await handler(_limited(request))
+            return await handler(_limited(request, self.body_limit(request)))
 
         return guarded
+
+    def body_limit(self, request: Request) -> int:
+        """The most bytes that a body may hold."""
+        return BODY_LIMIT
+
+
+class UploadRoute(GuardedRoute):
+    """A guarded route whose body is a file."""
+
+    def body_limit(self, request: Request) -> int:
+        """As much as RECADO_MEDIA_MAX_MB says."""
+        wiring: Wiring = request.app.state.wiring
+        return wiring.settings.media_max_mb * 1_000_000
 
 
 async def _let_in(request: Request, scope: KeyScope) -> Visit:
@@ -88,11 +101,11 @@ async def _let_in(request: Request, scope: KeyScope) -> Visit:
     return Visit(caller=caller, owner_id=caller.owner_id, wiring=wiring)
 
 
-def _limited(request: Request) -> Request:
+def _limited(request: Request, limit: int) -> Request:
     """The request, whose body breaks off where it grows too large."""
-    too_large = Problem(413, f"a body holds {BODY_LIMIT} bytes at most", headers={"Connection": "close"})
+    too_large = Problem(413, f"a body holds {limit} bytes at most", headers={"Connection": "close"})
     length = request.headers.get("content-length", "")
-    if length.isascii() and length.isdigit() and int(length[:12]) > BODY_LIMIT:
+    if length.isascii() and length.isdigit() and int(length[:12]) > limit:
         raise too_large
     received = 0
 
@@ -100,7 +113,7 @@ def _limited(request: Request) -> Request:
         nonlocal received
         message = await request.receive()
         received += len(message.get("body", b""))
-        if received > BODY_LIMIT:
+        if received > limit:
             raise too_large
         return message
 

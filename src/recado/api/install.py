@@ -6,12 +6,12 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from recado.api import accounting, answering, channels, consent, description, people, problems, reading, writing
+from recado.api import accounting, answering, channels, consent, description, media, people, problems, reading, writing
 from recado.api.door import SCHEME
 from recado.api.problems import ProblemDocument
 from recado.wiring import Wiring
 
-PARTS = (reading, writing, channels, answering, accounting, people, consent)
+PARTS = (reading, writing, channels, answering, accounting, people, media, consent)
 
 
 def install(app: FastAPI, wiring: Wiring) -> None:
@@ -19,6 +19,7 @@ def install(app: FastAPI, wiring: Wiring) -> None:
     app.state.wiring = wiring
     for part in PARTS:
         app.include_router(part.router)
+    app.include_router(media.public)
     problems.install(app)
     describe = app.openapi
 

@@ -121,3 +121,35 @@ async def settle(
             "text": text,
         },
     )
+
+
+async def add_upload(
+    scope: Scope,
+    media_id: UUID,
+    *,
+    content_type: str,
+    file_name: str | None,
+    size_bytes: int,
+    sha256: bytes,
+    storage_key: str,
+    now: datetime,
+) -> None:
+    """A file that the owner gave to be sent, and that is in the storage already; no message has it yet."""
+    await scope.conn.execute(
+        """
+        INSERT INTO media (owner_id, id, announced_type, file_name, status, content_type, size_bytes, sha256,
+                           storage_key, created_at, settled_at)
+        VALUES (%(owner_id)s, %(id)s, %(type)s, %(file_name)s, 'stored', %(type)s, %(size)s, %(sha256)s, %(key)s,
+                %(now)s, %(now)s)
+        """,
+        {
+            "owner_id": scope.owner_id,
+            "id": media_id,
+            "type": content_type,
+            "file_name": file_name,
+            "size": size_bytes,
+            "sha256": sha256,
+            "key": storage_key,
+            "now": now,
+        },
+    )

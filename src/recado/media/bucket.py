@@ -6,6 +6,7 @@ included; docs/how-to/media.md lists them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -25,16 +26,23 @@ except ImportError:
 
 #: For one request; what is kept is small.
 _REQUEST_S: Final = 30
+_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 
 
 def open_bucket(url: str) -> Bucket:
     """The storage at `s3://bucket/prefix`. Raises SettingsError when the AWS_* variables make no sense."""
     parts = urlsplit(url)
+    # Client options given in code end the reading of AWS_ALLOW_HTTP; who names an http:// address means it.
+    in_clear = any(os.environ.get(name, "").startswith("http://") for name in _ENDPOINTS)
     try:
         store = S3Store(
             parts.netloc,
             prefix=parts.path.strip("/") or None,
-            client_options={"timeout": timedelta(seconds=_REQUEST_S), "connect_timeout": timedelta(seconds=5)},
+            client_options={
+                "timeout": timedelta(seconds=_REQUEST_S),
+                "connect_timeout": timedelta(seconds=5),
+                "allow_http": in_clear,
+            },
             retry_config={"max_retries": 3, "retry_timeout": timedelta(seconds=_REQUEST_S)},
         )
     except (BaseError, ValueError):
@@ -51,7 +59,10 @@ class Bucket:
     async def put(self, key: str, path: Path, *, content_type: str) -> None:
         """See Storage."""
         with _told():
-            await obstore.put_async(self._store, check_key(key), path, attributes={"Content-Type": content_type})
+            try:
+                await obstore.put_async(self._store, check_key(key), path, attributes={"Content-Type": content_type})
+            except FileNotFoundError:
+                raise StorageUnavailable("the bucket of RECADO_MEDIA_URL, or the file to keep, is not there") from None
 
     async def fetch(self, key: str, into: Path) -> None:
         """See Storage."""
@@ -66,12 +77,11 @@ class Bucket:
         """See Storage."""
         if length == 0:
             return
+        options: obstore.GetOptions = {}
+        if start or length is not None:
+            options = {"range": {"offset": start} if length is None else (start, start + length)}
         with _told():
-            answer = await obstore.get_async(
-                self._store,
-                check_key(key),
-                options={"range": {"offset": start} if length is None else (start, start + length)},
-            )
+            answer = await obstore.get_async(self._store, check_key(key), options=options)
             async for piece in answer.stream(min_chunk_size=CHUNK):
                 yield bytes(piece)
 

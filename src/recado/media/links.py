@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from recado.db.secrets import Keyring
@@ -32,7 +32,7 @@ def read(keyring: Keyring, token: str, *, now: datetime) -> tuple[UUID, UUID]:
         named = base64.b85decode(keyring.open(sealed, row=_ROW))
     except (SecretError, binascii.Error, ValueError):
         raise NotFound("no such link") from None
-    if datetime.fromtimestamp(int.from_bytes(named[32:]), UTC) <= now:
+    if int.from_bytes(named[32:]) <= now.timestamp():
         raise NotFound("no such link")
     return UUID(bytes=named[:16]), UUID(bytes=named[16:32])
 

@@ -6,8 +6,8 @@ import asyncio
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
@@ -62,9 +62,14 @@ def key_of(owner_id: UUID, media_id: UUID) -> str:
     return f"{owner_id}/{media_id}"
 
 
+def is_key(text: str) -> bool:
+    """Whether `key_of` may have made it."""
+    return _KEY.fullmatch(text) is not None
+
+
 def check_key(key: str) -> str:
     """The key itself. Raises ValueError for anything that `key_of` does not make."""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ValueError("not a key of the storage")
     return key
 
@@ -94,10 +99,13 @@ class Folder:
 
     async def put(self, key: str, path: Path, *, content_type: str) -> None:
         """See Storage."""
-        await asyncio.to_thread(self._put, self._place(key), path)
+        place = self._place(key)
+        with _told():
+            await asyncio.to_thread(self._put, place, path)
 
     def _put(self, place: Path, path: Path) -> None:
-        place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
         draft = place.with_name(f".{token_hex(8)}")
         try:
             with open(path, "rb") as source, new_file(draft) as target:
@@ -116,17 +124,14 @@ class Folder:
             with open(place, "rb") as source, new_file(into) as target:
                 shutil.copyfileobj(source, target, CHUNK)
 
-        try:
+        with _told():
             await asyncio.to_thread(copy)
-        except FileNotFoundError:
-            raise NotFound("the attachment is not kept any more") from None
 
     async def read(self, key: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
         """See Storage."""
-        try:
-            file = await asyncio.to_thread(open, self._place(key), "rb")
-        except FileNotFoundError:
-            raise NotFound("the attachment is not kept any more") from None
+        place = self._place(key)
+        with _told():
+            file = await asyncio.to_thread(open, place, "rb")
         with file:
             file.seek(start)
             left = length
@@ -139,7 +144,9 @@ class Folder:
 
     async def delete(self, key: str) -> None:
         """See Storage."""
-        await asyncio.to_thread(self._place(key).unlink, missing_ok=True)
+        place = self._place(key)
+        with _told():
+            await asyncio.to_thread(place.unlink, missing_ok=True)
 
     async def keys(self, *, before: datetime) -> AsyncIterator[str]:
         """See Storage."""
@@ -150,3 +157,14 @@ class Folder:
 
     async def aclose(self) -> None:
         """Nothing is open."""
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn the system's errors, which quote paths, into ours, which say what can be done."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise NotFound("the attachment is not kept any more") from None
+    except OSError as error:
+        raise StorageUnavailable(f"the folder of attachments can't be used: {error.strerror}") from None
