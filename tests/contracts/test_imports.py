@@ -112,7 +112,7 @@ def test_a_process_that_only_takes_webhooks_loads_no_model_no_worker_and_no_simu
 #: What decodes audio, counts models and reads strangers' files.
 MEDIA = {
     *("av", "ctranslate2", "faster_whisper", "huggingface_hub", "numpy", "onnxruntime", "tinytag", "tokenizers"),
-    *("PIL", "docx", "odfdo", "pptx", "puremagic", "pypdf", "python_calamine", "vobject"),
+    *("PIL", "docx", "odfdo", "pptx", "pypdf", "python_calamine", "vobject"),
     *("openai", "pydantic_ai", "recado.worker", "recado.media.transcription"),
 }
 
