@@ -1,6 +1,6 @@
 """`make bench`: measures the product beside a baseline in the same run, prints ratios, writes JSON.
 
-`python -m bench [ack] [turns] [idle] [flood] [hostile] [media] [million]` measures some of it.
+`python -m bench [ack] [turns] [idle] [flood] [hostile] [media] [voice] [million]` measures some of it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import ack, flood, hostile, idle, media, million, turns
+from bench import ack, flood, hostile, idle, media, million, turns, voice
 
 PARTS = {
     "ack": ack.measure,
@@ -21,6 +21,7 @@ PARTS = {
     "flood": flood.measure,
     "hostile": hostile.measure,
     "media": media.measure,
+    "voice": voice.measure,
     "million": million.measure,
 }
 
@@ -79,6 +80,10 @@ def summary(figures: dict[str, Any]) -> list[str]:
         line("rows that hostile requests left", part["rows_stored_beside_the_good_one"], "0")
         grown = round(part["memory_mb_at_the_end"] - part["memory_mb_after_a_fifth"], 1)
         line("memory grown over their last four fifths, MB", grown, "about 0")
+    if part := figures.get("voice"):
+        line("growth of text's p95 answer time beside five notes", part["answer_p95_growth"], "at most 0.25")
+        line("a 5 s note alone, answered after s (median)", part["lone_note_s"][2], "at most 4")
+        line("words understood of the committed notes, share", part["word_accuracy_mean"], "at least 0.85")
     if part := figures.get("media"):
         line(
             f"of {part['kinds']} kinds of hostile media, not refused as they should", len(part["not_as_expected"]), "0"

@@ -22,7 +22,7 @@ def _flood(base: str, requests: list[bytes], rate: int) -> dict[str, float | int
     return asyncio.run(load.post_all(base, requests, connections=100, rate=rate)).row()
 
 
-async def _others(started: dict[str, Any], *, count: int, first: int, gap_s: float) -> dict[str, list[float]]:
+async def others(started: dict[str, Any], *, count: int, first: int, gap_s: float) -> dict[str, list[float]]:
     """Messages of people who each write once, one after the other: time to the 200, and to the reply's POST."""
     base = started["api_url"]
     sent: dict[str, float] = {}
@@ -49,7 +49,7 @@ async def _others(started: dict[str, Any], *, count: int, first: int, gap_s: flo
     return {"ack": acks, "answer": [(call.at - sent[call.form["To"]]) * 1000 for call in calls]}
 
 
-def _row(latencies: dict[str, list[float]]) -> dict[str, float]:
+def row(latencies: dict[str, list[float]]) -> dict[str, float]:
     return {"answered": len(latencies["answer"])} | {
         f"{name}_{label}_ms": round(load.percentile(values, share), 1)
         for name, values in latencies.items()
@@ -81,19 +81,19 @@ def measure(*, rate: int = 500, count: int = 200, gap_s: float = 0.1) -> dict[st
                 await client.add_number(load.ACCOUNT_SID, load.NUMBER, base + load.PATH)
 
         stack.run(introduce())
-        stack.run(_others(started, count=30, first=500_000, gap_s=gap_s))
+        stack.run(others(started, count=30, first=500_000, gap_s=gap_s))
         before = _cpu(started)
-        alone = stack.run(_others(started, count=count, first=1_000_000, gap_s=gap_s))
+        alone = stack.run(others(started, count=count, first=1_000_000, gap_s=gap_s))
         between = _cpu(started)
         requests = [load.webhook(base, contact=FLOODER) for _ in range(int(rate * count * gap_s))]
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as attacker:
             flooding = attacker.submit(_flood, base, requests, rate)
             time.sleep(2.0)
             in_flood = _cpu(started)
-            beside = stack.run(_others(started, count=int(count * 0.8), first=2_000_000, gap_s=gap_s))
+            beside = stack.run(others(started, count=int(count * 0.8), first=2_000_000, gap_s=gap_s))
             at_end = _cpu(started)
             flood = flooding.result()
-    quiet, flooded = _row(alone), _row(beside)
+    quiet, flooded = row(alone), row(beside)
     return {
         "alone": quiet,
         "beside_the_flood": flooded,

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import subprocess
 import sys
 import tomllib
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.conftest import SECRET_KEYS
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -100,6 +107,47 @@ def test_a_process_that_only_takes_webhooks_loads_no_model_no_worker_and_no_simu
     assert "recado.journey.accept" in loaded
     heavy = {"pydantic_ai", "openai", "dbos", "sqlalchemy", "alembic", "recado.simulator", "recado.worker"}
     assert loaded & heavy == set()
+
+
+#: What decodes audio, counts models and reads strangers' files.
+MEDIA = {
+    *("av", "ctranslate2", "faster_whisper", "huggingface_hub", "numpy", "onnxruntime", "tinytag", "tokenizers"),
+    *("PIL", "docx", "odfdo", "pptx", "pypdf", "python_calamine", "vobject"),
+    *("openai", "pydantic_ai", "recado.worker", "recado.media.transcription"),
+}
+
+
+@pytest.mark.parametrize("arguments", [["api", "--port", "0"]])
+def test_a_running_api_has_loaded_no_audio_and_no_model_library(
+    arguments: list[str], database_url: str, tmp_path: Path
+) -> None:
+    # The process tells of its own modules when it is told to stop, after it has answered.
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print('LOADED', *sys.modules, sep='\\n', flush=True))\n"
+        f"sys.argv[1:] = {arguments!r}\nfrom recado.cli import main\nmain()"
+    )
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RECADO_")} | {
+        "RECADO_DATABASE_URL": database_url,
+        "RECADO_SECRET_KEYS": SECRET_KEYS,
+        "RECADO_HOME": str(tmp_path),
+        "RECADO_TRANSCRIBER": "faster-whisper:base",
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, text=True
+    ) as api:
+        assert api.stdout is not None
+        assert api.stderr is not None
+        port = next(json.loads(line)["port"] for line in api.stderr if '"listening"' in line)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            assert answer.status == 200
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            pass
+        api.terminate()
+        loaded = set(api.stdout.read().partition("LOADED")[2].split())
+        api.stderr.read()
+    assert "recado.journey.accept" in loaded
+    assert loaded & MEDIA == set()
 
 
 def test_the_command_line_starts_without_loading_the_product() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: The worker's queues; `recado.worker` registers them.
 QUEUES = ("turns", "deliveries", "media")
 
+Queues = Annotated[str, typer.Option(metavar="QUEUES", help="The queues it serves, comma-separated.")]
 Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 
@@ -56,9 +57,7 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 
 
 @app.command()
-def worker(
-    queues: Annotated[str, typer.Option(help="The queues it serves, comma-separated.")] = ",".join(QUEUES),
-) -> None:
+def worker(queues: Queues = "turns,deliveries,media") -> None:
     """Run a worker only; any number of them share the work."""
     served = tuple(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
     if not served or not set(served) <= set(QUEUES):

@@ -176,7 +176,7 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
         return replace(outcome, reason=error.reason)
     except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
         log.exception("media_failed", step="understand", message_id=case.message.id, error=type(error).__name__)
-        return outcome
+        return replace(outcome, reason=outcome.reason or "fault")
 
 
 async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcript | None, str | None]:

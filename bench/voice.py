@@ -1,0 +1,119 @@
+"""Voice notes beside text: what five notes in work cost the answers to text, and how soon a lone note is answered.
+
+Whisper base, two threads, on the machine that also runs everything else; the model that answers is instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from bench import load, stack
+from bench.flood import others, row
+from bench.turns import start
+from recado.media.voice.weights import base_model_folder
+from recado.simulator.client import SimulatorClient
+from recado.simulator.handset import Phone
+from tests.media.voice import NOTES, accuracy
+
+IN_WORK = 5
+NOTE = next(note for note in NOTES if note.path.name == "en-bakery.ogg")
+
+
+def _phone(client: SimulatorClient, number: int) -> Phone:
+    address = f"whatsapp:+55118{number:08d}"
+    return Phone(client=client, account_sid=load.ACCOUNT_SID, number=load.NUMBER, address=address)
+
+
+async def _answered(client: SimulatorClient, phone: Phone, path: Path, *, timeout_s: float = 120) -> float:
+    """Seconds from the webhook to the answer's POST."""
+    began = time.time()
+    await phone.voice(path)
+    await client.wait_for_replies(phone.address, 1, timeout_s)
+    (call,) = [c for c in await client.calls() if c.operation == "create" and c.form.get("To") == phone.address]
+    return call.at - began
+
+
+async def _busy(started: dict[str, Any], ended: asyncio.Event, *, first: int) -> int:
+    """Keep that many notes in work until told to stop; how many were answered."""
+    answered = 0
+    numbers = iter(range(first, first + 10_000))
+
+    async def keep(client: SimulatorClient, paths: Any) -> None:
+        nonlocal answered
+        for path in paths:
+            if ended.is_set():
+                return
+            await _answered(client, _phone(client, next(numbers)), path)
+            answered += 1
+
+    async with SimulatorClient(started["simulator_url"]) as client:
+        await asyncio.gather(*(keep(client, cycle(note.path for note in NOTES)) for _ in range(IN_WORK)))
+    return answered
+
+
+async def _text(started: dict[str, Any], *, count: int, first: int) -> dict[str, list[float]]:
+    return await others(started, count=count, first=first, gap_s=0.25)
+
+
+async def _measure(started: dict[str, Any], *, count: int, rounds: int) -> dict[str, Any]:
+    async with SimulatorClient(started["simulator_url"]) as client:
+        await client.add_account(load.ACCOUNT_SID, load.TOKEN)
+        await client.add_number(load.ACCOUNT_SID, load.NUMBER, started["api_url"] + load.PATH)
+        await _answered(client, _phone(client, 0), NOTE.path)
+        lone = [await _answered(client, _phone(client, 1 + index), NOTE.path) for index in range(5)]
+    await _text(started, count=10, first=90_000)
+    alone: dict[str, list[float]] = {"ack": [], "answer": []}
+    beside: dict[str, list[float]] = {"ack": [], "answer": []}
+    notes = 0
+    for number in range(rounds):
+        for into, busy in ((alone, False), (beside, True)):
+            first = (number * 2 + busy + 1) * 1000
+            ended = asyncio.Event()
+            working = asyncio.create_task(_busy(started, ended, first=first)) if busy else None
+            await asyncio.sleep(1 if busy else 0)
+            found = await _text(started, count=count, first=first)
+            for name, values in found.items():
+                into[name] += values
+            ended.set()
+            if working is not None:
+                notes += await working
+    text, with_notes = row(alone), row(beside)
+    return {
+        "lone_note_s": [round(value, 2) for value in sorted(lone)],
+        "text": text,
+        "text_beside_notes": with_notes,
+        "notes_answered_meanwhile": notes,
+        "answer_p95_growth": round(with_notes["answer_p95_ms"] / text["answer_p95_ms"] - 1, 3),
+    }
+
+
+def _words(model: Path) -> dict[str, float]:
+    """The share of words that was understood, of each committed note."""
+    from recado.media.voice.whisper import Whisper
+
+    async def listen() -> dict[str, float]:
+        whisper = Whisper(str(model), threads=2, longest_s=60)
+        found = {}
+        for note in NOTES:
+            transcript = await whisper.transcribe(note.path, language=note.language)
+            found[note.path.name] = round(accuracy(note.text, transcript.text), 2)
+        await whisper.aclose()
+        return found
+
+    return asyncio.run(listen())
+
+
+def measure(*, count: int = 40, rounds: int = 3) -> dict[str, Any]:
+    """One stack with everything, text with and without notes in turns."""
+    with stack.home() as home, ExitStack() as running:
+        model = base_model_folder(home / "models")
+        words = _words(model)
+        stack.run(stack.set_up(home))
+        started = start(running, home, delay_s=0.0, transcriber=f"faster-whisper:{model}", limits="off")
+        figures: dict[str, Any] = stack.run(_measure(started, count=count, rounds=rounds))
+    return figures | {"word_accuracy": words, "word_accuracy_mean": round(sum(words.values()) / len(words), 3)}
