@@ -442,3 +442,28 @@ def test_a_sync_keeps_what_twilio_has_and_leaves_out_the_buttons_that_we_made(po
     [before], synced, after = in_scope(post, sync)
     assert (before.status, before.variables, before.body) == ("approved", ["nome"], "Oi {{nome}}")
     assert (synced.known, synced.gone, after) == (0, 1, [])
+
+
+def test_two_executors_that_both_think_a_delivery_theirs_send_its_buttons_once(
+    post: PostOffice, ledger: Ledger
+) -> None:
+    message = post.write("Quer bolo?", YES_NO)
+    post.deliver(message, message, message, sender_of=ledger.of, contents_of=ledger.of)
+    assert len(ledger.posted) == 1
+    (row,) = post.product.rows("SELECT content_sid FROM contents WHERE owner_id = %s", post.company.owner_id)
+    assert ledger.posted[0]["content_sid"] == row["content_sid"], "of those made at once all use one"
+
+
+def test_what_is_being_posted_is_not_changed_by_whoever_comes_late(post: PostOffice, ledger: Ledger) -> None:
+    message = post.write("Quer bolo?")
+    ledger.before = dies
+    with pytest.raises(ProcessDied):
+        deliver(post, ledger, message)
+
+    async def change(scope: Scope) -> None:
+        from recado.conversations import parts
+
+        await parts.become(scope, message, 1, ["outra coisa", "e mais"])
+
+    in_scope(post, change)
+    assert [part["body"] for part in post.parts(message)] == ["Quer bolo?"]
