@@ -192,18 +192,23 @@ async def test_templates_are_listed_with_their_status_to_their_owner_only(office
 
 async def test_the_fallback_is_chosen_for_an_assistant_and_taken_back(office: Office) -> None:
     await template(office)
-    at = f"/v1/assistants/{office.ids['assistant_id']}/fallback-template"
+    assistant = f"/v1/assistants/{office.ids['assistant_id']}"
+    at = f"{assistant}/fallback-template"
+    version = {"If-Match": (await office.admin.ask("GET", assistant)).headers["ETag"]}
     chosen = {"content_sid": SID, "variables": {"1": "{contact_name}", "2": "{text}"}}
-    answer = await office.admin.ask("PUT", at, json=chosen)
+    answer = await office.admin.ask("PUT", at, json=chosen, headers=version)
     assert (answer.status_code, answer.json()) == (200, chosen)
     assert office.front.rows("SELECT fallback_template FROM assistants")[0]["fallback_template"] == chosen
+    assert (await office.admin.ask("PUT", at, json=chosen)).status_code == 428
+    assert (await office.admin.ask("PUT", at, json=chosen, headers=version)).status_code == 412
+    version = {"If-Match": answer.headers["ETag"]}
     for wrong in (
         {"content_sid": SID, "variables": {"1": "{contact_name}", "2": "olá"}},
         {"content_sid": SID, "variables": {"2": "{text}"}},
         {"content_sid": "HX" + "6" * 32, "variables": {"1": "{text}"}},
     ):
-        assert (await office.admin.ask("PUT", at, json=wrong)).status_code == 422
-    answer = await office.admin.ask("PUT", at, json={"content_sid": None})
+        assert (await office.admin.ask("PUT", at, json=wrong, headers=version)).status_code == 422
+    answer = await office.admin.ask("PUT", at, json={"content_sid": None}, headers=version)
     assert answer.json() == {"content_sid": None, "variables": {}}
     assert office.front.rows("SELECT fallback_template FROM assistants")[0]["fallback_template"] is None
     assert (await (await office.program("write")).ask("PUT", at, json=chosen)).status_code == 403
