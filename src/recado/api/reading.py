@@ -180,7 +180,8 @@ async def list_conversations(
         found = await conversations.page(
             scope, status=status, contact_id=contact_id, assignee_id=assignee_id, before=before, limit=limit
         )
-    return pages.page(ConversationView, found, limit)
+    now = who.wiring.clock.now()
+    return pages.page(ConversationView, found, limit, show=lambda item: ConversationView.of(item, now))
 
 
 @router.get(
@@ -191,11 +192,11 @@ async def list_conversations(
     openapi_extra=READ,
 )
 async def get_conversation(who: Who, conversation_id: UUID, response: Response) -> ConversationView:
-    """A conversation, with its ETag."""
+    """A conversation with its window, and its ETag."""
     async with who.scope() as scope:
         found = await conversations.look(scope, conversation_id)
     response.headers["ETag"] = etag(found.version)
-    return ConversationView.model_validate(found, from_attributes=True)
+    return ConversationView.of(found, who.wiring.clock.now())
 
 
 @router.get(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recado.conversations import conversations
+from recado.delivery.window import window
 from recado.identity.callers import KeyScope, Role
 
 _CONVERSATION = "01980c5e-6f3a-7c11-9f0b-2f4a8d1e5b77"
@@ -120,6 +123,14 @@ class ConsentWordView(BaseModel):
     created_at: datetime
 
 
+class WindowView(BaseModel):
+    """While it is open anything may be sent, then only templates."""
+
+    open: bool
+    closes_at: datetime
+    seconds_left: Annotated[int, Field(ge=0, le=86_400)]
+
+
 class ConversationView(BaseModel):
     """A thread between a contact and a number. `version` is its ETag."""
 
@@ -136,6 +147,18 @@ class ConversationView(BaseModel):
     opened_at: datetime
     closed_at: datetime | None
     version: int
+    window: Annotated[WindowView, Field(description="WhatsApp's 24 hours, as they stand now.")]
+
+    @classmethod
+    def of(cls, found: conversations.Listed, now: datetime) -> ConversationView:
+        """What is shown of a conversation at this moment."""
+        as_it_stands = window(found.last_inbound_at, now)
+        shown = WindowView(
+            open=as_it_stands.open,
+            closes_at=as_it_stands.closes_at,
+            seconds_left=int(as_it_stands.left.total_seconds()),
+        )
+        return cls(**asdict(found), window=shown)
 
 
 class MessageView(BaseModel):
@@ -153,6 +176,11 @@ class MessageView(BaseModel):
     correlation_id: UUID
     reply_to: UUID | None
     received_at: datetime
+    content: Annotated[
+        dict[str, Any] | None,
+        Field(description="What an outbound message is beyond its text: `kind` and what belongs to it."),
+    ]
+    reason: Annotated[str | None, Field(description="A word for why it is held or failed, where no code says it.")]
 
 
 class MediaView(BaseModel):
@@ -281,14 +309,6 @@ class Given(BaseModel):
     """What a caller gives; a field that there is not is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
-
-
-class NewMessage(Given):
-    """A text to send."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"body": "Seu pedido está pronto."}]})
-
-    body: Annotated[str, Field(min_length=1, max_length=16_000, pattern=NOT_BLANK)]
 
 
 class NewConsentWord(Given):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from recado.errors import RecadoError
 
@@ -80,6 +80,25 @@ class Sent:
     body: str = field(repr=False)
     to: str = field(repr=False)
     from_: str | None = field(repr=False)
+    num_media: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A template as the channel holds it; `body` has its variables in braces, `types` is everything it says.
+
+    `status` is the channel's word: only `approved` ones may be sent outside the window.
+    """
+
+    content_sid: str
+    name: str
+    language: str
+    category: str | None
+    status: str
+    rejection_reason: str | None
+    content_type: str
+    body: str = field(repr=False)
+    types: Mapping[str, Any] = field(repr=False)
 
 
 class ErrorClass(StrEnum):
@@ -145,9 +164,15 @@ class Sender(Protocol):
         from_: str | None = None,
         messaging_service_sid: str | None = None,
         body: str,
+        media_url: str | None = None,
+        content_sid: str | None = None,
+        content_variables: Mapping[str, str] | None = None,
         status_callback: str | None,
     ) -> Sent:
-        """Hand one message over, once: there is no repetition below this call."""
+        """Hand one message over, once: there is no repetition below this call.
+
+        `body` is the caption of `media_url`, and is not sent with `content_sid`, which says it itself.
+        """
         ...
 
     async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
@@ -167,4 +192,16 @@ class Sender(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections; twice does no harm."""
+        ...
+
+
+class Contents(Protocol):
+    """What is made before it is sent, for one Twilio account. Every method raises `SendError` alone."""
+
+    async def create(self, definition: Mapping[str, Any]) -> str:
+        """Have buttons or a list made; answers the ContentSid. Made twice it is there twice, which harms nothing."""
+        ...
+
+    async def templates(self) -> list[Template]:
+        """Everything that could be sent as a template, whatever became of its approval."""
         ...
