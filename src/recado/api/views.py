@@ -8,6 +8,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recado.api.contents import (
+    ButtonView,
+    CardView,
+    ChoiceView,
+    MediaView,
+    PlaceView,
+    QuoteView,
+    ReferralView,
+)
 from recado.identity.callers import KeyScope, Role
 
 _CONVERSATION = "01980c5e-6f3a-7c11-9f0b-2f4a8d1e5b77"
@@ -70,6 +79,9 @@ class AssistantView(BaseModel):
     model: Annotated[str | None, Field(description="Null: the installation's model.")]
     language: str
     apology: Annotated[str | None, Field(description="Null: recado's own words.")]
+    sees: Annotated[
+        bool | None, Field(description="Whether the model is given pictures. Null: by what is known of the model.")
+    ]
     version: int
     created_at: datetime
     updated_at: datetime
@@ -139,14 +151,27 @@ class ConversationView(BaseModel):
 
 
 class MessageView(BaseModel):
-    """A message and what came of it."""
+    """A message, what it holds, and what came of it: docs/reference/messages.md."""
 
     id: UUID
     conversation_id: UUID
     direction: Literal["inbound", "outbound"]
     author: Literal["contact", "assistant", "operator", "system", "api"]
-    kind: str
-    body: str
+    kind: Annotated[
+        str, Field(description="One of docs/reference/messages.md, or a word that WhatsApp has added since.")
+    ]
+    body: Annotated[str, Field(description="The words that were written; empty where there are none.")]
+    says: Annotated[str, Field(description="All that it holds, in one text, as the assistant reads it.")]
+    transcript: Annotated[str | None, Field(description="What a voice note says, by machine.")]
+    transcript_language: str | None
+    media: list[MediaView]
+    place: PlaceView | None
+    contacts: Annotated[list[CardView], Field(description="What a contact card holds.")]
+    button: ButtonView | None
+    choice: ChoiceView | None
+    quote: QuoteView | None
+    forwarded: Annotated[Literal["once", "often"] | None, Field(description="`often`: many times.")]
+    referral: ReferralView | None
     status: Annotated[str, Field(examples=["queued", "delivered"])]
     error_code: Annotated[int | None, Field(description="Twilio's code: docs/reference/errors.md.")]
     provider_sid: Annotated[str | None, Field(description="Twilio's MessageSid, for what it had in one part.")]

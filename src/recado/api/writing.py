@@ -11,6 +11,7 @@ from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, on
 from recado.api.door import GuardedRoute, Visit, needs, visit
 from recado.api.forms import Assignment
 from recado.api.problems import describe, wrong
+from recado.api.showing import shown
 from recado.api.views import ConversationView, MessageView, NewMessage, Reason
 from recado.conversations import consent, conversations, messages
 from recado.conversations.states import Action
@@ -58,7 +59,8 @@ async def send_message(
             now=who.wiring.clock.now(),
         )
         await audit.record(scope, who.caller, "send", "message", str(message_id))
-        return MessageView.model_validate(await messages.get(scope, message_id), from_attributes=True)
+        [message] = await shown(scope, [await messages.get(scope, message_id)])
+        return message
 
     return await once(request, who, idempotency_key, send, status=201, location="/v1/messages/{id}")
 
