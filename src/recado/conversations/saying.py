@@ -72,21 +72,22 @@ def _attachments(reading: Reading, document_chars: int) -> Iterator[str]:
         if media.status == WAITING:
             yield f"{noun} that was not fetched"
         elif media.status != STORED:
-            reason = f": {media.reason.replace('_', ' ')}" if media.reason else ""
-            yield f"{noun} that could not be had{reason}"
+            yield f"{noun} that could not be had{_why(media)}"
         elif noun == "contact card":
             yield _cards(reading.cards)
         elif noun == "document":
             yield _document(media, document_chars)
         else:
             length = f", {media.duration_s:.0f} s" if media.duration_s is not None else ""
-            yield noun + length + _heard(reading, noun)
+            yield noun + length + (_heard(reading, media) if noun in ("voice note", "audio") else "")
 
 
-def _heard(reading: Reading, noun: str) -> str:
-    if noun not in ("voice note", "audio"):
-        return ""
-    return ", transcript by machine" if reading.transcript else ", which could not be made text"
+def _heard(reading: Reading, media: Media) -> str:
+    return ", transcript by machine" if reading.transcript else f", which could not be made text{_why(media)}"
+
+
+def _why(media: Media) -> str:
+    return f": {media.reason.replace('_', ' ')}" if media.reason else ""
 
 
 def _noun(reading: Reading, media: Media) -> str:
