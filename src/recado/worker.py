@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from recado import telemetry
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db.pool import PASSING, Pool
+from recado.journey import sight
 from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE
 from recado.journey.answer import AnswerDesk, process_ai_response
 from recado.journey.attachments import MediaDesk, understand_media
@@ -182,6 +184,7 @@ def _register(wiring: Wiring, senders: Senders) -> None:
         think=thinking.think,
         step=_step,
         sender_of=senders.of,
+        look=partial(sight.look, wiring.storage, settings.home),
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,

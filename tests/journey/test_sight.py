@@ -18,7 +18,6 @@ from recado.conversations.media import Media
 from recado.conversations.reading import Reading
 from recado.db.scope import scoped
 from recado.ids import new_id
-from recado.journey import sight
 from recado.journey.sight import MOST_PICTURES, look, worth_showing
 from recado.media.storage import Folder, key_of
 from tests.journey.front import Front, message_sid, open_front
@@ -85,7 +84,6 @@ async def test_pictures_are_made_small_and_nothing_of_them_is_left_behind(tmp_pa
         assert (small.format, small.size) == ("JPEG", (1024, 512))
     assert seen[one.id].content_type == "image/jpeg"
     assert list((tmp_path / "home" / "scratch").iterdir()) == []
-    assert sight.of_message(reading(two, media(), one), seen) == (seen[two.id], seen[one.id])
 
 
 async def test_a_picture_that_can_not_be_had_or_read_is_left_out_and_the_others_shown(tmp_path: Path) -> None:

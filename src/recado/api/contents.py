@@ -9,19 +9,22 @@ from pydantic import BaseModel, Field
 
 
 class MediaView(BaseModel):
-    """An attachment."""
+    """An attachment. Its content is what `GET /v1/media/{media_id}/link` leads to, once it is `stored`."""
 
     id: UUID
+    message_id: UUID | None
     status: Annotated[
         Literal["waiting", "stored", "refused", "failed"],
         Field(
-            description="`refused`: it may not be kept, and is never asked for again. `failed`: it could not be had."
+            description="`refused`: it may not be kept, and is not asked for again. `failed`: it could not be had."
         ),
     ]
-    reason: Annotated[str | None, Field(description="A word for why it was refused or failed.")]
-    content_type: Annotated[str | None, Field(description="By its first bytes; null while it is not stored.")]
-    announced_type: Annotated[str, Field(description="What the sender says it is.", examples=["audio/ogg"])]
-    file_name: Annotated[str | None, Field(description="As the sender named it: show it, don't save under it.")]
+    reason: Annotated[
+        str | None, Field(description="Why it was refused, could not be had, or could not be made text, in a word.")
+    ]
+    content_type: Annotated[str | None, Field(description="What it is, by its content.", examples=["image/jpeg"])]
+    announced_type: Annotated[str, Field(description="What its sender says it is.")]
+    file_name: Annotated[str | None, Field(description="As its sender named it: to be shown, not to be saved under.")]
     size_bytes: int | None
     duration_s: float | None
     width: int | None

@@ -180,23 +180,6 @@ class MessageView(BaseModel):
     received_at: datetime
 
 
-class MediaView(BaseModel):
-    """An attachment. Its content is what `GET /v1/media/{media_id}/link` leads to, once it is `stored`."""
-
-    id: UUID
-    message_id: UUID | None
-    status: Literal["waiting", "stored", "refused", "failed"]
-    reason: Annotated[str | None, Field(description="Why it was refused or could not be fetched, in a word.")]
-    content_type: Annotated[str | None, Field(description="What it is, by its content.", examples=["image/jpeg"])]
-    announced_type: Annotated[str, Field(description="What its sender says it is.")]
-    file_name: str | None
-    size_bytes: int | None
-    duration_s: float | None
-    width: int | None
-    height: int | None
-    pages: int | None
-
-
 class MediaLinkView(BaseModel):
     """A link to an attachment's content; whoever has it needs no key."""
 

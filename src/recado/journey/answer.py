@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -21,7 +21,7 @@ import structlog
 from recado.assistants import assistant as assistants
 from recado.assistants import keyless, knowledge, prices, run, unheard
 from recado.assistants.assistant import Assistant
-from recado.assistants.run import Author, Line, Picture, Thought
+from recado.assistants.run import Picture, Thought
 from recado.channels.port import Sender, SendError
 from recado.clock import Clock
 from recado.conversations import conversations, events, messages, reading, turns
@@ -29,7 +29,6 @@ from recado.conversations.conversations import Conversation
 from recado.conversations.media import Media
 from recado.conversations.messages import Message
 from recado.conversations.reading import Reading
-from recado.conversations.saying import DOCUMENT_CHARS, says
 from recado.conversations.turns import Turn
 from recado.db.pool import Pool, persistently
 from recado.db.scope import Scope, scoped
@@ -48,9 +47,6 @@ ROUNDS = 3
 TYPING_S = 20.0
 #: Why a model that is there did not answer.
 OVER_BUDGET = "over budget"
-
-#: What is shown of a document that was answered before.
-EARLIER_CHARS = 1_500
 
 Readings = dict[UUID, Reading]
 _SHOWING: set[asyncio.Task[None]] = set()
@@ -178,10 +174,8 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
             thought = await desk.think(
                 assistant,
                 model=model,
-                history=[
-                    _line(message, readings[message.id], seen, document_chars=EARLIER_CHARS) for message in before
-                ],
-                pending=[_line(message, readings[message.id], seen) for message in heard],
+                history=sight.lines(before, readings, seen, document_chars=sight.EARLIER_CHARS),
+                pending=sight.lines(heard, readings, seen),
                 contact_name=conversation.contact_name,
                 now=desk.clock.now(),
                 timeout_s=desk.model_timeout_s,
@@ -411,14 +405,3 @@ def _words(heard: list[Message]) -> str:
 
 def _language(conversation: Conversation, assistant: Assistant) -> str:
     return conversation.contact_language or assistant.language
-
-
-def _line(
-    message: Message, read: Reading, seen: Mapping[UUID, Picture], *, document_chars: int = DOCUMENT_CHARS
-) -> Line:
-    return Line(
-        author=cast("Author", message.author),
-        text=says(read, document_chars=document_chars),
-        at=message.received_at.astimezone(UTC),
-        pictures=sight.of_message(read, seen),
-    )

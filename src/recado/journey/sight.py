@@ -1,17 +1,21 @@
-"""answer, what is seen: the pictures that a turn shows to a model that takes them."""
+"""answer, what is seen: the lines that a turn shows to a model, and the pictures where it takes them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import structlog
 
-from recado.assistants.run import Picture
+from recado.assistants.run import Author, Line, Picture
 from recado.conversations.media import STORED, Media
+from recado.conversations.messages import Message
 from recado.conversations.reading import Reading
+from recado.conversations.saying import DOCUMENT_CHARS, says
 from recado.media import images
 from recado.media.scratch import scratch
 from recado.media.storage import Storage
@@ -20,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 #: What a turn shows, the newest of what was sent. A model is paid for each, at every turn.
 MOST_PICTURES = 4
+#: What is shown of a document that was answered before.
+EARLIER_CHARS = 1_500
 _SHOWN = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
 
 
@@ -56,6 +62,21 @@ async def look(storage: Storage, home: Path, media: Sequence[Media]) -> dict[UUI
     return seen
 
 
-def of_message(reading: Reading, seen: Mapping[UUID, Picture]) -> tuple[Picture, ...]:
-    """The pictures of one message that are shown, in its order."""
-    return tuple(seen[media.id] for media in reading.media if media.id in seen)
+def lines(
+    messages: Sequence[Message],
+    readings: Mapping[UUID, Reading],
+    seen: Mapping[UUID, Picture],
+    *,
+    document_chars: int = DOCUMENT_CHARS,
+) -> list[Line]:
+    """The messages as the assistant reads them, each with those of its pictures that are shown."""
+    return [
+        Line(
+            author=cast("Author", message.author),
+            text=says(read, document_chars=document_chars),
+            at=message.received_at.astimezone(UTC),
+            pictures=tuple(seen[media.id] for media in read.media if media.id in seen),
+        )
+        for message in messages
+        for read in [readings[message.id]]
+    ]
