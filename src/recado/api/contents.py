@@ -15,9 +15,7 @@ class MediaView(BaseModel):
     message_id: UUID | None
     status: Annotated[
         Literal["waiting", "stored", "refused", "failed"],
-        Field(
-            description="`refused`: it may not be kept, and is not asked for again. `failed`: it could not be had."
-        ),
+        Field(description="`refused`: it may not be kept, and is not asked for again. `failed`: it could not be had."),
     ]
     reason: Annotated[
         str | None, Field(description="Why it was refused, could not be had, or could not be made text, in a word.")

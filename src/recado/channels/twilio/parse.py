@@ -174,7 +174,7 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
         replied_to_sender=payload.text("OriginalRepliedMessageSender"),
         forwarded=payload.forwarded(),
         referral=payload.referral(),
-        external_id=payload.external_id("ExternalUserId"),
+        external_id=payload.external_id("ExternalUserId") or _scoped_id(from_address),
         parent_external_id=payload.external_id("ParentExternalUserId"),
         messaging_service_sid=service_sid if service_sid and _SERVICE_SID.fullmatch(service_sid) else None,
         idempotency_token=_storable(idempotency_token)[:_MAX_ADDRESS_CHARS] if idempotency_token else None,
@@ -226,6 +226,11 @@ def contact_words(inbound: Inbound) -> str:
             return inbound.list_title or inbound.button_text or inbound.body
         case _:
             return inbound.body
+
+
+def _scoped_id(address: str) -> str | None:
+    canonical = canonical_address(address)
+    return canonical if is_scoped_id(canonical) else None
 
 
 def _identity_key(from_address: str, wa_id: str | None) -> str:
