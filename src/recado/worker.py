@@ -26,6 +26,7 @@ from recado import telemetry
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db.pool import PASSING, Pool
+from recado.journey import sight
 from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE
 from recado.journey.answer import AnswerDesk, process_ai_response
 from recado.journey.attachments import MediaDesk, understand_media
@@ -191,6 +192,7 @@ def _register(wiring: Wiring, senders: Senders) -> None:
         think=thinking.think,
         step=_step,
         sender_of=senders.of,
+        look=partial(sight.look, wiring.storage, settings.home),
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,

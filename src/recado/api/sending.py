@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from recado.api.acting import IdempotencyKey, once
 from recado.api.door import GuardedRoute, Visit, needs, visit
 from recado.api.problems import describe
+from recado.api.showing import shown
 from recado.api.views import NO_NUL, NOT_BLANK, Given, MessageView
 from recado.conversations import consent, conversations, media, messages, templates
 from recado.db.scope import Scope
@@ -128,7 +129,8 @@ async def send_message(
             kind=kind,
         )
         await audit.record(scope, who.caller, "send", "message", str(message_id))
-        return MessageView.model_validate(await messages.get(scope, message_id), from_attributes=True)
+        [message] = await shown(scope, [await messages.get(scope, message_id)])
+        return message
 
     return await once(request, who, idempotency_key, send, status=201, location="/v1/messages/{id}")
 

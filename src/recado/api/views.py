@@ -9,6 +9,15 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recado.api.contents import (
+    ButtonView,
+    CardView,
+    ChoiceView,
+    MediaView,
+    PlaceView,
+    QuoteView,
+    ReferralView,
+)
 from recado.conversations import conversations
 from recado.delivery.window import window
 from recado.identity.callers import KeyScope, Role
@@ -73,6 +82,9 @@ class AssistantView(BaseModel):
     model: Annotated[str | None, Field(description="Null: the installation's model.")]
     language: str
     apology: Annotated[str | None, Field(description="Null: recado's own words.")]
+    sees: Annotated[
+        bool | None, Field(description="Whether the model is given pictures. Null: by what is known of the model.")
+    ]
     version: int
     created_at: datetime
     updated_at: datetime
@@ -162,14 +174,27 @@ class ConversationView(BaseModel):
 
 
 class MessageView(BaseModel):
-    """A message and what came of it."""
+    """A message, what it holds, and what came of it: docs/reference/messages.md."""
 
     id: UUID
     conversation_id: UUID
     direction: Literal["inbound", "outbound"]
     author: Literal["contact", "assistant", "operator", "system", "api"]
-    kind: str
-    body: str
+    kind: Annotated[
+        str, Field(description="One of docs/reference/messages.md, or a word that WhatsApp has added since.")
+    ]
+    body: Annotated[str, Field(description="The words that were written; empty where there are none.")]
+    says: Annotated[str, Field(description="All that it holds, in one text, as the assistant reads it.")]
+    transcript: Annotated[str | None, Field(description="What a voice note says, by machine.")]
+    transcript_language: str | None
+    media: list[MediaView]
+    place: PlaceView | None
+    contacts: Annotated[list[CardView], Field(description="What a contact card holds.")]
+    button: ButtonView | None
+    choice: ChoiceView | None
+    quote: QuoteView | None
+    forwarded: Annotated[Literal["once", "often"] | None, Field(description="`often`: many times.")]
+    referral: ReferralView | None
     status: Annotated[str, Field(examples=["queued", "delivered"])]
     error_code: Annotated[int | None, Field(description="Twilio's code: docs/reference/errors.md.")]
     provider_sid: Annotated[str | None, Field(description="Twilio's MessageSid, for what it had in one part.")]
@@ -181,23 +206,6 @@ class MessageView(BaseModel):
         Field(description="What an outbound message is beyond its text: `kind` and what belongs to it."),
     ]
     reason: Annotated[str | None, Field(description="A word for why it is held or failed, where no code says it.")]
-
-
-class MediaView(BaseModel):
-    """An attachment. Its content is what `GET /v1/media/{media_id}/link` leads to, once it is `stored`."""
-
-    id: UUID
-    message_id: UUID | None
-    status: Literal["waiting", "stored", "refused", "failed"]
-    reason: Annotated[str | None, Field(description="Why it was refused or could not be fetched, in a word.")]
-    content_type: Annotated[str | None, Field(description="What it is, by its content.", examples=["image/jpeg"])]
-    announced_type: Annotated[str, Field(description="What its sender says it is.")]
-    file_name: str | None
-    size_bytes: int | None
-    duration_s: float | None
-    width: int | None
-    height: int | None
-    pages: int | None
 
 
 class MediaLinkView(BaseModel):
