@@ -23,8 +23,10 @@ from recado.db.scope import scoped
 from recado.identity import owners
 from recado.settings import Settings
 from recado.simulator import app as simulator
-from recado.simulator.client import Bubble, Sent, SimulatorClient
+from recado.simulator.client import SimulatorClient
 from recado.simulator.engine import Pace
+from recado.simulator.handset import Phone
+from recado.simulator.views import Bubble, Sent
 from recado.wiring import Wiring, wire
 from recado.worker import working
 
@@ -225,6 +227,16 @@ class Contact:
                 body, account_sid=self.company.account_sid, from_=self.address, to=self.company.number, **more
             )
         )
+
+    def does(self, what: Callable[[Phone], Awaitable[T]]) -> T:
+        """Anything a phone can do: `contact.does(lambda phone: phone.voice(path))`."""
+        company = self.company
+
+        async def work(client: SimulatorClient) -> T:
+            phone = Phone(client=client, account_sid=company.account_sid, number=company.number, address=self.address)
+            return await what(phone)
+
+        return self._call(work)
 
     def replies(self, count: int = 1, *, timeout_s: float = 15.0, status: str | None = None) -> list[Bubble]:
         """What the contact was sent, once there are that many."""

@@ -11,7 +11,7 @@ from rich.console import Console
 from recado.cli.demo.check import problems, promises
 from recado.cli.demo.play import ANA, BRUNO, CARLA, Contact, Seen
 from recado.cli.demo.transcript import show, show_promises
-from recado.simulator.client import Bubble, Sent, WebhookAttempt
+from recado.simulator.views import Bubble, Sent, WebhookAttempt
 
 PARTS = ("a" * 1500, "b" * 1500, "c" * 100)
 

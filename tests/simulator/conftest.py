@@ -32,7 +32,7 @@ async def sim(receiver: Receiver) -> AsyncIterator[SimulatorClient]:
     """A simulator with one account whose number's webhook is the receiver's `/inbound`."""
     pace = Pace(sent_ms=10, delivered_ms=30, read_ms=20)
     async with (
-        running(SimulatorSettings(port=0, pace=pace, retry_delay_ms=5)) as url,
+        running(SimulatorSettings(port=0, pace=pace, retry_delay_ms=5, keeps_window=False)) as url,
         SimulatorClient(url) as client,
     ):
         await client.add_account(ACCOUNT, TOKEN)

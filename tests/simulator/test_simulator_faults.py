@@ -14,7 +14,8 @@ from twilio.base.exceptions import TwilioException, TwilioRestException
 from twilio.rest import Client
 
 from recado.simulator.client import SimulatorClient, SimulatorError
-from recado.simulator.faults import NO_EFFECT, PRESETS, Fault, Faults, arm, strike
+from recado.simulator.faults import NO_EFFECT, Fault, Faults, arm, strike
+from recado.simulator.presets import PRESETS
 
 
 async def create(twilio: Client, **fields: str) -> Any:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
-import jsonschema
 import pytest
+import simulator_specs
+from simulator_specs import assert_is
 from simulator_stage import ACCOUNT, CONTACT, NUMBER, TOKEN, official_client
 from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
@@ -20,7 +19,6 @@ from twilio.rest import Client
 from recado.simulator.client import SimulatorClient
 
 T = TypeVar("T")
-SPEC = json.loads((Path(__file__).parents[1] / "data" / "twilio-openapi-messages.json").read_text())
 MESSAGES = f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
 OTHER_CONTACT = "whatsapp:+351912345678"
 
@@ -29,36 +27,8 @@ async def call(work: Callable[..., T], *args: Any, **fields: Any) -> T:
     return await asyncio.to_thread(work, *args, **fields)
 
 
-def json_schema(name: str) -> dict[str, Any]:
-    """A schema of the specification as JSON Schema: OpenAPI 3.0 says `nullable`, JSON Schema says `type: null`."""
-
-    def converted(node: Any) -> Any:
-        if isinstance(node, list):
-            return [converted(item) for item in node]
-        if not isinstance(node, dict):
-            return node
-        node = {key: converted(value) for key, value in node.items()}
-        if node.pop("nullable", False):
-            node["type"] = [node["type"], "null"]
-        return node
-
-    return {**converted(SPEC["components"]["schemas"][name]), "components": converted(SPEC["components"])}
-
-
-def assert_is(name: str, answer: Any) -> None:
-    schema = json_schema(name)
-    jsonschema.validate(answer, schema)
-    missing = set(schema["properties"]) - set(answer)
-    assert not missing, f"not answered: {missing}"
-
-
-async def raw(sim: SimulatorClient, method: str, path: str, token: str = TOKEN, **form: str) -> tuple[int, Any]:
-    credentials = base64.b64encode(f"{ACCOUNT}:{token}".encode()).decode()
-    async with (
-        aiohttp.ClientSession(headers={"Authorization": f"Basic {credentials}"}) as session,
-        session.request(method, sim.base_url + path, data=form or None) as response,
-    ):
-        return response.status, await response.json() if response.content_length else None
+async def raw(sim: SimulatorClient, method: str, path: str, **form: str) -> tuple[int, Any]:
+    return await simulator_specs.raw(sim.base_url, method, path, **form)
 
 
 async def create(sim: SimulatorClient, **fields: str) -> tuple[int, Any]:

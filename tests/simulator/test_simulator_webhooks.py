@@ -17,8 +17,9 @@ from twilio.request_validator import RequestValidator
 from twilio.rest import Client
 
 from recado.simulator.app import SimulatorSettings, running
-from recado.simulator.client import Sent, SimulatorClient, SimulatorError
+from recado.simulator.client import SimulatorClient, SimulatorError
 from recado.simulator.state import Attempt
+from recado.simulator.views import Sent
 from recado.simulator.webhooks import retried, signature, target
 
 EXAMPLES = json.loads((Path(__file__).parents[1] / "data" / "twilio-examples.json").read_text())

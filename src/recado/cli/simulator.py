@@ -17,7 +17,8 @@ from recado.cli.terminal import Json, answer, secret_from_stdin, table
 from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
-    from recado.simulator.client import Sent, SimulatorClient
+    from recado.simulator.client import SimulatorClient
+    from recado.simulator.views import Sent
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Generator, Iterable
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -17,10 +17,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recado.simulator import engine as twilio
 from recado.simulator import state as records
-from recado.simulator.control import control_api
+from recado.simulator.control.api import control_api
 from recado.simulator.engine import Engine, Pace
 from recado.simulator.phone import FOLDER, phone_pages
-from recado.simulator.rest import RestApi
+from recado.simulator.rest.api import ROOTS, RestApi
+from recado.simulator.rest.files import FileHost
 from recado.simulator.state import Account, Number
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -53,6 +54,10 @@ class SimulatorSettings:
     kept_webhooks: int = 50_000
     retry_delay_ms: float = 100
     webhook_connections: int = 64
+    files_port: int = 0
+    """Where the second host listens, which serves files and must see no credentials."""
+    keeps_window: bool = True
+    """Whether a message outside the 24-hour window is undelivered, as on WhatsApp."""
 
 
 class Guard:
@@ -74,7 +79,7 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _may_pass(self, scope: Scope) -> bool:
-        if scope["path"].startswith(("/2010-04-01/", "/v2/")):
+        if scope["path"].startswith(tuple(f"{root}/" for root in ROOTS)):
             return True
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
@@ -92,10 +97,11 @@ def new_engine(settings: SimulatorSettings) -> Engine:
         posted=deque(maxlen=settings.kept_webhooks),
         retry_delay_ms=settings.retry_delay_ms,
         connections=settings.webhook_connections,
+        keeps_window=settings.keeps_window,
     )
     for account in settings.accounts:
-        records.put_account(
-            engine.state, Account(sid=account.account_sid, auth_tokens=account.auth_tokens, api_keys=account.api_keys)
+        twilio.put_account(
+            engine, Account(sid=account.account_sid, auth_tokens=account.auth_tokens, api_keys=account.api_keys)
         )
         for number in account.numbers:
             records.put_number(engine.state, account.account_sid, number)
@@ -119,73 +125,84 @@ def create_app(settings: SimulatorSettings) -> FastAPI:
     app.state.engine = engine
     app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts)
     rest = RestApi(engine)
-    app.mount("/2010-04-01", rest)
-    app.mount("/v2", rest)
+    for root in ROOTS:
+        app.mount(root, rest)
     app.mount("/static", StaticFiles(directory=FOLDER / "static"), name="static")
     app.include_router(control_api(engine))
     app.include_router(phone_pages(engine))
     return app
 
 
-class SimulatorServer(uvicorn.Server):
-    """uvicorn that ends event streams and held connections first when it is told to stop."""
+class EmbeddedServer(uvicorn.Server):
+    """A server inside another program, whose signals are not its business; `closing` ends what is held open."""
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop, and leave no stream open."""
-        app = self.config.app
-        if isinstance(app, FastAPI):
-            app.state.engine.feed.closing.set()
-        await super().shutdown(sockets)
-
-
-class EmbeddedServer(SimulatorServer):
-    """A server inside another program, whose signals are not its business."""
+    def __init__(self, config: uvicorn.Config, closing: asyncio.Event) -> None:
+        super().__init__(config)
+        self._closing = closing
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Leave the signal handlers alone."""
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, and leave no stream open."""
+        self._closing.set()
+        await super().shutdown(sockets)
 
-def server_config(settings: SimulatorSettings) -> uvicorn.Config:
-    """Uvicorn's settings for a simulator."""
-    return uvicorn.Config(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=GRACE_S,
-        server_header=False,
+
+def _server(app: ASGIApp, closing: asyncio.Event) -> EmbeddedServer:
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S, server_header=False
     )
+    return EmbeddedServer(config, closing)
 
 
-async def serve(settings: SimulatorSettings) -> None:
-    """Run the simulator until SIGINT or SIGTERM."""
-    await SimulatorServer(server_config(settings)).serve()
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    # asyncio turns Nagle's algorithm off only where the protocol is named; with it every answer takes 40 ms.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        yield listener
+
+
+def _url(settings: SimulatorSettings, listener: socket.socket) -> str:
+    """Where others reach it: a listener on all addresses is reached on this machine's own."""
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else settings.host  # noqa: S104 - compared, not bound
+    return f"http://{host}:{listener.getsockname()[1]}"
 
 
 @asynccontextmanager
 async def running(settings: SimulatorSettings | None = None) -> AsyncIterator[str]:
-    """A simulator in this event loop, on a free port unless the settings name one; gives its base URL.
+    """A simulator in this event loop, on free ports unless the settings name them; gives its base URL.
 
     Raises:
-        OSError: the port is taken.
+        OSError: a port is taken.
 
     """
     settings = settings or SimulatorSettings(port=0)
-    # asyncio turns Nagle's algorithm off only where the protocol is named; with it every answer takes 40 ms.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
-        server = EmbeddedServer(server_config(settings))
-        serving = asyncio.create_task(server.serve([listener]))
+    with _listening(settings.host, settings.port) as listener, _listening(settings.host, settings.files_port) as second:
+        app = create_app(settings)
+        engine: Engine = app.state.engine
+        engine.url, engine.files_url = _url(settings, listener), _url(settings, second)
+        closing = engine.feed.closing
+        servers = [(_server(app, closing), listener), (_server(FileHost(engine), closing), second)]
+        serving = [asyncio.create_task(server.serve([at])) for server, at in servers]
         try:
-            while not server.started:
-                if serving.done():
-                    serving.result()
+            while not all(server.started for server, _ in servers):
+                for task in serving:
+                    if task.done():
+                        task.result()
                 await asyncio.sleep(0.005)
-            yield f"http://{settings.host}:{listener.getsockname()[1]}"
+            yield engine.url
         finally:
-            server.should_exit = True
-            await serving
+            for server, _ in servers:
+                server.should_exit = True
+            await asyncio.gather(*serving)
+
+
+async def serve(settings: SimulatorSettings) -> None:
+    """Run the simulator until it is cancelled, as Ctrl-C and a closing event loop do."""
+    async with running(settings):
+        await asyncio.Event().wait()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
@@ -13,82 +13,20 @@ from urllib.parse import quote
 import aiohttp
 
 from recado.errors import RecadoError
+from recado.simulator.views import (
+    Bubble,
+    RestCall,
+    Sent,
+    Template,
+    Violation,
+    WebhookPost,
+    attempts_of,
+    bubble_of,
+    of,
+    sent_of,
+)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bubble:
-    """A message on a contact's phone; `status` is Twilio's word, times are seconds since the epoch."""
-
-    seq: int
-    sid: str
-    account_sid: str
-    number: str
-    contact: str
-    direction: str
-    body: str
-    media_urls: list[str]
-    status: str
-    error_code: int | None
-    created_at: float
-    sent_at: float | None
-    delivered_at: float | None
-    read_at: float | None
-    webhook_statuses: list[int | None]
-    acknowledged: bool
-
-    @property
-    def inbound(self) -> bool:
-        return self.direction == "inbound"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookAttempt:
-    """One POST to a webhook; `error` is `ct` or `rt` when no answer came."""
-
-    status: int | None
-    error: str | None
-    ms: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
-    """A contact's message and what its webhook answered; no attempts when the call did not wait."""
-
-    sid: str
-    attempts: tuple[WebhookAttempt, ...]
-
-    @property
-    def statuses(self) -> list[int | None]:
-        return [attempt.status for attempt in self.attempts]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RestCall:
-    """A call of Twilio's REST API; `status` 0 means that the connection was cut, `faulted` names the faults."""
-
-    seq: int
-    at: float
-    method: str
-    path: str
-    form: dict[str, str]
-    operation: str
-    status: int
-    sid: str | None
-    faulted: list[str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebhookPost:
-    """A webhook as it was posted; `kind` is `inbound` or `callback`; no attempts when a fault lost it."""
-
-    at: float
-    kind: str
-    sid: str
-    url: str
-    params: dict[str, str]
-    attempts: tuple[WebhookAttempt, ...]
 
 
 class SimulatorError(RecadoError):
@@ -116,21 +54,36 @@ class SimulatorClient:
             await self._session.close()
             self._session = None
 
-    async def call(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
-        """One call of the control API.
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        query: Mapping[str, Any] | None = None,
+        *,
+        data: bytes | None = None,
+        content_type: str | None = None,
+    ) -> Any:
+        """One call of the control API, with JSON or, where given, with `data` as its body.
 
         Raises:
             SimulatorError: it was refused.
             aiohttp.ClientError: nothing listens there.
 
         """
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120))
         given = {name: str(value) for name, value in (query or {}).items() if value is not None}
-        async with self._session.request(method, f"{self.base_url}/sim{path}", json=body, params=given) as response:
+        headers = {"Content-Type": content_type} if content_type is not None else None
+        sent = {"json": body} if data is None else {"data": io.BytesIO(data)}
+        url = f"{self.base_url}/sim{path}"
+        async with self._open().request(method, url, params=given, headers=headers, **sent) as response:
             if response.status >= 400:
                 raise SimulatorError(f"{method} /sim{path}: {response.status} {await response.text()}")
             return None if response.status == 204 else await response.json()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120))
+        return self._session
 
     async def wait_until_up(self, timeout_s: float = 10.0) -> None:
         """Return when the simulator answers.
@@ -186,8 +139,12 @@ class SimulatorClient:
         params: Mapping[str, str | None] | None = None,
         message_sid: str | None = None,
         wait: bool = True,
+        **writing: Any,
     ) -> Sent:
-        """A contact writes; with `wait`, returns after the webhook was answered (and retried)."""
+        """A contact writes; with `wait`, returns after the webhook was answered (and retried).
+
+        `writing` are fields of `kinds.Writing`, for what is more than words, and `files`; `handset.Phone` names them.
+        """
         form = {
             "account_sid": account_sid,
             "from": from_,
@@ -197,12 +154,39 @@ class SimulatorClient:
             "params": dict(params or {}),
             "message_sid": message_sid,
             "wait": wait,
+            **writing,
         }
-        return _sent(await self.call("POST", "/messages", form))
+        return sent_of(await self.call("POST", "/messages", form))
+
+    async def keep_file(
+        self, data: bytes, *, account_sid: str, content_type: str, file_name: str = "", recording: bool = False
+    ) -> str:
+        """Hand over a file that a contact is about to send; its sid. A recording becomes Ogg with Opus.
+
+        Raises:
+            SimulatorError: WhatsApp would not take it.
+
+        """
+        query = {"account_sid": account_sid, "file_name": file_name}
+        if recording:
+            query["recording"] = "true"
+        answer = await self.call("POST", "/files", query=query, data=data, content_type=content_type)
+        return str(answer["sid"])
+
+    async def file(self, sid: str) -> bytes:
+        """The bytes of a file, as the phone gets them."""
+        async with self._open().get(f"{self.base_url}/sim/media/{sid}") as response:
+            if response.status >= 400:
+                raise SimulatorError(f"GET /sim/media/{sid}: {response.status}")
+            return await response.read()
+
+    async def tap(self, message_sid: str, choice: str, *, wait: bool = True) -> Sent:
+        """Tap a button or choose an item of a list, by its id or title, on a message that the contact got."""
+        return sent_of(await self.call("POST", f"/messages/{message_sid}/tap", {"choice": choice, "wait": wait}))
 
     async def resend(self, message_sid: str, *, times: int = 1, wait: bool = True) -> Sent:
         """Post the same inbound webhook again, `times` at once."""
-        return _sent(await self.call("POST", f"/messages/{message_sid}/resend", {"times": times, "wait": wait}))
+        return sent_of(await self.call("POST", f"/messages/{message_sid}/resend", {"times": times, "wait": wait}))
 
     async def threads(self) -> list[dict[str, Any]]:
         """The contact list, latest first: account_sid, number, contact, name, unread, typing_s, messages, last."""
@@ -213,7 +197,7 @@ class SimulatorClient:
         """All that this contact wrote and was sent, in the order in which Twilio took it."""
         query = {"account_sid": account_sid, "number": number}
         answer = await self.call("GET", f"/threads/{quote(contact, safe='')}", query=query)
-        return [_of(Bubble, item) for item in answer["messages"]]
+        return [bubble_of(item) for item in answer["messages"]]
 
     async def replies(self, contact: str, *, account_sid: str | None = None, number: str | None = None) -> list[Bubble]:
         """What this contact was sent, in the order in which Twilio took it."""
@@ -224,6 +208,11 @@ class SimulatorClient:
         """The contact looks at the thread: delivered messages become read; how many."""
         body = {"account_sid": account_sid, "number": number, "contact": contact}
         return int((await self.call("POST", "/read", body))["read"])
+
+    async def window(self, contact: str, left_s: float, *, account_sid: str, number: str) -> None:
+        """Let the 24-hour window end in `left_s` seconds; 0 closes it now, and the next message opens it again."""
+        body = {"account_sid": account_sid, "number": number, "contact": contact, "left_s": left_s}
+        await self.call("POST", "/window", body)
 
     async def wait_for(
         self, predicate: Callable[[], Awaitable[T]], timeout_s: float = 10.0, *, every_s: float = 0.02, what: str = ""
@@ -284,30 +273,31 @@ class SimulatorClient:
     async def calls(self, *, after: int = 0) -> list[RestCall]:
         """The REST calls after that `seq`, in the order in which they were answered."""
         answer = await self.call("GET", "/calls", query={"after": after})
-        return [_of(RestCall, item) for item in answer["calls"]]
+        return [of(RestCall, item) for item in answer["calls"]]
 
     async def webhooks(self, *, kind: str | None = None, sid: str | None = None) -> list[WebhookPost]:
         """The webhooks posted so far, of this kind and about this message where given."""
         answer = await self.call("GET", "/webhooks", query={"kind": kind, "sid": sid})
-        return [_of(WebhookPost, {**item, "attempts": _attempts(item)}) for item in answer["webhooks"]]
+        return [of(WebhookPost, {**item, "attempts": attempts_of(item)}) for item in answer["webhooks"]]
+
+    async def violations(self) -> list[Violation]:
+        """The credentials that the host of files has seen: none, if all is well."""
+        return [of(Violation, item) for item in (await self.call("GET", "/violations"))["violations"]]
+
+    async def templates(self, *, account_sid: str | None = None) -> list[Template]:
+        """The contents of this account, or of all."""
+        answer = await self.call("GET", "/templates", query={"account_sid": account_sid})
+        return [of(Template, item) for item in answer["templates"]]
+
+    async def decide(self, content_sid: str, status: str, *, rejection_reason: str = "") -> None:
+        """WhatsApp decides about a template: approved, rejected, paused, ..."""
+        body = {"status": status, "rejection_reason": rejection_reason}
+        await self.call("POST", f"/templates/{content_sid}/approval", body)
 
     async def pace(self, **changes: float | bool) -> dict[str, Any]:
-        """Change `sent_ms`, `delivered_ms`, `read_ms`, `auto_read`; returns all four."""
+        """Change `sent_ms`, `delivered_ms`, `read_ms`, `auto_read`, `media_ms`, `approved_ms`; returns all."""
         return dict(await self.call("POST", "/pace", changes))
 
     async def reset(self) -> None:
         """Drop messages, threads, faults and logs; accounts, numbers and the pace stay."""
         await self.call("POST", "/reset")
-
-
-def _attempts(item: Mapping[str, Any]) -> tuple[WebhookAttempt, ...]:
-    return tuple(_of(WebhookAttempt, attempt) for attempt in item["attempts"])
-
-
-def _sent(item: Mapping[str, Any]) -> Sent:
-    return Sent(sid=item["sid"], attempts=_attempts(item))
-
-
-def _of(kind: type[T], item: Mapping[str, Any]) -> T:
-    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in item.items() if name in known})

@@ -1,22 +1,25 @@
 """Faults on demand: rules that say which calls go wrong, how often, and in which way.
 
 A rule names the operation it is about (`create`, `fetch`, `list`, `update`, `delete`, `typing`, `callback`,
-`inbound`, or `any`), may narrow it by regular expressions, may end after `count` hits or strike with a `probability`,
-and carries one or more effects. Of the rules that match a call, all strike; where two say the same thing differently
-the older one wins.
+`inbound`, `media`, `file`, `content`, or `any`), may narrow it by regular expressions, may end after `count` hits or
+strike with a `probability`, and carries one or more effects. Of the rules that match a call, all strike; where two say
+the same thing differently the older one wins.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-Operation = Literal["create", "fetch", "list", "update", "delete", "typing", "callback", "inbound"]
+T = TypeVar("T")
+Operation = Literal[
+    "create", "fetch", "list", "update", "delete", "typing", "callback", "inbound", "media", "file", "content"
+]
 
 
 class Fault(BaseModel):
@@ -29,6 +32,9 @@ class Fault(BaseModel):
     `error_code` let the delivery fail.
     On `callback` and `inbound`: `lose` never posts, `copies` posts that many times at once, `delay_ms` posts later;
     on `callback`, `disorder` posts a status only after the one that follows it.
+    On `media` (the API's redirect to a file), `redirect_to` leads elsewhere. On `file` (the host that serves it),
+    `content_type` and `instead` (a text) are served in place of the file's own, `endless` repeats it without an end,
+    `chunk_ms` waits before each KiB, `cut_at` cuts the connection after that many bytes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -60,6 +66,13 @@ class Fault(BaseModel):
     delay_ms: float = Field(default=0, ge=0)
     disorder: bool = False
 
+    redirect_to: str | None = None
+    content_type: str | None = None
+    instead: str | None = None
+    endless: bool = False
+    chunk_ms: float = Field(default=0, ge=0)
+    cut_at: int | None = Field(default=None, ge=0)
+
     @field_validator("to", "from_", "body", "status")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
@@ -73,7 +86,7 @@ class Fault(BaseModel):
     @model_validator(mode="after")
     def _does_something(self) -> Fault:
         if not (self.refuses or self.latency_ms or self.callback_first or self.delivery_status):  # noqa: SIM102
-            if not (self.lose or self.copies > 1 or self.delay_ms or self.disorder):
+            if not (self.lose or self.copies > 1 or self.delay_ms or self.disorder or self.spoils_files):
                 raise ValueError("a fault needs an effect")
         return self
 
@@ -81,6 +94,12 @@ class Fault(BaseModel):
     def refuses(self) -> bool:
         """Whether the caller of the REST API gets no good answer."""
         return self.http_status is not None or self.drop or self.hold_s is not None
+
+    @property
+    def spoils_files(self) -> bool:
+        """Whether a file, or the way to it, is not what it should be."""
+        given = (self.redirect_to, self.content_type, self.instead, self.cut_at)
+        return self.endless or self.chunk_ms > 0 or any(value is not None for value in given)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,6 +129,12 @@ class Effect:
     copies: int = 1
     delay_ms: float = 0
     disorder: bool = False
+    redirect_to: str | None = None
+    content_type: str | None = None
+    instead: str | None = None
+    endless: bool = False
+    chunk_ms: float = 0
+    cut_at: int | None = None
 
     def refusal_when(self, when: Literal["before", "after"]) -> Fault | None:
         """The refusal, if it is to happen then."""
@@ -177,88 +202,14 @@ def _together(struck: Sequence[ArmedFault]) -> Effect:
         copies=max(rule.copies for rule in rules),
         delay_ms=sum(rule.delay_ms for rule in rules),
         disorder=any(rule.disorder for rule in rules),
+        redirect_to=_oldest(rule.redirect_to for rule in rules),
+        content_type=_oldest(rule.content_type for rule in rules),
+        instead=_oldest(rule.instead for rule in rules),
+        endless=any(rule.endless for rule in rules),
+        chunk_ms=sum(rule.chunk_ms for rule in rules),
+        cut_at=_oldest(rule.cut_at for rule in rules),
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """A fault that has a name and a sentence, for switchboards and command lines."""
-
-    title: str
-    says: str
-    fields: dict[str, Any]
-
-
-PRESETS: dict[str, Preset] = {
-    "slow": Preset(
-        title="Slow API", says="Every REST call takes two seconds.", fields={"operation": "any", "latency_ms": 2000}
-    ),
-    "too-many-requests": Preset(
-        title="429",
-        says="Creating a message answers 20429; it was not taken.",
-        fields={"operation": "create", "http_status": 429, "code": 20429, "retry_after_s": 1},
-    ),
-    "error-before": Preset(
-        title="503, not taken",
-        says="Creating a message answers 503; it was not taken.",
-        fields={"operation": "create", "http_status": 503, "when": "before"},
-    ),
-    "error-after": Preset(
-        title="500, but taken",
-        says="Twilio takes the message and answers 500.",
-        fields={"operation": "create", "http_status": 500, "when": "after"},
-    ),
-    "timeout-after": Preset(
-        title="Time-out, but taken",
-        says="Twilio takes the message and answers nothing for 30 seconds.",
-        fields={"operation": "create", "hold_s": 30, "when": "after"},
-    ),
-    "drop-before": Preset(
-        title="Connection cut, not taken",
-        says="The connection is cut before the message is taken.",
-        fields={"operation": "create", "drop": True, "when": "before"},
-    ),
-    "drop-after": Preset(
-        title="Connection cut, but taken",
-        says="Twilio takes the message and cuts the connection.",
-        fields={"operation": "create", "drop": True, "when": "after"},
-    ),
-    "callback-first": Preset(
-        title="Callback before the answer",
-        says="The first status callback comes before the POST's answer.",
-        fields={"operation": "create", "callback_first": True},
-    ),
-    "fails": Preset(
-        title="Delivery fails (63024)",
-        says="The message is taken and then fails: invalid recipient.",
-        fields={"operation": "create", "delivery_status": "failed", "error_code": 63024},
-    ),
-    "outside-window": Preset(
-        title="Outside 24 hours (63016)",
-        says="The message is taken and then undelivered: the window is closed.",
-        fields={"operation": "create", "delivery_status": "undelivered", "error_code": 63016},
-    ),
-    "lost-callbacks": Preset(
-        title="Lost callbacks", says="Status callbacks never come.", fields={"operation": "callback", "lose": True}
-    ),
-    "late-callbacks": Preset(
-        title="Late callbacks",
-        says="Status callbacks come three seconds late.",
-        fields={"operation": "callback", "delay_ms": 3000},
-    ),
-    "duplicate-callbacks": Preset(
-        title="Duplicate callbacks",
-        says="Every status callback comes twice at once.",
-        fields={"operation": "callback", "copies": 2},
-    ),
-    "disordered-callbacks": Preset(
-        title="Disordered callbacks",
-        says="A status callback comes after the one that follows it.",
-        fields={"operation": "callback", "disorder": True},
-    ),
-    "duplicate-inbound": Preset(
-        title="Duplicate webhooks",
-        says="Every inbound webhook comes twice at once.",
-        fields={"operation": "inbound", "copies": 2},
-    ),
-}
+def _oldest(values: Iterable[T | None]) -> T | None:
+    return next((value for value in values if value is not None), None)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from recado.simulator.state import Message, Thread
+from recado.simulator import kinds, vcards
+from recado.simulator.state import Media, Message, State, Thread
 
 BACKLOG = 1000
 
@@ -20,8 +21,10 @@ class Feed:
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def bubble(message: Message) -> dict[str, Any]:
+def bubble(state: State, message: Message) -> dict[str, Any]:
     """A message as the contact sees it, with Twilio's word on its delivery."""
+    files = [state.media[sid] for sid in message.media if sid in state.media]
+    params = message.params or {}
     return {
         "seq": message.seq,
         "sid": message.sid,
@@ -29,8 +32,16 @@ def bubble(message: Message) -> dict[str, Any]:
         "number": message.number,
         "contact": message.contact,
         "direction": message.direction,
+        "kind": _kind(message, files),
         "body": message.shown,
         "media_urls": list(message.media_urls),
+        "files": [_file(media) for media in files],
+        "face": asdict(message.face) if message.face is not None else None,
+        "content_sid": message.content_sid,
+        "quotes": params.get("OriginalRepliedMessageSid"),
+        "forwarded": "often" if "FrequentlyForwarded" in params else "once" if "Forwarded" in params else None,
+        "headline": params.get("ReferralHeadline"),
+        "place": _place(message, params),
         "status": message.status,
         "error_code": message.error_code,
         "created_at": message.created_at,
@@ -42,8 +53,46 @@ def bubble(message: Message) -> dict[str, Any]:
     }
 
 
-def summary(thread: Thread, now: float) -> dict[str, Any]:
-    """One line of the contact list; `typing_s` is for how long the business is shown as typing."""
+def _kind(message: Message, files: list[Media]) -> str:
+    if message.direction == "inbound":
+        return message.kind
+    if files:
+        return kinds.kind_of_file(files[0].content_type)
+    if message.face is not None and message.face.latitude is not None:
+        return "location"
+    return "interactive" if message.face is not None else "text"
+
+
+def _file(media: Media) -> dict[str, Any]:
+    card = vcards.read(media.data) if media.content_type == kinds.VCARD else None
+    return {
+        "sid": media.sid,
+        "content_type": media.content_type,
+        "file_name": media.file_name,
+        "size_bytes": len(media.data),
+        "url": f"/sim/media/{media.sid}",
+        "card": asdict(card) if card is not None else None,
+    }
+
+
+def _place(message: Message, params: dict[str, str]) -> dict[str, Any] | None:
+    if message.face is not None and message.face.latitude is not None:
+        face = asdict(message.face)
+        return {name: face[name] for name in ("latitude", "longitude", "label", "address")}
+    if "Latitude" not in params or "Longitude" not in params:
+        return None
+    return {
+        "latitude": float(params["Latitude"]),
+        "longitude": float(params["Longitude"]),
+        "label": params.get("Label", ""),
+        "address": params.get("Address", ""),
+    }
+
+
+def summary(state: State, thread: Thread, now: float) -> dict[str, Any]:
+    """One line of the contact list; `typing_s` is for how long the business is shown as typing, `window_s` for how
+    long it may still write what it likes.
+    """
     return {
         "account_sid": thread.account_sid,
         "number": thread.number,
@@ -51,22 +100,23 @@ def summary(thread: Thread, now: float) -> dict[str, Any]:
         "name": thread.name,
         "unread": thread.unread,
         "typing_s": max(0.0, round(thread.typing_until - now, 3)),
+        "window_s": max(0.0, round(thread.window_until - now, 3)),
         "messages": len(thread.messages),
-        "last": bubble(thread.messages[-1]) if thread.messages else None,
+        "last": bubble(state, thread.messages[-1]) if thread.messages else None,
     }
 
 
-def tell_message(feed: Feed, message: Message, thread: Thread, now: float) -> None:
+def tell_message(feed: Feed, state: State, message: Message, thread: Thread, now: float) -> None:
     """Show a new or changed message, and its line of the contact list, on every open phone."""
     if feed.phones:
-        tell(feed, {"type": "message", "message": bubble(message)})
-        tell(feed, {"type": "thread", "thread": summary(thread, now)})
+        tell(feed, {"type": "message", "message": bubble(state, message)})
+        tell(feed, {"type": "thread", "thread": summary(state, thread, now)})
 
 
-def tell_thread(feed: Feed, thread: Thread, now: float) -> None:
+def tell_thread(feed: Feed, state: State, thread: Thread, now: float) -> None:
     """Show a changed line of the contact list on every open phone."""
     if feed.phones:
-        tell(feed, {"type": "thread", "thread": summary(thread, now)})
+        tell(feed, {"type": "thread", "thread": summary(state, thread, now)})
 
 
 def tell(feed: Feed, event: dict[str, Any]) -> None:

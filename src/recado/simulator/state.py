@@ -1,4 +1,4 @@
-"""What the local Twilio knows: accounts, numbers, threads, messages. Pure: no clock, no network, no tasks.
+"""What the local Twilio knows: accounts, numbers, threads, messages, files. Pure: no clock, no network, no tasks.
 
 Messages change in place (they are held by the hundred thousand and move through their statuses), everything that
 a caller hands in is frozen. Times are seconds since the epoch.
@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
+
+from recado.simulator.contents import Content, Face
 
 Status = Literal[
     "accepted", "scheduled", "queued", "sent", "delivered", "read", "failed", "undelivered", "canceled", "received"
@@ -51,6 +53,19 @@ class Attempt:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
+class Media:
+    """A file that Twilio holds; `content_type` is what Twilio says it is, which need not be true."""
+
+    sid: str
+    account_sid: str
+    content_type: str
+    data: bytes = field(repr=False)
+    created_at: float
+    file_name: str = ""
+    message_sid: str | None = None
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
 class Message:
     """One message, as Twilio records it and as the contact sees it.
 
@@ -75,7 +90,13 @@ class Message:
     error_message: str | None = None
     messaging_service_sid: str | None = None
     status_callback: str | None = None
+    kind: str = "text"
+    media: tuple[str, ...] = ()
+    """Sids of the files that Twilio holds for it."""
     media_urls: tuple[str, ...] = ()
+    """Where the files are: at Twilio for what a contact sent, at the business for what it sends."""
+    face: Face | None = None
+    content_sid: str | None = None
     fate: Status | None = None
     fate_code: int | None = None
     params: dict[str, str] | None = None
@@ -101,6 +122,8 @@ class Thread:
     contact: str
     name: str = ""
     typing_until: float = 0.0
+    window_until: float = 0.0
+    """Until when the business may write what it likes; each message of the contact gives 24 hours."""
     unread: int = 0
     messages: list[Message] = field(default_factory=list)
 
@@ -115,6 +138,8 @@ class State:
     contacts: dict[tuple[str, str], list[Thread]] = field(default_factory=dict)
     by_sid: dict[str, Message] = field(default_factory=dict)
     by_account: dict[str, list[Message]] = field(default_factory=dict)
+    media: dict[str, Media] = field(default_factory=dict)
+    contents: dict[str, Content] = field(default_factory=dict)
     next_seq: int = 1
 
 
@@ -177,7 +202,8 @@ def remove(state: State, message: Message) -> None:
 
 
 def forget(state: State) -> None:
-    """Drop messages and threads; accounts and numbers stay."""
+    """Drop messages, threads and files; accounts, numbers and contents stay."""
+    state.media.clear()
     state.threads.clear()
     state.contacts.clear()
     state.by_sid.clear()

@@ -27,7 +27,7 @@ READ_TIMEOUT_S = 15.0
 MAX_RETRIES = 5
 
 EVENT_TYPES = {"delivered": "DELIVERED", "read": "READ", "failed": "FAILED", "undelivered": "UNDELIVERED"}
-CHANNEL_STATUS = {63016: "Re-engagement message", 63024: "Message undeliverable"}
+CHANNEL_STATUS = {63016: "Re-engagement message", 63019: "Media failed to download", 63024: "Message undeliverable"}
 CHANNEL_INSTALL_SID = "XE" + "0" * 32
 
 
@@ -143,14 +143,25 @@ def inbound_params(message: Message, extra: Mapping[str, str | None], profile_na
         "Body": message.body,
     }
     if message.contact.startswith("whatsapp:"):
-        params["WaId"] = re.sub(r"^whatsapp:\+?", "", message.contact)
-        params["ProfileName"] = profile_name
+        params |= _who(message, profile_name)
     if message.messaging_service_sid:
         params["MessagingServiceSid"] = message.messaging_service_sid
-    for index, url in enumerate(message.media_urls):
-        params[f"MediaUrl{index}"] = url
     params.update(extra)
     return {name: value for name, value in params.items() if value is not None}
+
+
+def _who(message: Message, profile_name: str) -> dict[str, str | None]:
+    """The contact's name and number; a business-scoped sender has no number, only an id for this business."""
+    address = message.contact.removeprefix("whatsapp:")
+    if not re.fullmatch(r"\+?[0-9]+", address):
+        return {"ProfileName": profile_name, "ExternalUserId": address}
+    wa_id = address.removeprefix("+")
+    who: dict[str, str | None] = {"ProfileName": profile_name, "WaId": wa_id}
+    if message.kind == "audio":
+        who["ChannelMetadata"] = channel_metadata(ProfileName=profile_name, WaId=wa_id)
+    if message.kind == "button":
+        who["ChannelMetadata"] = channel_metadata(ProfileName=profile_name, WaId=wa_id, ButtonText=message.body)
+    return who
 
 
 def status_params(message: Message) -> dict[str, str]:
@@ -186,7 +197,6 @@ def _masked(address: str) -> str:
     return address[:-6] + "X" * 6 if len(address) > 6 else address
 
 
-def channel_metadata(profile_name: str, wa_id: str) -> str:
+def channel_metadata(**context: str) -> str:
     """The JSON text of ChannelMetadata, for inbound messages that carry it."""
-    context = {"ProfileName": profile_name, "WaId": wa_id}
     return json.dumps({"type": "whatsapp", "data": {"context": context}}, ensure_ascii=False, separators=(",", ":"))

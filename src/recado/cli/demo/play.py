@@ -13,7 +13,7 @@ from recado.cli.demo.stage import NUMBER, OWNER, SPLIT_CHARS, Stage
 from recado.db.pool import Connection
 from recado.delivery.split import split
 from recado.errors import RecadoError
-from recado.simulator.client import Bubble, Sent
+from recado.simulator.views import Bubble, Sent
 
 #: What is given to a turn, its delivery and, in the worst case, the work of a dead worker.
 PATIENCE_S = 60.0

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from recado.cli.demo.check import Promise
 from recado.cli.demo.play import Contact, Incident, Seen
-from recado.simulator.client import Bubble
+from recado.simulator.views import Bubble
 
 #: Of a long text this many characters are shown from its start and from its end.
 ENDS_CHARS = 150

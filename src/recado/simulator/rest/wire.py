@@ -75,12 +75,21 @@ async def read(receive: Receive) -> bytes:
     return body
 
 
-async def reply(send: Send, status: int, answer: dict[str, Any] | None, retry_after_s: float | None) -> None:
+async def reply(
+    send: Send,
+    status: int,
+    answer: dict[str, Any] | None,
+    *,
+    retry_after_s: float | None = None,
+    location: str | None = None,
+) -> None:
     """Send a JSON answer; an empty one when there is nothing to say."""
     body = b"" if answer is None else json.dumps(answer, ensure_ascii=False).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if retry_after_s is not None:
         headers.append((b"retry-after", f"{retry_after_s:g}".encode()))
+    if location is not None:
+        headers.append((b"location", location.encode()))
     if status == 401:
         headers.append((b"www-authenticate", b'Basic realm="Twilio API"'))
     await send({"type": "http.response.start", "status": status, "headers": headers})

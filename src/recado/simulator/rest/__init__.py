@@ -1,0 +1,1 @@
+"""Twilio's REST API: messages, media, content, typing. Plain ASGI, since every message of a benchmark passes here."""
