@@ -26,7 +26,7 @@ from recado.counters import open_counters
 from recado.db.changes import Change
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import PASSING, Connection
-from recado.edge import FAILED, Edge, PatientProtocol
+from recado.edge import FAILED, Callers, Edge, PatientProtocol
 from recado.errors import RecadoError, Rejected
 from recado.identity import keys
 from recado.journey import accept as accepting
@@ -40,6 +40,8 @@ from recado.wiring import Wiring
 log = structlog.get_logger(__name__)
 
 WEBHOOKS = "/channels/twilio/v1/webhooks"
+#: Routes of the API that let strangers try.
+SIGN_INS, INVITED = "/v1/sessions", "/v1/invitations/accept"
 
 
 def create_app(wiring: Wiring) -> FastAPI:
@@ -80,6 +82,7 @@ def create_app(wiring: Wiring) -> FastAPI:
             await stack.enter_async_context(confirmer)
             await stack.enter_async_context(wiring.changes.telling(directory.forget))
             await stack.enter_async_context(wiring.changes.telling(forget_keys))
+            app.state.platform = await stack.enter_async_context(wiring.platform_pool(size=4, least=0))
             stack.push_async_callback(counters.aclose)
             yield
 
@@ -102,7 +105,12 @@ def create_app(wiring: Wiring) -> FastAPI:
     if "ip" in rates:
         app.add_middleware(
             Edge,
-            failures={WEBHOOKS: FAILED, "/v1/": frozenset([401])},
+            failures={
+                WEBHOOKS: FAILED,
+                SIGN_INS: FAILED | {422, 429},
+                INVITED: FAILED | {422},
+                "/v1/": frozenset([401]),
+            },
             counters=counters,
             rate=rates["ip"],
             trusted_proxies=wiring.settings.trusted_proxies,
@@ -143,7 +151,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     app.add_exception_handler(Rejected, _rejected)
     for away in (Unavailable, *PASSING):
         app.add_exception_handler(away, _unavailable)
-    install_api(app, wiring)
+    install_api(app, wiring, Callers(wiring.settings.trusted_proxies).of)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
     return app

@@ -23,6 +23,6 @@ def _office_url(cluster: Lease, template: str) -> Iterator[str]:
 async def office(_office_url: str, tmp_path: Path) -> AsyncIterator[Office]:
     """The application over ASGI with an owner who has one of everything; emptied before each test."""
     with psycopg.connect(_office_url) as conn:
-        conn.execute("TRUNCATE recado.owners, dbos.workflow_status CASCADE")
+        conn.execute("TRUNCATE recado.owners, recado.sign_in_failures, dbos.workflow_status CASCADE")
     async with open_front(_office_url, tmp_path) as front:
         yield await furnish(front)

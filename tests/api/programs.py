@@ -70,15 +70,14 @@ async def furnish(front: Front) -> Office:
     async with scoped(front.wiring.pool, front.owner_id) as scope:
         entries = [knowledge.Entry(title="Horário", content="Das 6 às 20 horas.")]
         await knowledge.replace(scope, source="faq.md", entries=entries, language="pt")
-        await users.put(scope, email="ana@padaria.example", role="viewer", password_hash="x", now=now)
-        await invitations.make(scope, email="rui@padaria.example", role="viewer", now=now)
+        user, _ = await users.put(scope, email="ana@padaria.example", role="viewer", password_hash="x", now=now)
+        invitation, _ = await invitations.make(scope, email="rui@padaria.example", role="viewer", now=now)
         default = await assistant.ensure_default(scope)
         made, text = await keys.make(scope, name="admin", scopes=["admin"])
         word = await consent.add_word(scope, "basta", "stop")
         [account] = await listing.accounts(scope, after=None, limit=1)
         [number] = await numbers.page(scope, after=None, limit=1)
         [entry] = await knowledge.page(scope, after=None, limit=1)
-        [user] = await users.list_(scope)
         media_id = new_id()
         key = key_of(front.owner_id, media_id)
         picture = front.wiring.settings.home / "picture"
@@ -106,6 +105,7 @@ async def furnish(front: Front) -> Office:
         "conversation_id": str(conversation["id"]),
         "message_id": str(message["id"]),
         "key_id": str(made.id),
+        "invitation_id": str(invitation.id),
         "word_id": str(word.id),
         "media_id": str(media_id),
     }

@@ -24,7 +24,7 @@ from recado.db.embedded import Lease
 from recado.db.scope import scoped
 from recado.identity import keys
 from tests.api.programs import Office
-from tests.api.test_isolation import bodies, routes
+from tests.api.test_isolation import bodies, needed, routes
 from tests.conftest import SECRET_KEYS
 from tests.postgres import create_database, drop_database
 from tests.product import Company, Product
@@ -96,6 +96,9 @@ def test_whatever_the_description_allows_is_answered_as_it_promises(company: Com
                 case.path_parameters = {
                     name: str(known.get(name, value)) for name, value in (case.path_parameters or {}).items()
                 }
+            # Of a key it can only name the key's own owner: 403 for all others, mostly.
+            if len(statuses) % 8:
+                case.headers.pop("Recado-Owner", None)
             answer = case.call(headers=headers, timeout=10)
             case.validate_response(answer, checks=CHECKS)
             statuses.append(answer.status_code)
@@ -114,9 +117,9 @@ def test_the_page_lists_every_route_with_what_it_needs_and_what_it_does() -> Non
     expected = []
     for route in routes():
         [method] = route.methods
-        [scope] = (route.openapi_extra or {})["security"][0]["ApiKey"]
         assert route.endpoint.__doc__
-        expected.append((f"`{method} {route.path}`", f"`{scope}`", route.endpoint.__doc__.strip().splitlines()[0]))
+        first = route.endpoint.__doc__.strip().splitlines()[0]
+        expected.append((f"`{method} {route.path}`", f"`{needed(route)}`", first))
     assert listed == expected
 
 

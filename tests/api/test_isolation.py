@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 
 from recado.api.door import GuardedRoute
 from recado.api.install import PARTS
-from tests.api.programs import JPEG, Office
+from tests.api.programs import JPEG, Office, Program
 from tests.journey.front import ACCOUNT_SID
 
 #: Where a path names something by the caller's own words, which are no secret and mean nothing to others.
@@ -26,6 +26,25 @@ def routes() -> list[APIRoute]:
     found = [route for part in PARTS for route in part.router.routes]
     assert all(isinstance(route, APIRoute) for route in found)
     return [route for route in found if isinstance(route, APIRoute)]
+
+
+def needed(route: APIRoute) -> str:
+    """What a route says of itself: a scope, or who must be signed in, or that anybody may ask."""
+    security = (route.openapi_extra or {})["security"]
+    if not security:
+        return "nobody"
+    if "ApiKey" in security[0]:
+        [scope] = security[0]["ApiKey"]
+        assert security[1] == {"Session": [{"read": "viewer", "write": "operator", "admin": "admin"}[scope]]}
+        return str(scope)
+    [(scheme, roles)] = security[0].items()
+    assert scheme == "Session"
+    return str(roles[0]) if roles else "signed in"
+
+
+#: Routes that keys open; of the others `test_sessions.py` and `test_owners.py` tell.
+def of_keys() -> list[APIRoute]:
+    return [route for route in routes() if needed(route) in ("read", "write", "admin")]
 
 
 def rows_of(office: Office) -> dict[str, str]:
@@ -48,15 +67,19 @@ def bodies(account_id: str) -> dict[str, Any]:
         "cancel_rotation": None,
         "change_assistant": {"instructions": "x"},
         "change_number": {"status": "unrouted"},
+        "change_user": {"name": "x"},
         "change_twilio_account": {"public_url": "https://stranger.example"},
         "close_conversation": None,
         "finish_rotation": None,
         "forget_knowledge": None,
         "give_back_conversation": None,
+        "invite": {"email": "x@x.example", "role": "viewer"},
         "make_assistant": {"name": "night"},
         "make_key": {"name": "x", "scopes": ["read"]},
         "put_knowledge": {"text": "# Horário\nNunca.\n"},
         "remove_consent_word": None,
+        "rename_owner": {"name": "Outra"},
+        "revoke_invitation": None,
         "revoke_key": None,
         "set_fallback_template": {"content_sid": None},
         "rotate_token": {"auth_token": "token"},
@@ -71,7 +94,7 @@ async def test_no_route_shows_or_changes_anything_of_another_owner(office: Offic
     [account] = (await stranger.get("/v1/twilio-accounts"))["items"]
     before, known_bodies = rows_of(office), bodies(account["id"])
     named = 0
-    for route in routes():
+    for route in of_keys():
         assert route.operation_id
         path = re.sub(r"\{(\w+)\}", lambda found: (office.ids | OWN_WORDS)[found[1]], route.path)
         [method] = route.methods
@@ -126,6 +149,25 @@ def test_every_route_of_the_api_stands_behind_the_door() -> None:
     for route in routes():
         assert isinstance(route, GuardedRoute), route.path
         assert route.path.startswith("/v1/")
+    opened = {route.operation_id for route in routes() if needed(route) == "nobody"}
+    assert opened == {"sign_in", "accept_invitation"}
+
+
+async def test_without_a_key_or_a_session_every_route_but_two_says_401(office: Office) -> None:
+    stranger = Program(office.front, None)
+    for route in routes():
+        if needed(route) != "nobody":
+            [method] = route.methods
+            path = re.sub(r"\{\w+\}", office.ids["key_id"], route.path)
+            assert (await stranger.ask(method, path)).status_code == 401, path
+
+
+async def test_a_key_opens_no_route_of_people_or_of_the_platform(office: Office) -> None:
+    for route in routes():
+        if needed(route) in ("signed in", "platform"):
+            [method] = route.methods
+            path = re.sub(r"\{\w+\}", str(office.front.owner_id), route.path)
+            assert (await office.admin.ask(method, path, json={})).status_code == 401, path
 
 
 async def test_every_v1_path_of_the_application_is_walked(office: Office) -> None:

@@ -1,1 +1,1 @@
-"""The JSON API `/v1`: an owner's things for an owner's programs, by bearer API key."""
+"""The JSON API `/v1`: an owner's things for its programs, by bearer API key, and its people, by a session's cookie."""

@@ -1,13 +1,14 @@
-"""The API's door: a bearer key is known, its scopes cover the route, and the body is no larger than it may be.
+"""The API's door: who asks is known, may ask it, and the body is no larger than it may be.
 
-All of it comes before the request is read any further, so that nobody learns more than 401 without a key.
+A program shows a bearer key, a person's browser the cookie of a session; where there is a key, only the key counts.
+All of it comes before the request is read any further, so that a stranger learns nothing but 401.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import UUID
@@ -16,16 +17,27 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
-from recado.api.problems import Problem
+from recado.api import browsers
+from recado.api.problems import FieldError, Problem
+from recado.db.pool import Pool
 from recado.db.scope import Scope, scoped
-from recado.identity import keys
+from recado.errors import NotFound
+from recado.identity import keys, owners, sessions
 from recado.identity.callers import Caller, KeyScope
+from recado.identity.sessions import Session
+from recado.identity.users import Where
 from recado.wiring import Wiring
 
 #: Texts are the largest that anybody sends here.
 BODY_LIMIT: Final = 256 * 1024
+#: The two ways to say who one is, as the description names them.
 SCHEME: Final = "ApiKey"
+SESSION: Final = "Session"
+#: By this a platform administrator says for which owner they ask.
+OWNER_HEADER: Final = "Recado-Owner"
+
 _BEARER: Final = re.compile(r"[Bb]earer +(\S+)")
+_ROLE_OF: Final[dict[KeyScope, str]] = {"read": "viewer", "write": "operator", "admin": "admin"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,28 +53,82 @@ class Visit:
         return scoped(self.wiring.pool, self.owner_id)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """A request of somebody who is signed in, about themselves or, of a platform administrator, about owners."""
+
+    caller: Caller
+    session: Session
+    wiring: Wiring
+    platform: Pool
+
+    @asynccontextmanager
+    async def where(self) -> AsyncIterator[Where]:
+        """A transaction for what is theirs: of an owner's user it sees no more than that owner's rows."""
+        if self.caller.owner_id is not None:
+            async with scoped(self.wiring.pool, self.caller.owner_id) as scope:
+                yield scope
+            return
+        async with self.platform.connection() as conn, conn.transaction():
+            yield conn
+
+
 def visit(request: Request) -> Visit:
-    """Who asks; a dependency of every route."""
+    """Who asks; a dependency of every route about an owner's things."""
     return cast(Visit, request.state.visit)
 
 
+def person(request: Request) -> Person:
+    """Who asks; a dependency of every route that only people may ask."""
+    return cast(Person, request.state.person)
+
+
+def platform(request: Request) -> Pool:
+    """The pool that sees all owners' rows, for those few routes that come before an owner, or are about all."""
+    return cast(Pool, request.app.state.platform)
+
+
+def source(request: Request) -> str:
+    """The address that a request came from, as the edge sees it; empty when it can't be told whose it is."""
+    return cast(Callable[[Any], str], request.app.state.source_of)(request.scope)
+
+
 def needs(scope: KeyScope) -> dict[str, Any]:
-    """What a route says of itself, and what `GuardedRoute` then demands: a key with this scope."""
-    return {"security": [{SCHEME: [scope]}]}
+    """What a route says of itself, and what `GuardedRoute` then demands: a key with this scope, or a user's role."""
+    return {
+        "security": [{SCHEME: [scope]}, {SESSION: [_ROLE_OF[scope]]}],
+        "parameters": [
+            {
+                "name": OWNER_HEADER,
+                "in": "header",
+                "required": False,
+                "schema": {"type": "string", "format": "uuid"},
+                "description": "The owner that a platform administrator asks for, who has to say so. Of anybody else "
+                "it may name their own owner only.",
+            }
+        ],
+    }
+
+
+#: What a route says of itself that everybody may ask who is signed in, a platform administrator only, or anybody.
+SIGNED_IN: Final[dict[str, Any]] = {"security": [{SESSION: []}]}
+PLATFORM: Final[dict[str, Any]] = {"security": [{SESSION: ["platform"]}]}
+OPEN: Final[dict[str, Any]] = {"security": []}
 
 
 class GuardedRoute(APIRoute):
-    """A route that lets nobody in without a key whose scopes cover what it says it needs."""
+    """A route that lets nobody in but whom it says it is for."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The route's own handler behind the door."""
         handler = super().get_route_handler()
-        [requirement] = (self.openapi_extra or {})["security"]
-        [scope] = requirement[SCHEME]
+        enter = _entrance((self.openapi_extra or {})["security"])
 
         async def guarded(request: Request) -> Response:
-            request.state.visit = await _let_in(request, scope)
-            return await handler(_limited(request, self.body_limit(request)))
+            await enter(request)
+            response = await handler(_limited(request, self.body_limit(request)))
+            response.headers.setdefault("Cache-Control", "no-store")
+            return response
 
         return guarded
 
@@ -80,25 +146,89 @@ class UploadRoute(GuardedRoute):
         return wiring.settings.media_max_mb * 1_000_000
 
 
-async def _let_in(request: Request, scope: KeyScope) -> Visit:
+def _entrance(security: list[dict[str, list[str]]]) -> Callable[[Request], Awaitable[None]]:
+    """What comes before a route that says this of itself."""
+
+    async def anybody(request: Request) -> None:
+        browsers.check_site(request, silent=True)
+
+    async def people(request: Request) -> None:
+        request.state.person = await _person(request, "platform" in security[0][SESSION])
+
+    async def callers(request: Request) -> None:
+        [needed] = security[0][SCHEME]
+        request.state.visit = await _visit(request, cast(KeyScope, needed))
+
+    if not security:
+        return anybody
+    return callers if SCHEME in security[0] else people
+
+
+async def _visit(request: Request, needed: KeyScope) -> Visit:
     wiring: Wiring = request.app.state.wiring
-    presented = _BEARER.fullmatch(request.headers.get("authorization", ""))
-    if presented is None:
-        raise Problem(401, "this needs an API key", headers={"WWW-Authenticate": 'Bearer realm="recado"'})
-    caller = await keys.authenticate(wiring.pool, presented[1], clock=wiring.clock)
-    if caller is None or caller.owner_id is None:
-        raise Problem(
-            401,
-            "this API key is not known, or not any more",
-            headers={"WWW-Authenticate": 'Bearer realm="recado", error="invalid_token"'},
-        )
-    if not caller.may(scope):
+    if "authorization" in request.headers:
+        caller = await _with_key(request, wiring)
+    else:
+        _, caller = await _with_session(request, wiring, "this needs an API key, or somebody who is signed in")
+    if not caller.may(needed):
         raise Problem(
             403,
-            f"this API key lacks the scope {scope}",
-            headers={"WWW-Authenticate": f'Bearer realm="recado", error="insufficient_scope", scope="{scope}"'},
+            f"this API key lacks the scope {needed}"
+            if caller.kind == "key"
+            else f"this needs a user with the role {_ROLE_OF[needed]}",
+            headers=_challenge(f', error="insufficient_scope", scope="{needed}"'),
         )
-    return Visit(caller=caller, owner_id=caller.owner_id, wiring=wiring)
+    return Visit(caller=caller, owner_id=await _owner_of(request, wiring, caller), wiring=wiring)
+
+
+async def _person(request: Request, of_platform: bool) -> Person:
+    wiring: Wiring = request.app.state.wiring
+    session, caller = await _with_session(request, wiring, "this needs somebody who is signed in")
+    if of_platform and caller.kind != "platform":
+        raise Problem(403, "this needs a platform administrator")
+    return Person(caller=caller, session=session, wiring=wiring, platform=platform(request))
+
+
+async def _with_key(request: Request, wiring: Wiring) -> Caller:
+    presented = _BEARER.fullmatch(request.headers["authorization"])
+    if presented is None:
+        raise Problem(401, "this needs an API key", headers=_challenge())
+    caller = await keys.authenticate(wiring.pool, presented[1], clock=wiring.clock)
+    if caller is None or caller.owner_id is None:
+        raise Problem(401, "this API key is not known, or not any more", headers=_challenge(', error="invalid_token"'))
+    return caller
+
+
+async def _with_session(request: Request, wiring: Wiring, otherwise: str) -> tuple[Session, Caller]:
+    token = browsers.token_of(request)
+    if token is None:
+        raise Problem(401, otherwise, headers=_challenge())
+    browsers.check_site(request, silent=False)
+    found = await sessions.authenticate(wiring.pool, token, clock=wiring.clock)
+    if found is None:
+        raise Problem(401, "this session has ended: sign in again", headers=_challenge())
+    return found
+
+
+def _challenge(more: str = "") -> dict[str, str]:
+    return {"WWW-Authenticate": f'Bearer realm="recado"{more}'}
+
+
+async def _owner_of(request: Request, wiring: Wiring, caller: Caller) -> UUID:
+    """The owner that the caller belongs to; of a platform administrator the one that they name."""
+    named = request.headers.get(OWNER_HEADER)
+    if caller.owner_id is not None:
+        if named is not None and named.strip().lower() != str(caller.owner_id):
+            raise Problem(403, f"{OWNER_HEADER} is for platform administrators: this caller has an owner of its own")
+        return caller.owner_id
+    try:
+        owner_id = UUID(named or "")
+        async with scoped(wiring.pool, owner_id) as scope:
+            await owners.get(scope.conn, owner_id)
+    except (ValueError, NotFound):
+        wrong = FieldError(where=f"header.{OWNER_HEADER}", detail="must be the id of an owner")
+        raise Problem(422, "a platform administrator says for which owner they ask", errors=[wrong]) from None
+    return owner_id
 
 
 def _limited(request: Request, limit: int) -> Request:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.types import Scope
 
 from recado.api import (
     accounting,
@@ -13,23 +15,44 @@ from recado.api import (
     consent,
     description,
     media,
+    owners,
     people,
     problems,
     reading,
     sending,
+    sessions,
     templates,
     writing,
 )
-from recado.api.door import SCHEME
+from recado.api.door import OWNER_HEADER, SCHEME, SESSION
 from recado.api.problems import ProblemDocument
+from recado.identity import sessions as sessions_of_people
 from recado.wiring import Wiring
 
-PARTS = (reading, sending, writing, channels, answering, templates, accounting, people, media, consent)
+#: Whoever is signed in comes first: `/users/me` and `/owners/me` are no ids.
+PARTS = (
+    sessions,
+    reading,
+    sending,
+    writing,
+    channels,
+    answering,
+    templates,
+    accounting,
+    people,
+    media,
+    consent,
+    owners,
+)
 
 
-def install(app: FastAPI, wiring: Wiring) -> None:
-    """Serve `/v1` from `app`."""
+def install(app: FastAPI, wiring: Wiring, source_of: Callable[[Scope], str]) -> None:
+    """Serve `/v1` from `app`, whose lifespan has to keep the platform's pool in `app.state.platform`.
+
+    `source_of` tells which address counts as a request's, empty when that can't be told.
+    """
     app.state.wiring = wiring
+    app.state.source_of = source_of
     for part in PARTS:
         app.include_router(part.router)
     app.include_router(media.public)
@@ -53,7 +76,18 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
             "scheme": "bearer",
             "description": "An owner's API key, `rk_...`, made by `recado keys add` or `POST /v1/keys`. Its scopes "
             "are `read`, `write` (which includes `read`), `admin` (which includes both) and `webhooks` (nothing here).",
-        }
+        },
+        SESSION: {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": sessions_of_people.cookie(secure=True).name,
+            "description": "The session of somebody who has signed in by `POST /v1/sessions`, which sets the cookie; "
+            f"by plain http on a developer's own machine it is named `{sessions_of_people.cookie(secure=False).name}`. "
+            "What changes something must come from our own pages: `Sec-Fetch-Site: same-origin`, or else our `Origin`. "
+            "Where there is an `Authorization` header, the cookie counts for nothing. `viewer`, `operator` and `admin` "
+            "are roles of which the later include the earlier; `platform` are platform administrators, who may do "
+            f"everything for the owner that they name in `{OWNER_HEADER}`.",
+        },
     }
     schemas = components.setdefault("schemas", {})
     document = ProblemDocument.model_json_schema(ref_template="#/components/schemas/{model}")

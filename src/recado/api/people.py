@@ -1,20 +1,23 @@
-"""Routes about who may come in: users, invitations and API keys; for keys with the scope `admin`."""
+"""Routes about who may come in: users, invitations and API keys; for an owner's admins. The invited come alone."""
 
 from __future__ import annotations
 
 from datetime import UTC
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
+from psycopg_pool import AsyncConnectionPool
 
 from recado.api import pages
 from recado.api.acting import IdempotencyKey, once
-from recado.api.door import GuardedRoute, Visit, needs, visit
+from recado.api.door import OPEN, GuardedRoute, Visit, needs, platform, visit
 from recado.api.pages import Cursor, Limit, Page
+from recado.api.people_views import Acceptance, NewInvitation, NewInvitationView, UserChange
 from recado.api.problems import FieldError, Problem, describe
 from recado.api.views import InvitationView, KeyView, NewKey, NewKeyView, UserView
 from recado.db.scope import Scope
+from recado.errors import NotFound
 from recado.identity import audit, invitations, keys, users
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
@@ -30,6 +33,37 @@ async def list_users(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT
         return pages.page(UserView, pages.cut(await users.list_(scope), after, limit), limit)
 
 
+@router.get("/users/{user_id}", tags=["Users"], operation_id="get_user", responses=describe(404), openapi_extra=ADMIN)
+async def get_user(who: Who, user_id: UUID) -> UserView:
+    """A user of the owner."""
+    async with who.scope() as scope:
+        return UserView.model_validate(await users.get(scope, user_id), from_attributes=True)
+
+
+@router.patch(
+    "/users/{user_id}", tags=["Users"], operation_id="change_user", responses=describe(404, 409), openapi_extra=ADMIN
+)
+async def change_user(who: Who, user_id: UUID, given: UserChange) -> UserView:
+    """Change a user's name or role, disable them, which ends their sessions, or let them in again.
+
+    The owner's last active admin can't be disabled or given another role (409).
+    """
+    async with who.scope() as scope:
+        before = await users.get(scope, user_id)
+        after = await users.change(
+            scope, user_id, name=given.name, role=given.role, status=given.status, now=who.wiring.clock.now()
+        )
+        if after.name != before.name:
+            await audit.record(scope, who.caller, "rename", "user", str(user_id))
+        if after.role != before.role:
+            await audit.record(scope, who.caller, "set_role", "user", str(user_id), {"role": after.role})
+        if after.status != before.status:
+            await audit.record(
+                scope, who.caller, "disable" if after.status == "disabled" else "enable", "user", str(user_id)
+            )
+    return UserView.model_validate(after, from_attributes=True)
+
+
 @router.get(
     "/invitations", tags=["Invitations"], operation_id="list_invitations", responses=describe(), openapi_extra=ADMIN
 )
@@ -38,6 +72,69 @@ async def list_invitations(who: Who, cursor: Cursor = None, limit: Limit = pages
     after = pages.read(cursor)
     async with who.scope() as scope:
         return pages.page(InvitationView, pages.cut(await invitations.list_(scope), after, limit), limit)
+
+
+@router.post(
+    "/invitations",
+    tags=["Invitations"],
+    operation_id="invite",
+    status_code=201,
+    response_model=NewInvitationView,
+    responses=describe(409),
+    openapi_extra=ADMIN,
+)
+async def invite(request: Request, who: Who, given: NewInvitation, idempotency_key: IdempotencyKey = None) -> Response:
+    """Invite somebody; the token is in this answer and nowhere else. An open invitation of the address ends."""
+
+    async def make(scope: Scope) -> NewInvitationView:
+        made, token = await invitations.make(scope, email=given.email, role=given.role, now=who.wiring.clock.now())
+        await audit.record(scope, who.caller, "add", "invitation", str(made.id), {"role": made.role})
+        public_url = who.wiring.settings.public_url
+        return NewInvitationView(
+            **InvitationView.model_validate(made, from_attributes=True).model_dump(),
+            token=token,
+            link=f"{public_url}/console/invitations#{token}" if public_url else None,
+        )
+
+    return await once(request, who, idempotency_key, make, status=201)
+
+
+@router.post(
+    "/invitations/accept",
+    tags=["Invitations"],
+    operation_id="accept_invitation",
+    responses=describe(404, 409),
+    openapi_extra=OPEN,
+)
+async def accept_invitation(
+    request: Request, given: Acceptance, everybody: Annotated[AsyncConnectionPool[Any], Depends(platform)]
+) -> UserView:
+    """Accept an invitation with its token: choose a name and a password, then sign in. A token works once.
+
+    A user who exists gets the password and the role, which is also how a forgotten password is replaced.
+    """
+    try:
+        user = await invitations.accept(
+            everybody, given.token, given.password, name=given.name, clock=request.app.state.wiring.clock
+        )
+    except NotFound as unknown:
+        raise Problem(404, str(unknown)) from None
+    return UserView.model_validate(user, from_attributes=True)
+
+
+@router.delete(
+    "/invitations/{invitation_id}",
+    tags=["Invitations"],
+    operation_id="revoke_invitation",
+    responses=describe(404),
+    openapi_extra=ADMIN,
+)
+async def revoke_invitation(who: Who, invitation_id: UUID) -> InvitationView:
+    """End an invitation; one that was accepted stays so. Once more changes nothing."""
+    async with who.scope() as scope:
+        ended = await invitations.revoke(scope, invitation_id, now=who.wiring.clock.now())
+        await audit.record(scope, who.caller, "revoke", "invitation", str(invitation_id))
+    return InvitationView.model_validate(ended, from_attributes=True)
 
 
 @router.get("/keys", tags=["Keys"], operation_id="list_keys", responses=describe(), openapi_extra=ADMIN)

@@ -31,11 +31,12 @@ NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 
 
 class OwnerView(BaseModel):
-    """The tenant whose key this is."""
+    """A tenant; a suspended one's messages are accepted and held."""
 
     id: UUID
     name: str
     status: Literal["active", "suspended"]
+    plan: Annotated[str | None, Field(description="The name of its plan; null: no limits.")]
     created_at: datetime
 
 
@@ -276,6 +277,7 @@ class UserView(BaseModel):
 
     id: UUID
     email: str
+    name: str
     role: Role
     status: Literal["active", "disabled"]
     last_sign_in_at: datetime | None

@@ -1,0 +1,127 @@
+"""Routes about owners: an owner's admin names it, platform administrators make, suspend and put it on a plan."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Response
+
+from recado.api import pages
+from recado.api.door import PLATFORM, GuardedRoute, Person, Visit, needs, person, visit
+from recado.api.pages import Cursor, Limit, Page
+from recado.api.people_views import NewOwner, OwnerChange, OwnNameChange, PlanView
+from recado.api.problems import FieldError, Problem, describe
+from recado.api.views import OwnerView
+from recado.db.pool import Connection
+from recado.errors import NotFound
+from recado.identity import audit, owners, plans
+from recado.identity.owners import Owner
+
+router = APIRouter(prefix="/v1", route_class=GuardedRoute)
+ADMIN = needs("admin")
+Who = Annotated[Visit, Depends(visit)]
+Administrator = Annotated[Person, Depends(person)]
+
+
+@router.patch("/owners/me", tags=["Owners"], operation_id="rename_owner", responses=describe(409), openapi_extra=ADMIN)
+async def rename_owner(who: Who, given: OwnNameChange) -> OwnerView:
+    """Give the owner another name."""
+    async with who.scope() as scope:
+        before = await owners.get(scope.conn, scope.owner_id)
+        after = await owners.rename(scope.conn, scope.owner_id, given.name)
+        if after != before:
+            await audit.record(scope, who.caller, "rename", "owner", str(scope.owner_id))
+    return _view(after)
+
+
+@router.get("/owners", tags=["Platform"], operation_id="list_owners", responses=describe(), openapi_extra=PLATFORM)
+async def list_owners(who: Administrator, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[OwnerView]:
+    """Every owner, oldest first."""
+    after = pages.read(cursor)
+    async with who.platform.connection() as conn:
+        return pages.page(OwnerView, await owners.page(conn, after=after, limit=limit), limit)
+
+
+@router.post(
+    "/owners",
+    tags=["Platform"],
+    operation_id="add_owner",
+    status_code=201,
+    responses={200: {"description": "There is one of that name: it is this.", "model": OwnerView}, **describe()},
+    openapi_extra=PLATFORM,
+)
+async def add_owner(who: Administrator, given: NewOwner, response: Response) -> OwnerView:
+    """Add an owner, or find the one of that name, so that it may be asked again."""
+    async with who.platform.connection() as conn, conn.transaction():
+        owner, made = await owners.put(conn, given.name)
+        if made:
+            await audit.record(conn, who.caller, "add", "owner", str(owner.id), owner_id=owner.id)
+    if not made:
+        response.status_code = 200
+    return _view(owner)
+
+
+@router.get(
+    "/owners/{owner_id}",
+    tags=["Platform"],
+    operation_id="get_any_owner",
+    responses=describe(404),
+    openapi_extra=PLATFORM,
+)
+async def get_any_owner(who: Administrator, owner_id: UUID) -> OwnerView:
+    """An owner."""
+    async with who.platform.connection() as conn:
+        return _view(await owners.get(conn, owner_id))
+
+
+@router.patch(
+    "/owners/{owner_id}",
+    tags=["Platform"],
+    operation_id="change_owner",
+    responses=describe(404, 409),
+    openapi_extra=PLATFORM,
+)
+async def change_owner(who: Administrator, owner_id: UUID, given: OwnerChange) -> OwnerView:
+    """Name an owner, suspend it, let it go on, or put it on a plan.
+
+    What was held while it was suspended is answered by `recado failed retry`.
+    """
+    async with who.platform.connection() as conn, conn.transaction():
+        before = await owners.get(conn, owner_id)
+        if given.name is not None and (await owners.rename(conn, owner_id, given.name)).name != before.name:
+            await audit.record(conn, who.caller, "rename", "owner", str(owner_id), owner_id=owner_id)
+        if given.status not in (None, before.status):
+            await owners.set_status(conn, owner_id, given.status)
+            action = "suspend" if given.status == "suspended" else "activate"
+            await audit.record(conn, who.caller, action, "owner", str(owner_id), owner_id=owner_id)
+        if "plan" in given.model_fields_set and (given.plan or None) != before.plan:
+            await _put_on(conn, owner_id, given.plan)
+            data = {"plan": given.plan or None}
+            await audit.record(conn, who.caller, "set_plan", "owner", str(owner_id), data, owner_id=owner_id)
+        return _view(await owners.get(conn, owner_id))
+
+
+@router.get("/plans", tags=["Platform"], operation_id="list_plans", responses=describe(), openapi_extra=PLATFORM)
+async def list_plans(who: Administrator, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[PlanView]:
+    """Every plan, oldest first."""
+    after = pages.read(cursor)
+    async with who.platform.connection() as conn:
+        found = sorted(await plans.all_of_them(conn), key=lambda plan: plan.id)
+    return pages.page(PlanView, pages.cut(found, after, limit), limit)
+
+
+async def _put_on(conn: Connection, owner_id: UUID, plan: str | None) -> None:
+    if not plan:
+        await plans.release(conn, owner_id)
+        return
+    try:
+        await plans.assign(conn, owner_id, plan)
+    except NotFound:
+        raise Problem(
+            422, "there is no such plan", errors=[FieldError(where="body.plan", detail="must be a plan's name")]
+        ) from None
+
+
+def _view(owner: Owner) -> OwnerView:
+    return OwnerView.model_validate(owner, from_attributes=True)

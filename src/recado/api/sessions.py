@@ -1,0 +1,195 @@
+"""Routes of people who sign in with a password: their sessions, their password, who they are."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request, Response
+from psycopg_pool import AsyncConnectionPool
+
+from recado.api import browsers, pages
+from recado.api.door import OPEN, SIGNED_IN, GuardedRoute, Person, person, platform, source
+from recado.api.pages import Cursor, Limit, Page
+from recado.api.people_views import Credentials, CurrentSessionView, EndedView, MeView, NewPassword, SessionView
+from recado.api.problems import Problem, describe
+from recado.errors import SignInRefused
+from recado.identity import audit, sessions, users
+from recado.identity import sign_in as signing_in
+from recado.identity.sessions import Session
+from recado.identity.sign_in import SignedIn
+from recado.identity.users import User
+
+router = APIRouter(prefix="/v1", route_class=GuardedRoute)
+Who = Annotated[Person, Depends(person)]
+Platform = Annotated[AsyncConnectionPool[Any], Depends(platform)]
+Source = Annotated[str, Depends(source)]
+
+
+@router.post(
+    "/sessions",
+    tags=["Sessions"],
+    operation_id="sign_in",
+    status_code=201,
+    responses=describe(429),
+    openapi_extra=OPEN,
+)
+async def sign_in(
+    request: Request, response: Response, given: Credentials, everybody: Platform, came_from: Source
+) -> CurrentSessionView:
+    """Sign in: the answer sets the session's cookie. The session that the browser came with ends.
+
+    401 does not say what was wrong. After some failures of an address or a source comes 429, longer each time.
+    """
+    wiring = request.app.state.wiring
+    try:
+        signed_in = await signing_in.sign_in(
+            everybody,
+            email=given.email,
+            password=given.password,
+            source=came_from,
+            previous=browsers.token_of(request),
+            clock=wiring.clock,
+        )
+    except SignInRefused as refused:
+        raise _refusal(refused) from None
+    return _kept(request, response, signed_in)
+
+
+@router.get("/sessions", tags=["Sessions"], operation_id="list_sessions", responses=describe(), openapi_extra=SIGNED_IN)
+async def list_sessions(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[SessionView]:
+    """One's own sessions that have not ended, oldest first."""
+    after = pages.read(cursor)
+    async with who.where() as where:
+        found = await sessions.list_(where, who.session.user_id, now=who.wiring.clock.now())
+    shown = pages.cut(found, after, limit)
+    return Page[SessionView](
+        items=[_view(session, current=session.id == who.session.id) for session in shown[:limit]],
+        next=pages.write(shown[limit - 1].id) if len(shown) > limit else None,
+    )
+
+
+@router.delete(
+    "/sessions", tags=["Sessions"], operation_id="end_sessions", responses=describe(), openapi_extra=SIGNED_IN
+)
+async def end_sessions(request: Request, who: Who, response: Response) -> EndedView:
+    """Sign out everywhere: all of one's own sessions end, this one too."""
+    async with who.where() as where:
+        ended = await users.end_sessions(where, who.session.user_id, now=who.wiring.clock.now())
+        await audit.record(where, who.caller, "end_sessions", "user", str(who.session.user_id))
+    browsers.forget(request, response)
+    return EndedView(ended=ended)
+
+
+@router.get(
+    "/sessions/current",
+    tags=["Sessions"],
+    operation_id="get_session",
+    responses=describe(),
+    openapi_extra=SIGNED_IN,
+)
+async def get_session(who: Who) -> CurrentSessionView:
+    """The session of this request, and whose it is."""
+    return _current(who.session, await _user(who))
+
+
+@router.delete(
+    "/sessions/current",
+    tags=["Sessions"],
+    operation_id="sign_out",
+    status_code=204,
+    responses=describe(),
+    openapi_extra=SIGNED_IN,
+)
+async def sign_out(request: Request, who: Who) -> Response:
+    """Sign out: this session ends."""
+    await _end(who, who.session.id)
+    response = Response(status_code=204)
+    browsers.forget(request, response)
+    return response
+
+
+@router.delete(
+    "/sessions/{session_id}",
+    tags=["Sessions"],
+    operation_id="end_session",
+    status_code=204,
+    responses=describe(404),
+    openapi_extra=SIGNED_IN,
+)
+async def end_session(who: Who, session_id: UUID) -> Response:
+    """End one of one's own sessions, for instance that of a lost telephone."""
+    await _end(who, session_id)
+    return Response(status_code=204)
+
+
+@router.get("/users/me", tags=["Users"], operation_id="get_me", responses=describe(), openapi_extra=SIGNED_IN)
+async def get_me(who: Who) -> MeView:
+    """Who is signed in."""
+    return MeView.model_validate(await _user(who), from_attributes=True)
+
+
+@router.put(
+    "/users/me/password",
+    tags=["Users"],
+    operation_id="change_password",
+    responses=describe(429),
+    openapi_extra=SIGNED_IN,
+)
+async def change_password(
+    request: Request, response: Response, who: Who, given: NewPassword, came_from: Source
+) -> CurrentSessionView:
+    """Change one's own password. All one's sessions end, and a new one begins, whose cookie the answer sets.
+
+    A wrong present password counts as a failed sign-in does, and is answered like one.
+    """
+    try:
+        changed = await signing_in.change_password(
+            who.platform,
+            email=who.caller.name,
+            password=given.password,
+            new=given.new_password,
+            source=came_from,
+            clock=who.wiring.clock,
+        )
+    except SignInRefused as refused:
+        raise _refusal(refused) from None
+    return _kept(request, response, changed)
+
+
+def _refusal(refused: SignInRefused) -> Problem:
+    if refused.retry_after_s:
+        return Problem(429, str(refused), headers={"Retry-After": str(refused.retry_after_s)})
+    return Problem(401, str(refused), headers={"WWW-Authenticate": 'Bearer realm="recado"'})
+
+
+def _kept(request: Request, response: Response, signed_in: SignedIn) -> CurrentSessionView:
+    browsers.keep(request, response, signed_in.token)
+    return _current(signed_in.session, signed_in.user)
+
+
+async def _user(who: Person) -> User:
+    async with who.where() as where:
+        return await users.get(where, who.session.user_id)
+
+
+async def _end(who: Person, session_id: UUID) -> None:
+    async with who.where() as where:
+        await sessions.end_one(where, who.session.user_id, session_id, now=who.wiring.clock.now())
+        await audit.record(where, who.caller, "sign_out", "session", str(session_id))
+
+
+def _view(session: Session, *, current: bool) -> SessionView:
+    return SessionView(
+        id=session.id,
+        created_at=session.created_at,
+        last_seen_at=session.last_seen_at,
+        ends_at=session.ends_at,
+        current=current,
+    )
+
+
+def _current(session: Session, user: User) -> CurrentSessionView:
+    return CurrentSessionView(
+        **_view(session, current=True).model_dump(), user=MeView.model_validate(user, from_attributes=True)
+    )
