@@ -58,7 +58,8 @@ async def test_of_two_who_invite_an_address_at_once_each_invites_or_hears_of_the
         results = await asyncio.gather(*(invite(house) for _ in range(4)), return_exceptions=True)
         outcomes += [type(result).__name__ for result in results]
         assert await house.value("SELECT count(*) FROM invitations WHERE revoked_at IS NULL") == 1
-    assert set(outcomes) == {"tuple", "Conflict"}
+    assert set(outcomes) <= {"tuple", "Conflict"}
+    assert "tuple" in outcomes
 
 
 async def test_an_invited_user_says_their_name_and_keeps_it_if_they_say_none_later(house: House) -> None:

@@ -1,0 +1,140 @@
+"""Owners by the API: their own name, and what platform administrators do with all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+
+from recado.identity import plans
+from tests.api.browsers import OURS, join
+from tests.api.programs import Office
+from tests.journey.front import open_front
+
+
+async def test_an_admin_gives_the_owner_another_name_unless_it_is_taken(office: Office) -> None:
+    stranger = await office.stranger()
+    taken = (await stranger.get("/v1/owners/me"))["name"]
+    renamed = await office.admin.ask("PATCH", "/v1/owners/me", json={"name": " Padaria  Nova "})
+    assert (renamed.status_code, renamed.json()["name"]) == (200, "Padaria Nova")
+    again = await office.admin.ask("PATCH", "/v1/owners/me", json={"name": taken})
+    blank = await office.admin.ask("PATCH", "/v1/owners/me", json={"name": " "})
+    more = await office.admin.ask("PATCH", "/v1/owners/me", json={"name": "x", "status": "active"})
+    assert (again.status_code, blank.status_code, more.status_code) == (409, 422, 422)
+    assert (await office.admin.get("/v1/owners/me"))["name"] == "Padaria Nova"
+    [entry] = office.front.rows("SELECT action, owner_id FROM audit")
+    assert (entry["action"], entry["owner_id"]) == ("rename", office.front.owner_id)
+
+
+async def test_a_platform_administrator_makes_suspends_and_names_owners(office: Office) -> None:
+    root = await join(office.front, "admin", platform=True)
+    made = await root.browser.ask("POST", "/v1/owners", json={"name": "Clínica Sul"})
+    found = await root.browser.ask("POST", "/v1/owners", json={"name": " Clínica  Sul"})
+    assert (made.status_code, found.status_code) == (201, 200)
+    assert made.json() == found.json()
+    path = f"/v1/owners/{made.json()['id']}"
+    async with await office.front.wiring.connect("recado_platform") as conn:
+        await plans.add(conn, "small", messages=100)
+    listed = await root.browser.get("/v1/plans")
+    assert [(plan["name"], plan["messages"]) for plan in listed["items"]] == [("small", 100)]
+    for given in ({"status": "suspended"}, {"status": "active", "plan": "small"}, {"plan": "small"}, {"plan": None}):
+        changed = await root.browser.ask("PATCH", path, json=given)
+        assert changed.status_code == 200
+        assert (await root.browser.get(path)) == changed.json() == made.json() | given
+    wrong = await root.browser.ask("PATCH", path, json={"name": "Outro", "plan": "huge"})
+    assert wrong.status_code == 422
+    assert (await root.browser.get(path))["name"] == "Clínica Sul", "all of a change, or nothing"
+    taken = (await office.admin.get("/v1/owners/me"))["name"]
+    assert (await root.browser.ask("PATCH", path, json={"name": taken})).status_code == 409
+    assert (await root.browser.ask("PATCH", path, json={"name": "Clínica Norte"})).json()["name"] == "Clínica Norte"
+    rows = office.front.rows("SELECT action, caller_kind, caller_id, owner_id::text FROM audit ORDER BY id")
+    assert [row["action"] for row in rows] == ["add", "suspend", "activate", "set_plan", "set_plan", "rename"]
+    assert {(row["caller_kind"], row["caller_id"], row["owner_id"]) for row in rows} == {
+        ("platform", root.user.id, made.json()["id"])
+    }
+    first = await root.browser.get("/v1/owners", params={"limit": 1})
+    second = await root.browser.get("/v1/owners", params={"limit": 1, "cursor": first["next"]})
+    assert [item["id"] for item in first["items"] + second["items"]] == [str(office.front.owner_id), made.json()["id"]]
+    assert second["next"] is None
+    assert (await root.browser.ask("GET", f"/v1/owners/{office.ids['key_id']}")).status_code == 404
+
+
+async def test_a_suspended_owner_is_suspended_for_its_programs_at_once(office: Office) -> None:
+    root = await join(office.front, "admin", platform=True)
+    await root.browser.ask("PATCH", f"/v1/owners/{office.front.owner_id}", json={"status": "suspended"})
+    sent = await office.admin.ask("POST", f"/v1/conversations/{office.conversation_id}/messages", json={"body": "Oi"})
+    assert sent.status_code == 409
+
+
+async def test_an_owners_people_open_no_route_of_the_platform(office: Office) -> None:
+    admin = (await join(office.front, "admin")).browser
+    for method, path in (
+        ("GET", "/v1/owners"),
+        ("POST", "/v1/owners"),
+        ("GET", f"/v1/owners/{office.front.owner_id}"),
+        ("PATCH", f"/v1/owners/{office.front.owner_id}"),
+        ("GET", "/v1/plans"),
+    ):
+        assert (await admin.ask(method, path, json={"name": "Nosso"})).status_code == 403
+    assert len(office.front.rows("SELECT FROM owners")) == 1
+
+
+async def test_a_platform_administrator_acts_for_the_owner_that_they_name(office: Office) -> None:
+    root = await join(office.front, "admin", platform=True)
+    other = await (await office.stranger()).get("/v1/owners/me")
+    for_ours = OURS | {"Recado-Owner": str(office.front.owner_id)}
+    path = f"/v1/conversations/{office.conversation_id}"
+    taken = await root.browser.ask("POST", f"{path}/take", headers=for_ours | {"Idempotency-Key": "1"})
+    again = await root.browser.ask("POST", f"{path}/take", headers=for_ours | {"Idempotency-Key": "1"})
+    assert (taken.status_code, again.text) == (200, taken.text)
+    elsewhere = await root.browser.ask("GET", path, headers={"Recado-Owner": other["id"]})
+    assert elsewhere.status_code == 404
+    [entry] = office.front.rows("SELECT caller_kind, caller_id, owner_id FROM audit WHERE action = 'take'")
+    assert (entry["caller_kind"], entry["caller_id"]) == ("platform", root.user.id)
+    assert entry["owner_id"] == office.front.owner_id
+    named = await root.browser.ask("GET", "/v1/owners/me", headers=for_ours)
+    assert named.json()["id"] == str(office.front.owner_id)
+
+
+async def test_a_platform_administrator_who_names_no_owner_is_asked_for_one(office: Office) -> None:
+    root = await join(office.front, "admin", platform=True)
+    for named in ({}, {"Recado-Owner": "x"}, {"Recado-Owner": office.ids["key_id"]}):
+        for method, path in (("GET", "/v1/contacts"), ("POST", "/v1/keys")):
+            answer = await root.browser.ask(method, path, headers=OURS | named, json={"name": "x", "scopes": ["read"]})
+            assert answer.status_code == 422
+            assert answer.json()["errors"][0]["where"] == "header.Recado-Owner"
+
+
+async def test_a_platform_administrator_has_sessions_like_anybody(office: Office) -> None:
+    root = await join(office.front, "admin", platform=True)
+    assert (await root.browser.get("/v1/users/me"))["owner_id"] is None
+    assert [item["current"] for item in (await root.browser.get("/v1/sessions"))["items"]] == [True]
+    assert (await root.browser.ask("DELETE", "/v1/sessions/current")).status_code == 204
+    assert (await root.browser.ask("GET", "/v1/owners")).status_code == 401
+    [entry] = office.front.rows("SELECT action, owner_id FROM audit")
+    assert (entry["action"], entry["owner_id"]) == ("sign_out", None)
+
+
+async def test_a_process_that_nobody_signs_in_to_connects_with_no_rights_over_all_owners(
+    office: Office, tmp_path: Path
+) -> None:
+    def connected() -> int:
+        with psycopg.connect(office.front.database_url) as conn:
+            found = conn.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = %s",
+                ["recado"],
+            ).fetchone()
+        assert found is not None
+        return int(found[0])
+
+    ana = await join(office.front, "viewer")
+    async with open_front(office.front.database_url, tmp_path, found=False) as front:
+        assert isinstance(front.app.state.platform.get_stats()["pool_size"], int)
+        reader = await office.program("read")
+        await type(reader)(front, reader.key).get("/v1/contacts")
+        await type(ana.browser)(front, ana.browser.token).get("/v1/contacts")
+        assert front.app.state.platform.get_stats()["pool_size"] == 0
+        before = connected()
+        assert (await type(ana.browser)(front).sign_in(ana.user.email)).status_code == 201
+        assert 0 < front.app.state.platform.get_stats()["pool_size"] <= 4
+        assert connected() > before

@@ -1,0 +1,161 @@
+"""Users and invitations by the API."""
+
+from __future__ import annotations
+
+import asyncio
+
+from recado.db.scope import scoped
+from recado.identity import invitations
+from tests.api.browsers import OURS, Browser, join
+from tests.api.programs import Office
+from tests.identity.conftest import PASSWORD
+from tests.journey.front import PUBLIC_URL
+
+NEW = "um outro segredo bom"
+
+
+async def test_a_user_is_changed_field_by_field_and_each_change_stands_in_the_audit(office: Office) -> None:
+    admin, ana = await join(office.front, "admin"), await join(office.front, "viewer")
+    path = f"/v1/users/{ana.user.id}"
+    for given in (
+        {"name": " Ana  Lima"},
+        {"role": "operator"},
+        {"status": "disabled"},
+        {"status": "active", "role": "viewer"},
+        {},
+        {"name": "Ana Lima", "role": "viewer", "status": "active"},
+    ):
+        answer = await admin.browser.ask("PATCH", path, json=given)
+        assert answer.status_code == 200
+        shown = await admin.browser.get(path)
+        assert shown == answer.json()
+        expected = {name: " ".join(value.split()) for name, value in given.items()}
+        assert {name: shown[name] for name in given} == expected
+    rows = office.front.rows("SELECT action, caller_id, data::text FROM audit WHERE thing = 'user' ORDER BY id")
+    assert [row["action"] for row in rows] == ["rename", "set_role", "disable", "set_role", "enable"]
+    assert {row["caller_id"] for row in rows} == {admin.user.id}
+    assert "Lima" not in str(rows)
+
+
+async def test_disabling_ends_a_users_sessions_at_once_and_enabling_begins_none(office: Office) -> None:
+    admin, ana = await join(office.front, "admin"), await join(office.front, "viewer")
+    path = f"/v1/users/{ana.user.id}"
+    statuses = []
+    for status in ("disabled", "active"):
+        await admin.browser.ask("PATCH", path, json={"status": status})
+        statuses.append((await ana.browser.ask("GET", "/v1/users/me")).status_code)
+        statuses.append((await Browser(office.front).sign_in(ana.user.email)).status_code)
+    assert statuses == [401, 401, 401, 201]
+
+
+async def test_the_last_active_admin_stays_also_when_two_dismiss_each_other_at_once(office: Office) -> None:
+    ana, eva = await join(office.front, "admin"), await join(office.front, "admin")
+    answers = await asyncio.gather(
+        ana.browser.ask("PATCH", f"/v1/users/{eva.user.id}", json={"role": "viewer"}),
+        eva.browser.ask("PATCH", f"/v1/users/{ana.user.id}", json={"status": "disabled"}),
+    )
+    # Whoever comes second is refused: as the last one, or as one who is no admin any more.
+    assert sorted(answer.status_code for answer in answers)[0] == 200
+    assert sorted(answer.status_code for answer in answers)[1] in (401, 403, 409)
+    [left] = office.front.rows("SELECT id FROM users WHERE role = 'admin' AND status = 'active'")
+    for given in ({"role": "operator"}, {"status": "disabled"}):
+        answer = await office.admin.ask("PATCH", f"/v1/users/{left['id']}", json=given)
+        assert answer.status_code == 409
+        assert "last active admin" in answer.json()["detail"]
+
+
+async def test_what_can_not_be_is_said_by_field(office: Office) -> None:
+    path = f"/v1/users/{office.ids['user_id']}"
+    for given in ({"role": "root"}, {"status": "gone"}, {"name": "a" * 201}, {"email": "x@x.example"}):
+        answer = await office.admin.ask("PATCH", path, json=given)
+        assert answer.status_code == 422
+        assert [error["where"] for error in answer.json()["errors"]] == [f"body.{next(iter(given))}"]
+    assert (await office.admin.ask("PATCH", path, json={"name": "Ana\u202e"})).status_code == 422
+
+
+async def test_an_invited_person_chooses_name_and_password_and_signs_in(office: Office) -> None:
+    admin = await join(office.front, "admin")
+    answer = await admin.browser.ask("POST", "/v1/invitations", json={"email": "Eva@x.example", "role": "operator"})
+    assert answer.status_code == 201
+    invited = answer.json()
+    assert invited["link"] == f"{PUBLIC_URL}/console/invitations#{invited['token']}"
+    listed = (await admin.browser.ask("GET", "/v1/invitations")).text
+    assert invited["id"] in listed
+    assert invited["token"] not in listed
+    browser = Browser(office.front)
+    given = {"token": invited["token"], "name": "Eva Lima", "password": NEW}
+    weak = await browser.ask("POST", "/v1/invitations/accept", json={**given, "password": "password1234"})
+    accepted = await browser.ask("POST", "/v1/invitations/accept", json=given)
+    again = await browser.ask("POST", "/v1/invitations/accept", json=given)
+    assert (weak.status_code, accepted.status_code, again.status_code) == (422, 200, 404)
+    shown = accepted.json()
+    assert (shown["email"], shown["name"], shown["role"]) == ("eva@x.example", "Eva Lima", "operator")
+    signed_in = await browser.sign_in("eva@x.example", NEW)
+    assert signed_in.json()["user"]["owner_id"] == str(office.front.owner_id)
+    rows = office.front.rows("SELECT action, audit::text FROM audit WHERE thing = 'invitation' ORDER BY id")
+    assert [row["action"] for row in rows] == ["add", "accept"]
+    assert invited["token"] not in str(rows)
+
+
+async def test_a_revoked_invitation_is_none_and_says_no_more_than_an_invented_one(office: Office) -> None:
+    invited = (
+        await office.admin.ask("POST", "/v1/invitations", json={"email": "eva@x.example", "role": "viewer"})
+    ).json()
+    ended = await office.admin.ask("DELETE", f"/v1/invitations/{invited['id']}")
+    again = await office.admin.ask("DELETE", f"/v1/invitations/{invited['id']}")
+    assert ended.status_code == again.status_code == 200
+    assert ended.json()["revoked_at"] == again.json()["revoked_at"] is not None
+    answers = [
+        await Browser(office.front).ask("POST", "/v1/invitations/accept", json={"token": token, "password": NEW})
+        for token in (invited["token"], "ri_" + "A" * 43, "x")
+    ]
+    assert {(answer.status_code, answer.text) for answer in answers} == {(404, answers[0].text)}
+
+
+async def test_an_address_that_is_invited_twice_at_once_is_refused_once(office: Office) -> None:
+    given = {"email": "eva@x.example", "role": "viewer"}
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with scoped(office.front.wiring.pool, office.front.owner_id) as scope:
+        await invitations.make(scope, email=given["email"], role="viewer", now=office.front.wiring.clock.now())
+        second = asyncio.create_task(office.admin.ask("POST", "/v1/invitations", json=given))
+        while not office.front.rows(waiting):
+            await asyncio.sleep(0.02)
+    assert (await second).status_code == 409
+    answers = await asyncio.gather(*(office.admin.ask("POST", "/v1/invitations", json=given) for _ in range(8)))
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    rows = office.front.rows("SELECT FROM invitations WHERE email = 'eva@x.example' AND revoked_at IS NULL")
+    assert len(rows) == 1
+
+
+async def test_an_invitation_repeated_with_its_key_is_one_invitation(office: Office) -> None:
+    headers = {"Idempotency-Key": "eva"}
+    answers = [
+        await office.admin.ask(
+            "POST", "/v1/invitations", json={"email": "eva@x.example", "role": "viewer"}, headers=headers
+        )
+        for _ in range(2)
+    ]
+    assert answers[0].json() == answers[1].json()
+    assert len(office.front.rows("SELECT FROM invitations WHERE email = 'eva@x.example'")) == 1
+
+
+async def test_an_operator_manages_nobody(office: Office) -> None:
+    rui = (await join(office.front, "operator")).browser
+    for method, path in (
+        ("GET", "/v1/users"),
+        ("PATCH", f"/v1/users/{office.ids['user_id']}"),
+        ("POST", "/v1/invitations"),
+        ("DELETE", f"/v1/invitations/{office.ids['invitation_id']}"),
+        ("PATCH", "/v1/owners/me"),
+    ):
+        assert (await rui.ask(method, path, json={"name": "x"})).status_code == 403
+
+
+async def test_an_address_that_another_owner_has_can_not_be_taken_by_accepting(office: Office) -> None:
+    other = await (await office.stranger()).get("/v1/owners/me")
+    rui = await join(office.front, "viewer", owner_id=other["id"])
+    invited = await office.admin.ask("POST", "/v1/invitations", json={"email": rui.user.email, "role": "admin"})
+    given = {"token": invited.json()["token"], "password": NEW}
+    answer = await Browser(office.front).ask("POST", "/v1/invitations/accept", json=given, headers=OURS)
+    assert answer.status_code == 409
+    assert (await Browser(office.front).sign_in(rui.user.email, PASSWORD)).status_code == 201
