@@ -66,11 +66,12 @@ async def test_the_last_active_admin_stays_also_when_two_dismiss_each_other_at_o
 
 async def test_what_can_not_be_is_said_by_field(office: Office) -> None:
     path = f"/v1/users/{office.ids['user_id']}"
-    for given in ({"role": "root"}, {"status": "gone"}, {"name": "a" * 201}, {"email": "x@x.example"}):
+    for given in ({"role": "root"}, {"status": "gone"}, {"name": "a" * 201}):
         answer = await office.admin.ask("PATCH", path, json=given)
         assert answer.status_code == 422
         assert [error["where"] for error in answer.json()["errors"]] == [f"body.{next(iter(given))}"]
-    assert (await office.admin.ask("PATCH", path, json={"name": "Ana\u202e"})).status_code == 422
+    for unknown in ({"email": "x@x.example"}, {"name": "Ana\u202e"}):
+        assert (await office.admin.ask("PATCH", path, json=unknown)).status_code == 422
 
 
 async def test_an_invited_person_chooses_name_and_password_and_signs_in(office: Office) -> None:

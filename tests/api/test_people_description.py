@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from recado.identity import sessions, users
 from tests.api.test_description import CHECKS, company
+from tests.identity.conftest import CHEAP, PASSWORD
 from tests.product import Company
 
 __all__ = ["company"]
@@ -27,7 +28,8 @@ def signed_in(company: Company) -> str:
         now = wiring.clock.now()
         async with await wiring.connect("recado_platform") as conn:
             email = f"{secrets.token_hex(4)}@platform.example"
-            user, _ = await users.put(conn, email=email, role="admin", password_hash="x", now=now)
+            hashed = CHEAP.hash(PASSWORD)
+            user, _ = await users.put(conn, email=email, role="admin", password_hash=hashed, now=now)
             return (await sessions.begin(conn, user, now=now))[1]
 
     return company.product.call(begin)

@@ -11,7 +11,7 @@ from recado.api import pages
 from recado.api.door import PLATFORM, GuardedRoute, Person, Visit, needs, person, visit
 from recado.api.pages import Cursor, Limit, Page
 from recado.api.people_views import NewOwner, OwnerChange, OwnNameChange, PlanView
-from recado.api.problems import FieldError, Problem, describe
+from recado.api.problems import describe, wrong
 from recado.api.views import OwnerView
 from recado.db.pool import Connection
 from recado.errors import NotFound
@@ -118,9 +118,7 @@ async def _put_on(conn: Connection, owner_id: UUID, plan: str | None) -> None:
     try:
         await plans.assign(conn, owner_id, plan)
     except NotFound:
-        raise Problem(
-            422, "there is no such plan", errors=[FieldError(where="body.plan", detail="must be a plan's name")]
-        ) from None
+        raise wrong("plan", "must be a plan's name") from None
 
 
 def _view(owner: Owner) -> OwnerView:
