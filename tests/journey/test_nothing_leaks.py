@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -28,10 +29,11 @@ import pytest
 from recado.assistants import assistant
 from recado.db.embedded import Lease
 from recado.db.scope import scoped
-from recado.identity import keys
+from recado.identity import keys, users
 from recado.telemetry import FIELDS
 from tests.channels.examples import inbound
 from tests.fleet import free_port
+from tests.identity.conftest import CHEAP
 from tests.journey.front import message_sid, signature_of
 from tests.model_server import ModelServer, Reply, Request
 from tests.product import INBOUND, OUTBOUND, Company, Contact, Product
@@ -265,6 +267,7 @@ def test_a_journey_with_everything_going_wrong_leaves_no_mark_anywhere(scene: Sc
 
     _knock(scene)
     _ask_the_api(scene)
+    token = _sign_in(scene)
 
     scene.process.send_signal(signal.SIGABRT)  # Python's own last words
     scene.process.wait(20)
@@ -280,6 +283,7 @@ def test_a_journey_with_everything_going_wrong_leaves_no_mark_anywhere(scene: Sc
     assert {"dbos", "openai._base_client"} <= {line["logger"] for line in lines}
 
     assert marks.found_in(raw) == []
+    assert token not in raw
     assert len(scene.answers) > 12
     assert marks.found_in("\n".join(scene.answers)) == []
     assert any("recado serve" in line for line in scene.arguments)
@@ -357,3 +361,33 @@ def _ask_the_api(scene: Scene) -> None:
     rotate = {"auth_token": marks.presented_key}
     version = {"If-Match": f'"{scene.product.rows("SELECT version FROM twilio_accounts")[0]["version"]}"'}
     assert scene.call("POST", f"{accounts}/rotate", headers=headers | version, json=rotate) == 200
+
+
+def _sign_in(scene: Scene) -> str:
+    """People at the sign-in with marks in all that they say, wrong and right; answers the token that they got."""
+    marks, email = scene.marks, "ana@padaria.example"
+    wiring = scene.product.wiring
+    assert wiring is not None
+
+    async def add() -> None:
+        async with scoped(wiring.pool, scene.company.owner_id) as scope:
+            hashed, now = CHEAP.hash(marks.password), wiring.clock.now()
+            await users.put(scope, email=email, role="viewer", password_hash=hashed, now=now)
+
+    scene.product.call(add)
+    right = {"email": email, "password": marks.password}
+    cookie = {"Cookie": f"recado={marks.presented_key}"}
+    for status, known in (
+        (401, scene.call("POST", "/v1/sessions", json=right | {"email": f"{marks.name}@x.example"})),
+        (401, scene.call("POST", "/v1/sessions", json=right | {"password": marks.token})),
+        (422, scene.call("POST", "/v1/sessions", json=[right, marks.body])),
+        (403, scene.call("POST", "/v1/sessions", json=right, headers={"Origin": f"https://{marks.name}.example"})),
+        (401, scene.call("GET", "/v1/sessions/current", headers=cookie | {"Recado-Owner": marks.phone})),
+        (403, scene.call("DELETE", "/v1/sessions/current", headers=cookie | {"Sec-Fetch-Site": "cross-site"})),
+        (404, scene.call("POST", "/v1/invitations/accept", json={"token": marks.token, "password": marks.password})),
+        (201, scene.call("POST", "/v1/sessions", json=right)),
+    ):
+        assert known == status, (known, status)
+    found = re.search(r"recado=(rs_[\w-]{43})", scene.answers[-1])
+    assert found is not None
+    return found[1]
