@@ -66,6 +66,15 @@ def test_users_keys_and_owners_are_managed_and_all_of_it_stands_in_the_audit(rec
             assert secret not in str(rows.value(f"SELECT coalesce(string_agg(t::text, ' '), '') FROM {table} t"))
 
 
+def test_the_last_admin_of_an_owner_stays_at_the_command_line_too(recado: Terminal, rows: Rows) -> None:
+    add = ("users", "add", "--owner", rows.owner, "--email", "eva@x.example", "--password-stdin", "--json", "--role")
+    eva = recado(*add, "admin", stdin=PASSWORD).json
+    for refused in (recado("users", "disable", eva["id"]), recado(*add, "viewer", stdin=PASSWORD)):
+        assert refused.code == 1
+        assert "last active admin" in refused.complaint
+    assert rows.value("SELECT role || ' ' || status FROM users") == "admin active"
+
+
 def _me() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
 
