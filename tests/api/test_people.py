@@ -106,6 +106,8 @@ async def test_a_revoked_invitation_is_none_and_says_no_more_than_an_invented_on
     again = await office.admin.ask("DELETE", f"/v1/invitations/{invited['id']}")
     assert ended.status_code == again.status_code == 200
     assert ended.json()["revoked_at"] == again.json()["revoked_at"] is not None
+    actions = [row["action"] for row in office.front.rows("SELECT action FROM audit ORDER BY id")]
+    assert actions == ["add", "revoke"], "what changes nothing stands there only once"
     answers = [
         await Browser(office.front).ask("POST", "/v1/invitations/accept", json={"token": token, "password": NEW})
         for token in (invited["token"], "ri_" + "A" * 43, "x")

@@ -132,8 +132,10 @@ async def accept_invitation(
 async def revoke_invitation(who: Who, invitation_id: UUID) -> InvitationView:
     """End an invitation; one that was accepted stays so. Once more changes nothing."""
     async with who.scope() as scope:
-        ended = await invitations.revoke(scope, invitation_id, now=who.wiring.clock.now())
-        await audit.record(scope, who.caller, "revoke", "invitation", str(invitation_id))
+        now = who.wiring.clock.now()
+        ended = await invitations.revoke(scope, invitation_id, now=now)
+        if ended.revoked_at == now:
+            await audit.record(scope, who.caller, "revoke", "invitation", str(invitation_id))
     return InvitationView.model_validate(ended, from_attributes=True)
 
 
@@ -177,6 +179,8 @@ async def make_key(request: Request, who: Who, given: NewKey, idempotency_key: I
 async def revoke_key(who: Who, key_id: UUID) -> KeyView:
     """End an API key for good; every process knows within 30 seconds. Once more changes nothing."""
     async with who.scope() as scope:
-        ended = await keys.revoke(scope, key_id, now=who.wiring.clock.now())
-        await audit.record(scope, who.caller, "revoke", "key", str(key_id))
+        now = who.wiring.clock.now()
+        ended = await keys.revoke(scope, key_id, now=now)
+        if ended.revoked_at == now:
+            await audit.record(scope, who.caller, "revoke", "key", str(key_id))
     return KeyView.model_validate(ended, from_attributes=True)
