@@ -55,9 +55,9 @@ async def test_it_is_fetched_through_the_redirect_into_a_file_of_our_own(tmp_pat
 async def test_only_the_api_s_own_host_sees_the_login_and_nobody_a_cookie(tmp_path: Path) -> None:
     back = f"https://{API}/elsewhere"
     async with internet() as net:
-        net.sites[HERE] = redirects(f"https://{API}/again", "Set-Cookie: a=b; Secure")
+        net.sites[HERE] = redirects(f"https://{API}/again", "Set-Cookie: a=b; Secure; Path=/")
         net.sites[f"{API}/again"] = redirects(f"https://{CDN}/x")
-        net.sites[f"{CDN}/x"] = redirects(back, "Set-Cookie: c=d; Secure")
+        net.sites[f"{CDN}/x"] = redirects(back, "Set-Cookie: c=d; Secure; Path=/")
         net.sites[back.removeprefix("https://")] = gives(JPEG)
         await fetch_once(net, tmp_path / "here")
     assert [(call.host, "authorization" in call.headers) for call in net.calls] == [
@@ -101,8 +101,7 @@ async def test_a_404_is_asked_again_after_one_and_after_three_seconds(tmp_path: 
         )
         assert (await fetch(downloads, tmp_path / "here")).size_bytes == len(JPEG)
         await downloads.aclose()
-    assert moments[1] - moments[0] == pytest.approx(1, abs=0.3)
-    assert moments[2] - moments[1] == pytest.approx(3, abs=0.3)
+    assert 1 <= moments[1] - moments[0] < 3 <= moments[2] - moments[1] < 8
 
 
 async def test_what_broke_off_is_fetched_again_from_its_beginning(tmp_path: Path) -> None:
@@ -203,7 +202,7 @@ async def test_what_it_says_of_itself_shows_no_login_and_no_address(tmp_path: Pa
 
 
 async def test_hostile_media_of_every_kind_is_kept_nowhere_and_fetched_from_nowhere_else(tmp_path: Path) -> None:
-    report = await media.run(tmp_path, deadline_s=1.0)
+    report = await media.run(tmp_path)
     kinds = media.kinds()
     assert len(kinds) >= 50
     assert {name: outcome.ends for name, outcome in report.outcomes.items()} == {

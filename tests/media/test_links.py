@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recado.db.secrets import Keyring, keyring, new_key
@@ -57,6 +57,7 @@ def test_another_sealed_secret_is_no_link() -> None:
         links.read(ring, base64.urlsafe_b64encode(other).decode().rstrip("="), now=NOW)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_no_changed_link_opens_anything(position: int, change: int) -> None:
     ring = keyring(KEYS)
@@ -67,6 +68,7 @@ def test_no_changed_link_opens_anything(position: int, change: int) -> None:
         links.read(ring, base64.urlsafe_b64encode(bytes(sealed)).decode().rstrip("="), now=NOW)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_no_text_opens_anything(text: str) -> None:
     with pytest.raises(NotFound):

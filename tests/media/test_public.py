@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recado.media.public import is_loopback, is_public
@@ -72,6 +72,7 @@ def test_any_other_is_not(address: str) -> None:
     assert not is_public(address)
 
 
+@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_address_within_another_is_as_public_as_itself(address: IPv4Address) -> None:
     number = int(address)
@@ -80,6 +81,7 @@ def test_an_address_within_another_is_as_public_as_itself(address: IPv4Address) 
     assert not is_public(str(IPv6Address((0x2002 << 112) | (number << 80) | 1)))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_no_text_is_taken_for_an_address_by_mistake(text: str) -> None:
     assert not (is_public(text) and is_loopback(text))

@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recado.media.sniff import HEAD_BYTES, TYPES, content_type_of, may_become, settle
@@ -115,6 +115,7 @@ def test_a_beginning_alone_tells_all_but_text(content: bytes, _: str, is_: str) 
     assert told is None if is_.startswith("text/") else told is not None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(sorted(TYPES)))
 def test_no_bytes_are_taken_for_more_than_what_may_be_kept(head: bytes, announced: str) -> None:
     assert content_type_of(head) in TYPES | {None}

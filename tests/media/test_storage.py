@@ -16,7 +16,7 @@ from uuid import UUID
 
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recado.errors import NotFound, SettingsError
@@ -135,6 +135,7 @@ async def test_only_ids_are_keys(storage: Storage, file: Path, key: str, tmp_pat
         await read(storage, key)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="0123456789abcdef-/.\\%\n", max_size=80))
 def test_no_text_climbs_out_as_a_key(text: str) -> None:
     try:
