@@ -61,6 +61,7 @@ def summary(figures: dict[str, Any]) -> list[str]:
         line("ack, share of the bare route at 16 connections", part["ratio_to_bare"]["16"], "at least 0.40")
         line("ack, share of the bare route at 64 connections", part["ratio_to_bare"]["64"], "at least 0.50")
         line("ack, p99 at 16 connections, ms", part["accept"]["16"]["p99_ms"], "at most 40")
+        line("ack, rate with limits on, share of that with limits off", part["limits"]["on_to_off"], "at least 0.85")
         line("ack, p50 of a lone request, ms", part["accept"]["1"]["p50_ms"], "-")
         rate = round(part["accept"]["16"]["rate"] / part["raw_commit"]["rate"], 2)
         line("ack at 16 connections, share of raw single-row commits", rate, "-")

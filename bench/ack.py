@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psycopg
@@ -52,8 +53,7 @@ def accept(home: Path, *, count: int, first_contact: int = 0) -> dict[str, Any]:
     port = stack.free_port()
     base = f"http://127.0.0.1:{port}"
     figures: dict[str, Any] = {}
-    # Counted as always, and never reached.
-    env = stack.environment(home, limits="ip=600/minute;account=9000000/minute;contact=900000/minute")
+    env = stack.environment(home, limits=ON)
     with ExitStack() as running:
         api = running.enter_context(
             stack.process("-m", "recado", "api", "--port", str(port), env=env, up=f"{base}/healthz")
@@ -71,16 +71,49 @@ def accept(home: Path, *, count: int, first_contact: int = 0) -> dict[str, Any]:
     return figures
 
 
+#: Counted as always, and never reached.
+ON = "ip=600/minute;account=9000000/minute;contact=900000/minute"
+
+
+def limits(home: Path, *, count: int, rounds: int = 6, connections: int = 16) -> dict[str, Any]:
+    """`recado api` with limits and without, in turns: whatever the machine does hits both alike.
+
+    `on_to_off` is the median of the ratios of neighbours, each pair in the other order than the one before.
+    """
+    bases, ratios, rates = {}, [], dict[str, list[float]](on=[], off=[])
+    with ExitStack() as running:
+        for name, value in (("on", ON), ("off", "off")):
+            port = stack.free_port()
+            bases[name] = f"http://127.0.0.1:{port}"
+            env = stack.environment(home, limits=value)
+            arguments = ("-m", "recado", "api", "--port", str(port))
+            running.enter_context(stack.process(*arguments, env=env, up=f"{bases[name]}/healthz"))
+            uvloop.run(_post(bases[name], 600, connections, 1000))
+        for number in range(rounds):
+            for name in ("on", "off") if number % 2 else ("off", "on"):
+                rates[name].append(uvloop.run(_post(bases[name], count, connections, 1000)).row()["rate"])
+            ratios.append(rates["on"][-1] / rates["off"][-1])
+    return {**rates, "ratios": [round(ratio, 3) for ratio in ratios], "on_to_off": round(median(ratios), 3)}
+
+
 def measure(*, count: int = 6000) -> dict[str, Any]:
-    """Bare, raw commits and accept in one run on one home; ratios against the bare route."""
+    """Bare, raw commits and accept in one run on one home; ratios against the bare route, and of limits on to off."""
     with stack.home() as home:
         stack.run(stack.set_up(home))
         baseline = bare(home, count=count)
         raw = commits(home)
         accepted = accept(home, count=count)
+        limited = limits(home, count=count // 2)
         again = bare(home, count=count)
     ratio = {}
     for connections in ("16", "64"):
         base = (baseline[connections]["rate"] + again[connections]["rate"]) / 2
         ratio[connections] = round(accepted[connections]["rate"] / base, 3)
-    return {"bare": baseline, "bare_again": again, "raw_commit": raw, "accept": accepted, "ratio_to_bare": ratio}
+    return {
+        "bare": baseline,
+        "bare_again": again,
+        "raw_commit": raw,
+        "accept": accepted,
+        "ratio_to_bare": ratio,
+        "limits": limited,
+    }

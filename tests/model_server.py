@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -44,6 +45,24 @@ class Request:
         if isinstance(messages, str):
             return [("user", messages)]
         return [(str(m.get("role", "")), _text(m.get("content"))) for m in messages]
+
+    @property
+    def user_parts(self) -> list[str | bytes]:
+        """The last message of the user in its parts: texts, and pictures as their bytes."""
+        messages = self.body.get("messages") or self.body.get("input") or []
+        last = [message for message in messages if message.get("role") == "user"][-1]["content"]
+        if isinstance(last, str):
+            return [last]
+        return [_picture(part) or str(part.get("text", "")) for part in last]
+
+    @property
+    def pictures(self) -> list[bytes]:
+        """The bytes of every picture in the request, in order."""
+        messages = self.body.get("messages") or self.body.get("input") or []
+        parts = [
+            part for message in messages if isinstance(message.get("content"), list) for part in message["content"]
+        ]
+        return [picture for part in parts if (picture := _picture(part))]
 
     @property
     def instructions(self) -> str:
@@ -179,6 +198,12 @@ def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
     return "".join(str(part.get("text", "")) for part in content or [])
+
+
+def _picture(part: dict[str, Any]) -> bytes | None:
+    url = part.get("image_url")
+    url = url.get("url") if isinstance(url, dict) else url
+    return base64.b64decode(url.partition(";base64,")[2]) if url else None
 
 
 def _chat_completion(request: Request, reply: Reply, number: int) -> dict[str, Any]:

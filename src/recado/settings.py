@@ -68,6 +68,11 @@ class Settings(BaseSettings):
         None,
         description="Where typing indicators go instead of https://messaging.twilio.com; RECADO_TWILIO_API_URL if set.",
     )
+    twilio_content_url: str | None = Field(
+        None,
+        description="Where buttons, lists and templates are made and looked up instead of https://content.twilio.com; "
+        "RECADO_TWILIO_API_URL if set.",
+    )
     secret_keys: SecretStr | None = Field(
         None,
         description="Keys that encrypt stored secrets, 32 bytes in URL-safe base64, comma-separated, or file:/path "
@@ -119,7 +124,7 @@ class Settings(BaseSettings):
             raise ValueError("must start with postgresql://")
         return value
 
-    @field_validator("public_url", "twilio_api_url", "twilio_messaging_url")
+    @field_validator("public_url", "twilio_api_url", "twilio_messaging_url", "twilio_content_url")
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
         if value is None or value == "":

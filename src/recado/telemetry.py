@@ -39,6 +39,7 @@ FIELDS = frozenset(
         "message_id",
         "correlation_id",
         "account_id",
+        "media_id",
         "task",
         "step",
         "executor",

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,10 +26,13 @@ from recado import telemetry
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db.pool import PASSING, Pool
+from recado.journey import sight
 from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE
 from recado.journey.answer import AnswerDesk, process_ai_response
 from recado.journey.attachments import MediaDesk, understand_media
-from recado.journey.deliver import DeliverDesk, send_whatsapp_message
+from recado.journey.deliver import send_whatsapp_message
+from recado.journey.dispatch import DeliverDesk
+from recado.media import links
 from recado.media.download import open_downloads
 from recado.media.reading import read
 from recado.media.scratch import scratch, sweep
@@ -53,6 +57,8 @@ MEDIA_POLL_S = 0.25
 TURNS_POLL_S = (0.05, 0.4)
 #: What a stop waits for workflows to end; the rest is handed to other workers.
 STOP_S = 15.0
+#: Twilio keeps a message queued for 4 hours at most, and fetches its attachment when it sends it.
+MEDIA_LINK = timedelta(hours=5)
 RECOVERY_S = 10.0
 
 
@@ -71,7 +77,11 @@ async def working(
         await asyncio.to_thread(thinking.check_model, settings.model)
     executor = Executor(lambda: wiring.connect("recado_platform"), "worker", list(queues))
     senders = Senders(
-        wiring.pool, wiring.keyring, api_url=settings.twilio_api_url, messaging_url=settings.twilio_messaging_url
+        wiring.pool,
+        wiring.keyring,
+        api_url=settings.twilio_api_url,
+        messaging_url=settings.twilio_messaging_url,
+        content_url=settings.twilio_content_url,
     )
     async with AsyncExitStack() as stack:
         stack.push_async_callback(thinking.aclose)
@@ -182,6 +192,7 @@ def _register(wiring: Wiring, senders: Senders) -> None:
         think=thinking.think,
         step=_step,
         sender_of=senders.of,
+        look=partial(sight.look, wiring.storage, settings.home),
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,
@@ -189,6 +200,8 @@ def _register(wiring: Wiring, senders: Senders) -> None:
         split_chars=settings.split_chars,
         public_url=settings.public_url,
         sender_of=senders.of,
+        contents_of=senders.contents_of,
+        media_link=partial(_media_link, wiring),
     )
 
     @DBOS.workflow(name="process_ai_response")
@@ -222,6 +235,12 @@ def _register_media(desk: MediaDesk) -> None:
     @DBOS.workflow(name=FETCH)
     async def fetch_media(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
         await understand(FETCH, owner_id, conversation_id, message_id, voice=False)
+
+
+def _media_link(wiring: Wiring, public_url: str, owner_id: UUID, media_id: UUID) -> str:
+    """Where Twilio fetches an attachment, for as long as it may have it queued."""
+    expires_at = wiring.clock.now() + MEDIA_LINK
+    return links.link(public_url, links.sign(wiring.keyring, owner_id, media_id, expires_at=expires_at))
 
 
 async def _step(name: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:

@@ -227,6 +227,15 @@ async def test_an_assistant_is_changed_by_one_of_two_who_read_the_same(office: O
     assert changed.headers["ETag"] == f'"{now["version"]}"' != read
 
 
+async def test_whether_an_assistant_sees_can_be_set_and_left_to_what_is_known_again(office: Office) -> None:
+    path = f"/v1/assistants/{office.ids['assistant_id']}"
+    for given, then in (({"sees": True}, True), ({"language": "es"}, True), ({"sees": "auto"}, None)):
+        read = (await office.admin.ask("GET", path)).headers["ETag"]
+        changed = await office.admin.ask("PATCH", path, json=given, headers={"If-Match": read})
+        assert changed.status_code == 200, changed.text
+        assert changed.json()["sees"] is then
+
+
 async def test_a_revoked_key_stays_in_the_list_with_its_end(office: Office) -> None:
     made = (await office.admin.ask("POST", "/v1/keys", json={"name": "CRM", "scopes": ["read"]})).json()
     ended = await office.admin.ask("DELETE", f"/v1/keys/{made['id']}")

@@ -58,6 +58,7 @@ def bodies(account_id: str) -> dict[str, Any]:
         "put_knowledge": {"text": "# Horário\nNunca.\n"},
         "remove_consent_word": None,
         "revoke_key": None,
+        "set_fallback_template": {"content_sid": None},
         "rotate_token": {"auth_token": "token"},
         "send_message": {"body": "Oi"},
         "take_conversation": None,

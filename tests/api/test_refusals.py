@@ -12,7 +12,7 @@ from tests.api.programs import Office, Program
 from tests.api.test_isolation import bodies, routes
 from tests.journey.front import open_front
 
-MARK = "segredo7f3a"
+MARK = "segredodopadeiro"
 BODIES: dict[str, Any] = {
     "not JSON": f'{{"body": "{MARK}',
     "another form": json.dumps([MARK]),

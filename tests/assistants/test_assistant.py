@@ -69,6 +69,16 @@ async def test_a_wrong_setting_is_refused_and_says_what_is_allowed(scope: Scope,
         await assistant.set(scope, wrong.pop("name", None), **wrong)
 
 
+async def test_what_it_sees_stays_until_it_is_set_and_goes_back_to_what_is_known(scope: Scope) -> None:
+    assert (await assistant.set(scope, "vendas")).sees is None
+    assert (await assistant.set(scope, "vendas", sees=True)).sees is True
+    assert (await assistant.set(scope, "vendas", instructions="Outras.")).sees is True
+    assert (await assistant.get(scope, "vendas")).sees is True
+    assert (await assistant.for_number(scope, await _number(scope, (await assistant.get(scope, "vendas")).id))).sees
+    assert (await assistant.set(scope, "vendas", sees=False)).sees is False
+    assert (await assistant.set(scope, "vendas", sees="auto")).sees is None
+
+
 async def test_a_number_has_its_own_assistant_or_the_default(scope: Scope) -> None:
     named = await assistant.set(scope, "vendas")
     assert await assistant.for_number(scope, await _number(scope, named.id)) == named

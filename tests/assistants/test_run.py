@@ -10,6 +10,7 @@ import threading
 import time
 import traceback
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,7 @@ import pytest
 from recado.assistants import run
 from recado.assistants.assistant import Assistant
 from recado.assistants.knowledge import Match
-from recado.assistants.run import Author, Line, ModelFailed, Thought
+from recado.assistants.run import Author, Line, ModelFailed, Picture, Thought
 from recado.errors import RecadoError, SettingsError
 from tests.model_server import ModelServer, Reply, Request, Script, echo, in_turn, say
 
@@ -182,6 +183,99 @@ class TestData:
         await think(contact_name=" \u200b\u202e\n")
         assert len(data_of(server.requests[0])["contact_name"]) == run.NAME_CHARS
         assert "contact_name" not in data_of(server.requests[1])
+
+
+def shown(author: Author, text: str, *pictures: bytes) -> Line:
+    seen = tuple(Picture(content_type="image/jpeg", data=data) for data in pictures)
+    return Line(author=author, text=text, at=NOW, pictures=seen)
+
+
+async def think_with(lines: Sequence[Line], *, history: Sequence[Line] = (), **more: Any) -> Thought:
+    assistant = replace(ASSISTANT, sees=more.pop("sees", None))
+    given = {"model": "openai:gpt-5-mini", "contact_name": None, "now": NOW, "timeout_s": 10.0, **more}
+    return await run.think(assistant, history=history, pending=lines, **given)
+
+
+ALBUM = (
+    shown("contact", "[picture] antes", b"first"),
+    shown("contact", "[picture]", b"second"),
+    shown("contact", "[voice note, 2 s, transcript by machine] qual é melhor?"),
+    shown("contact", "e o preço?"),
+)
+
+
+class TestPictures:
+    @pytest.mark.parametrize("model", ["openai:gpt-5-mini", "openai-chat:gpt-5-mini"])
+    async def test_each_arrives_behind_its_line_in_the_order_sent(self, server: ModelServer, model: str) -> None:
+        assert (await think_with(ALBUM, model=model)).text == "Abrimos às 7h."
+        data, *parts = server.requests[0].user_parts
+        assert str(data).startswith("<data>")
+        assert parts == [
+            "[picture] antes",
+            b"first",
+            "[picture]",
+            b"second",
+            "[voice note, 2 s, transcript by machine] qual é melhor?\ne o preço?",
+        ]
+
+    async def test_those_of_earlier_messages_are_shown_too(self, server: ModelServer) -> None:
+        earlier = [shown("contact", "[picture]", b"first"), shown("assistant", "Que bolo bonito!")]
+        await think_with(said(("contact", "quanto custa?")), history=earlier)
+        assert server.requests[0].pictures == [b"first"]
+
+    @pytest.mark.parametrize(
+        ("model", "sees", "count"),
+        [
+            ("openai:gpt-5-mini", None, 2),
+            ("openai:gpt-5-mini", False, 0),
+            ("openai:some-model", None, 0),
+            ("openai:some-model", True, 2),
+        ],
+    )
+    async def test_only_a_model_that_sees_is_given_them(
+        self, server: ModelServer, model: str, sees: bool | None, count: int
+    ) -> None:
+        await think_with(ALBUM, model=model, sees=sees)
+        assert len(server.requests[0].pictures) == count
+        assert "[picture] antes" in server.requests[0].last_user_text
+        assert "say that you can't see them" in server.requests[0].instructions
+
+    @pytest.mark.parametrize("status", [400, 404, 422])
+    async def test_a_model_that_refuses_them_is_asked_once_more_without(self, server: ModelServer, status: int) -> None:
+        server.script = lambda request: Reply(status=status) if request.pictures else "Não consigo ver a foto."
+        assert (await think_with(ALBUM)).text == "Não consigo ver a foto."
+        assert [len(request.pictures) for request in server.requests] == [2, 0]
+        assert "[picture] antes" in server.requests[1].last_user_text
+
+    async def test_a_model_that_refuses_everything_is_not_asked_for_ever(self, server: ModelServer) -> None:
+        server.script = say_status(400)
+        with pytest.raises(ModelFailed, match="rejected"):
+            await think_with(ALBUM)
+        assert len(server.requests) == 2
+
+    async def test_a_wrong_key_is_no_reason_to_ask_without(self, server: ModelServer) -> None:
+        server.script = say_status(401)
+        with pytest.raises(ModelFailed, match="not_authorized"):
+            await think_with(ALBUM)
+        assert len(server.requests) == 1
+
+    @pytest.mark.parametrize(
+        ("model", "known"),
+        [
+            ("openai:gpt-4o-mini", True), ("openai:gpt-5", True), ("anthropic:claude-sonnet-4-5", True),
+            ("anthropic:claude-3-5-haiku-latest", True), ("google:gemini-2.5-flash", True), ("openai:o3", True),
+            ("bedrock:us.anthropic.claude-opus-4-1", True), ("mistral:pixtral-large-latest", True),
+            ("openrouter:qwen/qwen2.5-vl-72b-instruct", True), ("ollama:llama3.2-vision", True),
+            ("openai:gpt-3.5-turbo", False), ("ollama:llama3.2", False), ("groq:llama-3.3-70b-versatile", False),
+            ("mistral:mistral-small", False), ("deepseek:deepseek-chat", False), ("openai:scripted", False),
+            ("anthropic:claude-2.1", False),
+        ],
+    )  # fmt: skip
+    def test_only_what_is_known_to_see_is_taken_to_see(self, model: str, known: bool) -> None:
+        assert run.sees(ASSISTANT, model) is known
+
+    def test_a_picture_is_in_no_repr(self) -> None:
+        assert "first" not in repr(ALBUM[0].pictures)
 
 
 class TestPassingFailures:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recado.channels.port import Inbound, Receipt
 from recado.channels.twilio.addresses import canonical_address, identity_key
-from recado.channels.twilio.parse import contact_words, parse_inbound, parse_receipt, read_payload
+from recado.channels.twilio.parse import contact_words, parse_inbound, parse_receipt, read_payload, read_stored
 from recado.errors import Rejected
 from tests.channels.examples import EXAMPLES, inbound, status
 
@@ -63,7 +63,7 @@ def test_a_text_message_is_read_with_what_came_as_it_came() -> None:
     [
         ("voice", "audio", ""),
         ("image", "image", "Segue o comprovante 🧾"),
-        ("location", "location", "[location: MASP, Av. Paulista, 1578 - São Paulo, (-23.56140, -46.65590)]"),
+        ("location", "location", ""),
         ("button", "button", "Confirmar"),
         ("list", "interactive", "Segunda via"),
         ("reply", "text", "Esse aqui"),
@@ -152,7 +152,7 @@ def test_a_profile_name_is_shown_on_one_line_without_anything_invisible(shown: s
 def test_a_place_that_is_not_on_this_planet_is_none(latitude: str, longitude: str) -> None:
     message = parse_inbound(inbound("location", Latitude=latitude, Longitude=longitude))
     assert message.latitude is None or message.longitude is None
-    assert contact_words(message) == "[location: MASP, Av. Paulista, 1578 - São Paulo]"
+    assert (message.label, message.address) == ("MASP", "Av. Paulista, 1578 - São Paulo")
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,74 @@ def test_the_sid_of_the_message_may_come_under_its_old_names() -> None:
 )  # fmt: skip
 def test_all_forms_of_a_persons_address_have_one_key(forms_of_one: list[str], key: str) -> None:
     for form in forms_of_one:
-        message = parse_inbound(inbound(From=form))
+        message = parse_inbound(inbound(From=form, WaId=None))
         assert message.identity_key == key
         assert message.from_address == form
+
+
+area = st.integers(11, 99).filter(lambda code: code % 10)
+mobile = st.integers(6_0000000, 9_9999999)
+line = st.integers(10**9, 10**10 - 1)
+
+
+@given(area, mobile, line)
+def test_both_forms_of_a_number_are_one_person_and_other_numbers_are_others(area: int, mobile: int, line: int) -> None:
+    for one, other in ((f"55{area}{mobile}", f"55{area}9{mobile}"), (f"521{line}", f"52{line}"),
+                       (f"549{line}", f"54{line}")):  # fmt: skip
+        assert identity_key(one) == identity_key(f"whatsapp:+{other}")
+        stranger = one[:-1] + str((int(one[-1]) + 1) % 10)
+        assert identity_key(stranger) != identity_key(one)
+        assert identity_key("1" + one) != identity_key(one)
+
+
+@given(st.from_regex(r"\A[1-9][0-9]{6,14}\Z"), st.from_regex(r"\A[1-9][0-9]{6,14}\Z"))
+def test_two_people_have_two_keys(one: str, other: str) -> None:
+    """Outside the three countries whose numbers have two forms."""
+    if one != other and not {one[:2], other[:2]} & {"55", "52", "54"}:
+        assert identity_key(one) != identity_key(other)
+
+
+def test_a_business_scoped_id_with_the_persons_number_beside_it_is_that_person() -> None:
+    scoped = "whatsapp:US.13491208655302741918"
+    both = parse_inbound(inbound(From=scoped, WaId="551187654321", ExternalUserId="US.13491208655302741918"))
+    assert both.identity_key == parse_inbound(inbound()).identity_key
+    assert both.from_address == scoped, "the reply goes to the address as it came"
+    assert both.external_id == scoped
+    for odd in (None, "", "US.13491208655302741918", "x" * 300, "55119\n87654321"):
+        assert parse_inbound(inbound(From=scoped, WaId=odd)).identity_key == scoped
+    assert parse_inbound(inbound(WaId="14155238886")).identity_key == "whatsapp:+5511987654321"
+
+
+def test_what_was_passed_on_is_told_from_what_was_passed_on_often() -> None:
+    assert parse_inbound(inbound()).forwarded is None
+    assert parse_inbound(inbound(Forwarded="true")).forwarded == "once"
+    assert parse_inbound(inbound(Forwarded="true", FrequentlyForwarded="true")).forwarded == "often"
+    assert parse_inbound(inbound(Forwarded="false", FrequentlyForwarded="")).forwarded is None
+
+
+def test_an_advertisement_is_read_and_no_parameter_of_one_is_none() -> None:
+    referral = parse_inbound(inbound(ReferralHeadline="Bolos", ReferralSourceType="ad", ReferralCtwaClid="c")).referral
+    assert referral is not None
+    assert (referral.headline, referral.source_type, referral.click_id, referral.body) == ("Bolos", "ad", "c", None)
+    assert parse_inbound(inbound()).referral is None
+
+
+@pytest.mark.parametrize("told", ["image", None])
+def test_a_picture_of_the_type_that_only_stickers_have_is_a_sticker(told: str | None) -> None:
+    sticker = inbound("image", MessageType=told, MediaContentType0="image/webp", Body="")
+    assert parse_inbound(sticker).kind == "sticker"
+    assert parse_inbound(inbound("image", MessageType="document", MediaContentType0="image/webp")).kind == "document"
+
+
+def test_a_kind_that_nobody_knows_is_kept_with_its_words() -> None:
+    message = parse_inbound(inbound(MessageType="order", Body="2 bolos", OrderId="7"))
+    assert (message.kind, contact_words(message), message.parameters["OrderId"]) == ("order", "2 bolos", ["7"])
+
+
+@pytest.mark.parametrize("name", sorted(EXAMPLES["inbound"]))
+def test_what_was_stored_is_read_again_as_it_was_read_first(name: str) -> None:
+    message = parse_inbound(inbound(name))
+    assert read_stored(json.loads(json.dumps(dict(message.parameters)))) == message
 
 
 @given(st.text(max_size=40) | st.from_regex(r"\A(whatsapp:)?\+?(55|52|54)[0-9]{6,12}\Z"))

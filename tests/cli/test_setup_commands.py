@@ -105,6 +105,10 @@ def test_an_assistant_keeps_what_is_not_given_and_a_wrong_model_changes_nothing(
     ran = recado(*given, "--model", "openai:gpt-5-mini", "--json", OPENAI_API_KEY="sk-test")
     assert ran.json["model"] == "openai:gpt-5-mini"
     assert recado(*given, "--model", "", "--json").json["model"] is None
+    assert recado(*given, "--sees", "yes", "--json").json["sees"] is True
+    assert recado(*given, "--sees", "auto", "--json").json["sees"] is None
+    wrong = recado(*given, "--sees", "maybe")
+    assert (wrong.code, "--sees must be one of yes, no, auto" in wrong.complaint) == (2, True)
 
 
 def test_an_owner_that_does_not_exist_is_said_to_be_unknown(recado: Terminal, tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.cli.conftest import Terminal
@@ -116,3 +118,32 @@ def test_a_token_that_the_simulator_made_is_shown_for_it_is_needed(bare: Termina
     simulator = bare.start("simulator", "--port", 0, "--json")
     with running(simulator):
         assert len(announced(simulator)["auth_token"]) == 32
+
+
+def test_files_and_places_are_sent_and_the_window_is_closed_from_the_command_line(
+    bare: Terminal, tmp_path: Path
+) -> None:
+    note, picture = tmp_path / "nota.ogg", tmp_path / "foto.png"
+    note.write_bytes(b"OggS" + bytes(100))
+    picture.write_bytes(b"\x89PNG" + bytes(100))
+    simulator = bare.start("simulator", "--port", 0, "--webhook-url", f"http://127.0.0.1:{free_port()}/", "--json")
+    with running(simulator):
+        url = announced(simulator)["url"]
+        send = ("simulator", "send", "--from", CONTACT, "--url", url, "--json")
+        for words in (
+            ("--file", note, "--voice"),
+            ("--file", picture, "--file", picture, "o bolo"),
+            ("--place", "-23.5614,-46.6559"),
+        ):
+            # Nothing listens to the webhooks, so that none was accepted.
+            assert bare(*send, *words).code == 1
+        with urllib.request.urlopen(f"{url}/sim/threads/{CONTACT}") as answer:
+            thread = json.load(answer)["messages"]
+        kinds = [(bubble["kind"], bubble["body"]) for bubble in thread]
+        assert kinds == [("audio", ""), ("image", "o bolo"), ("image", ""), ("location", "")]
+        closed = bare("simulator", "window", CONTACT, "--url", url, "--json")
+        assert closed.json == {"contact": CONTACT, "left_s": 0}
+        with urllib.request.urlopen(f"{url}/sim/threads") as answer:
+            assert json.load(answer)["threads"][0]["window_s"] == 0
+        for wrong in ((), ("--voice",), ("--place", "here"), ("--place", "91,0"), ("--file", tmp_path / "none")):
+            assert bare(*send, *wrong).code == 2

@@ -25,8 +25,15 @@ OWNERLESS = {
     "schema_version": {"SELECT"},
     "sign_in_failures": set[str](),
 }
-#: What looks across owners on purpose: to find whose an AccountSid or a key is, and to count a part when it was sent.
-DEFINERS = {"account_by_sid(text)", "api_key_by_hash(bytea)", "meter_part()"}
+#: What looks across owners on purpose: to find whose an AccountSid, a key or a session is and that it is alive, and to
+#: count a part when it was sent.
+DEFINERS = {
+    "account_by_sid(text)",
+    "api_key_by_hash(bytea)",
+    "meter_part()",
+    "session_by_hash(bytea)",
+    "session_seen(bytea,timestamp with time zone)",
+}
 
 
 @dataclass(frozen=True, slots=True)

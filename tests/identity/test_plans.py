@@ -164,17 +164,18 @@ async def test_a_draft_that_went_stale_has_cost_its_tokens_too(front: Front) -> 
     assert (await used(front, plans.period_of(front.wiring.clock.now())))["model_tokens"] == 36
 
 
-async def test_a_model_without_a_price_costs_nothing_and_an_event_says_so_once(front: Front) -> None:
-    for words in ("um", "dois"):
+async def test_a_model_without_a_price_costs_nothing_and_an_event_says_so_once_for_each(front: Front) -> None:
+    for words, model in (("um", "nobodys"), ("dois", "nobodys"), ("três", "anybodys"), ("quatro", "nobodys")):
         conversation = await say(front, words)
         last = front.stored()[-1]["id"]
         from recado.journey.answer import process_ai_response
 
-        desk = desk_of(front, Mind())
+        desk = desk_of(front, Mind(model=model))
         now = front.wiring.clock.now()
         await process_ai_response(desk, front.owner_id, conversation, last, arrived_at=now)
-    assert await used(front, plans.period_of(front.wiring.clock.now())) == {"model_tokens": 36, "unpriced_tokens": 36}
-    assert [event["what"] for event in budget_events(front)] == ["price_unknown"]
+    assert await used(front, plans.period_of(front.wiring.clock.now())) == {"model_tokens": 72, "unpriced_tokens": 72}
+    told = [(event["what"], event["model"]) for event in budget_events(front)]
+    assert told == [("price_unknown", "nobodys"), ("price_unknown", "anybodys")]
 
 
 async def test_over_its_limit_an_owners_model_is_not_asked_and_the_keyless_assistant_answers(

@@ -15,9 +15,11 @@ from recado.channels.twilio.client import TwilioHttp
 from recado.channels.twilio.senders import Senders
 from recado.conversations import messages
 from recado.db.scope import scoped
+from recado.delivery.content import Content
 from recado.delivery.retry import RetryPolicy
 from recado.ids import new_id
-from recado.journey.deliver import DeliverDesk, send_whatsapp_message
+from recado.journey.deliver import send_whatsapp_message
+from recado.journey.dispatch import DeliverDesk
 from tests.product import Company, Contact, Product
 
 #: The whole of a call to Twilio, and after how long the list is believed; the second is longer than the first.
@@ -38,8 +40,8 @@ class PostOffice:
     def product(self) -> Product:
         return self.company.product
 
-    def write(self, body: str) -> UUID:
-        """An outbound message as `answer` stores it; nobody sends it yet."""
+    def write(self, body: str, content: Content | None = None) -> UUID:
+        """An outbound message as `answer` or the API stores it; nobody sends it yet."""
         wiring = self.product.wiring
         assert wiring is not None
 
@@ -52,6 +54,7 @@ class PostOffice:
                     body=body,
                     correlation_id=new_id(),
                     now=datetime.now(UTC),
+                    content=content,
                 )
 
         return self.product.call(make)
@@ -128,6 +131,8 @@ def post_office(product: Product) -> Iterator[PostOffice]:
         split_chars=1500,
         public_url=product.base_url,
         sender_of=senders.of,
+        contents_of=senders.contents_of,
+        media_link=lambda url, owner_id, media_id: f"{url}/media/{owner_id}-{media_id}",
         settle_s=SETTLE_S,
         crash_settle_s=SETTLE_S,
         reconcile_poll_s=0.1,

@@ -268,3 +268,39 @@ async def test_an_address_is_known_in_whatever_form_it_is_written(front: Front) 
     assert (await front.post(text(To=NUMBER.removeprefix("whatsapp:")))).status_code == 200
     (stored,) = front.stored()
     assert stored["status"] == "received", "the prefix is sometimes missing"
+
+
+SCOPED = "US.13491208655302741918"
+PHONE = {"From": "whatsapp:+5511987654321", "WaId": "5511987654321"}
+BOTH = {**PHONE, "ExternalUserId": SCOPED}
+ALONE = {"From": f"whatsapp:{SCOPED}", "WaId": None, "ExternalUserId": SCOPED}
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [(BOTH, ALONE), (PHONE, BOTH, ALONE, PHONE), (ALONE, BOTH, ALONE), ({**ALONE, "WaId": "5511987654321"}, PHONE)],
+)
+async def test_a_person_is_one_contact_by_number_and_by_business_scoped_id(
+    front: Front, forms: tuple[dict[str, str | None], ...]
+) -> None:
+    for form in forms:
+        await front.accept(await front.arrival(**form))
+    [contact] = front.rows("SELECT address FROM contacts")
+    assert contact["address"] == forms[-1]["From"], "the reply goes to the address as it came last"
+    assert len({row["conversation_id"] for row in front.stored()}) == 1
+    assert len(front.stored()) == len(forms)
+
+
+async def test_another_person_with_another_id_is_another_contact(front: Front) -> None:
+    await front.accept(await front.arrival(**BOTH))
+    for other in ({"From": "whatsapp:US.999", "WaId": None}, {"From": "whatsapp:+5511900000000", "WaId": None}):
+        await front.accept(await front.arrival(**other))
+    assert len(front.rows("SELECT FROM contacts")) == 3
+
+
+async def test_stop_by_business_scoped_id_stops_what_goes_to_the_number(front: Front) -> None:
+    await front.accept(await front.arrival(**BOTH))
+    await front.accept(await front.arrival("STOP", **ALONE))
+    [suppressed] = front.rows("SELECT identity_key FROM suppressions")
+    [contact] = front.rows("SELECT identity_key FROM contacts")
+    assert suppressed == contact

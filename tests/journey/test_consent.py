@@ -137,9 +137,22 @@ async def test_it_is_confirmed_once_and_the_assistant_is_not_asked(front: Front)
 
 
 async def test_two_executors_confirm_it_once(front: Front) -> None:
-    await say(front, "SAIR")
-    await asyncio.gather(*(turn(front, Mind()) for _ in range(4)))
-    assert replies(front) == [OUT["pt"]]
+    for word in ("SAIR", "VOLTAR"):
+        await say(front, word)
+        await asyncio.gather(*(turn(front, Mind()) for _ in range(4)))
+    assert replies(front) == [OUT["pt"], IN["pt"]]
+
+
+async def test_what_no_longer_holds_is_not_confirmed(front: Front) -> None:
+    conversation_id = await say(front, "SAIR")
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        heard = await messages.pending(scope, conversation_id)
+    await say(front, "VOLTAR")
+    wiring = front.wiring
+    assert await heed(wiring.pool, wiring.clock, front.owner_id, conversation_id, heard) == []
+    assert replies(front) == []
+    await turn(front, Mind())
+    assert replies(front) == [IN["pt"]]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from aiohttp import web
+from playwright.async_api import Browser, Page, expect
+from simulator_browser import chromium
 from simulator_stage import ACCOUNT, NUMBER, TOKEN, Receiver, official_client
 from twilio.rest import Client
 
@@ -45,3 +47,27 @@ def twilio(sim: SimulatorClient) -> Iterator[Client]:
     """The official client, unmodified, pointed at the simulator; its calls block: run them in a thread."""
     with official_client(sim.base_url) as client:
         yield client
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as there:
+        yield there
+
+
+@pytest.fixture
+async def complaints() -> list[str]:
+    """What the page's console complained about, blocked scripts and styles among them."""
+    return []
+
+
+@pytest.fixture
+async def page(browser: Browser, sim: SimulatorClient, complaints: list[str]) -> AsyncIterator[Page]:
+    view = await browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light", locale="en-GB")
+    view.set_default_timeout(10_000)
+    view.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
+    view.on("pageerror", lambda error: complaints.append(str(error)))
+    await view.goto(f"{sim.base_url}/phone")
+    await expect(view.locator("#live-words")).to_have_text("live")
+    yield view
+    await view.close()

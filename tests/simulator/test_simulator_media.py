@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import aiohttp
 import pytest
 from aiohttp import web
 from simulator_specs import assert_is, basic, raw
-from simulator_stage import ACCOUNT, CONTACT, NUMBER, Receiver
+from simulator_stage import ACCOUNT, CONTACT, NUMBER, TOKEN, Receiver
 from twilio.rest import Client
 
+from recado.media.download import Downloads, MediaRefused
+from recado.simulator import state as records
 from recado.simulator.client import SimulatorClient
 from recado.simulator.handset import Phone
 
@@ -196,6 +199,37 @@ async def test_a_fault_of_files_strikes_one_contact_only(
         assert answer.status == 200
 
 
+async def test_the_products_own_download_gets_the_file_and_shows_its_login_to_nobody_else(
+    sim: SimulatorClient, url: str, tmp_path: Path
+) -> None:
+    await sim.add_fault("media-late", count=1)
+    await sim.add_fault("media-broken", count=1)
+    downloads = Downloads(api_url=sim.base_url, max_bytes=16_000_000, pauses_s=(0.01, 0.01))
+    message_sid = url.rsplit("/", 3)[1]
+
+    async def fetch(into: Path) -> int:
+        taken = await downloads.fetch(
+            url=url,
+            account_sid=ACCOUNT,
+            message_sid=message_sid,
+            login=(ACCOUNT, TOKEN),
+            announced_type="image/png",
+            into=into,
+        )
+        return taken.size_bytes
+
+    assert await fetch(tmp_path / "one") == len(PNG)
+    await sim.add_fault("media-inward")
+    with pytest.raises(MediaRefused, match="redirect"):
+        await fetch(tmp_path / "two")
+    await sim.clear_faults()
+    await sim.add_fault("media-endless")
+    with pytest.raises(MediaRefused, match="size"):
+        await fetch(tmp_path / "three")
+    await downloads.aclose()
+    assert await sim.violations() == []
+
+
 async def test_the_phone_shows_files_and_makes_no_page_of_them(
     sim: SimulatorClient, http: aiohttp.ClientSession, phone: Phone
 ) -> None:
@@ -297,3 +331,14 @@ async def test_links_that_no_message_can_hold_are_refused_at_once(
         session.post(f"{sim.base_url}/2010-04-01/Accounts/{ACCOUNT}/Messages.json", data=form) as answer,
     ):
         assert (answer.status, (await answer.json())["code"]) == (400, code)
+
+
+def test_the_oldest_files_go_when_all_together_take_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MAX_FILE_BYTES", 100)
+    state = records.State()
+    for name in ("ME1", "ME2", "ME3"):
+        media = records.Media(sid=name, account_sid=ACCOUNT, content_type="x/y", data=bytes(40), created_at=0)
+        records.add_file(state, media)
+    assert list(state.media) == ["ME2", "ME3"]
+    records.remove_file(state, "ME3")
+    assert state.file_bytes == 40

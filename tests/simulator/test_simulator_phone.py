@@ -3,68 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import aiohttp
 import pytest
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Page, expect
+from simulator_browser import add_contact, browser_test
 from simulator_stage import ACCOUNT, CONTACT, NUMBER, Receiver
 from twilio.rest import Client
 
 from recado.simulator.app import SimulatorSettings, running
 from recado.simulator.client import SimulatorClient
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-browser_test = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not CHROMIUM.exists() and "CI" not in os.environ, reason="needs /usr/bin/chromium"),
-]
 EVIL = '<img src=x onerror="document.title=1">'
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        await chromium.close()
-
-
-@pytest.fixture
-async def complaints() -> list[str]:
-    """What the page's console complained about, blocked scripts and styles among them."""
-    return []
-
-
-@pytest.fixture
-async def page(browser: Browser, sim: SimulatorClient, complaints: list[str]) -> AsyncIterator[Page]:
-    view = await browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light", locale="en-GB")
-    view.set_default_timeout(10_000)
-    view.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
-    view.on("pageerror", lambda error: complaints.append(str(error)))
-    await view.goto(f"{sim.base_url}/phone")
-    await expect(view.locator("#live-words")).to_have_text("live")
-    yield view
-    await view.close()
-
-
-async def add_contact(page: Page, name: str = "Maria Souza", phone: str = "+5511987654321") -> None:
-    await page.get_by_role("button", name="Add a contact").click()
-    await page.get_by_role("textbox", name="Name").fill(name)
-    await page.get_by_role("textbox", name="Phone").fill(phone)
-    await page.get_by_role("button", name="Add", exact=True).click()
-    await expect(page.get_by_role("heading", name=name)).to_be_visible()
 
 
 async def answer(twilio: Client, body: str) -> None:

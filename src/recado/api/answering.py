@@ -56,6 +56,7 @@ async def make_assistant(
             model=given.model,
             language=given.language,
             apology=given.apology,
+            sees=given.sees,
         )
         if given.is_default:
             await assistant.make_default(scope, made.id)
@@ -89,6 +90,7 @@ async def change_assistant(
             model=given.model,
             language=given.language,
             apology=given.apology,
+            sees=given.sees,
         )
         if given.is_default and not found.is_default:
             await assistant.make_default(scope, assistant_id)

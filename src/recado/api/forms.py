@@ -26,6 +26,10 @@ PublicUrl = Annotated[str, Field(max_length=2_000, pattern=r"^https?://[!-~]+$")
 Instructions = Annotated[str, Field(max_length=20_000, pattern=NO_NUL)]
 Model = Annotated[str, Field(max_length=200, pattern=NO_NUL, description="Empty: the installation's model.")]
 Apology = Annotated[str, Field(max_length=1_000, pattern=NO_NUL, description="Empty: recado's own words.")]
+Sees = Annotated[
+    bool | Literal["auto"],
+    Field(description="Whether the model is given pictures; auto: by what is known of the model."),
+]
 Language = Literal["pt", "es", "en"]
 ServiceSid = Annotated[str, Field(pattern=r"^MG[0-9a-fA-F]{32}$")]
 
@@ -115,6 +119,7 @@ class NewAssistant(Given):
     model: Model | None = None
     language: Language = "pt"
     apology: Apology | None = None
+    sees: Sees | None = None
     is_default: Annotated[bool, Field(description="Whether it answers where a number names no assistant.")] = False
 
 
@@ -129,6 +134,7 @@ class AssistantChange(Given):
     model: Model | None = None
     language: Language | None = None
     apology: Apology | None = None
+    sees: Sees | None = None
     is_default: Annotated[
         Literal[True] | None, Field(description="It answers where a number names none, instead of the one that did.")
     ] = None

@@ -6,12 +6,25 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from recado.api import accounting, answering, channels, consent, description, media, people, problems, reading, writing
+from recado.api import (
+    accounting,
+    answering,
+    channels,
+    consent,
+    description,
+    media,
+    people,
+    problems,
+    reading,
+    sending,
+    templates,
+    writing,
+)
 from recado.api.door import SCHEME
 from recado.api.problems import ProblemDocument
 from recado.wiring import Wiring
 
-PARTS = (reading, writing, channels, answering, accounting, people, media, consent)
+PARTS = (reading, sending, writing, channels, answering, templates, accounting, people, media, consent)
 
 
 def install(app: FastAPI, wiring: Wiring) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -72,11 +72,14 @@ def read(cursor: str | None) -> UUID | None:
     return found
 
 
-def page(view: type[V], found: Sequence[Identified], limit: int) -> Page[V]:
-    """A page of at most `limit` of what was found, which is one more where there is a next page."""
+def page(view: type[V], found: Sequence[I], limit: int, *, show: Callable[[I], V] | None = None) -> Page[V]:
+    """A page of at most `limit` of what was found, which is one more where there is a next page.
+
+    `show` makes the view where its fields are not just the attributes of what was found.
+    """
     shown = found[:limit]
     return Page[V](
-        items=[view.model_validate(item, from_attributes=True) for item in shown],
+        items=[show(item) if show else view.model_validate(item, from_attributes=True) for item in shown],
         next=write(shown[-1].id) if len(found) > limit else None,
     )
 

@@ -12,6 +12,7 @@ from recado.api.acting import etag
 from recado.api.door import GuardedRoute, Visit, needs, visit
 from recado.api.pages import Cursor, Limit, Page
 from recado.api.problems import describe
+from recado.api.showing import shown
 from recado.api.views import (
     AssistantView,
     ContactView,
@@ -180,7 +181,8 @@ async def list_conversations(
         found = await conversations.page(
             scope, status=status, contact_id=contact_id, assignee_id=assignee_id, before=before, limit=limit
         )
-    return pages.page(ConversationView, found, limit)
+    now = who.wiring.clock.now()
+    return pages.page(ConversationView, found, limit, show=lambda item: ConversationView.of(item, now))
 
 
 @router.get(
@@ -191,11 +193,11 @@ async def list_conversations(
     openapi_extra=READ,
 )
 async def get_conversation(who: Who, conversation_id: UUID, response: Response) -> ConversationView:
-    """A conversation, with its ETag."""
+    """A conversation with its window, and its ETag."""
     async with who.scope() as scope:
         found = await conversations.look(scope, conversation_id)
     response.headers["ETag"] = etag(found.version)
-    return ConversationView.model_validate(found, from_attributes=True)
+    return ConversationView.of(found, who.wiring.clock.now())
 
 
 @router.get(
@@ -213,7 +215,7 @@ async def list_messages(
     async with who.scope() as scope:
         await conversations.look(scope, conversation_id)
         found = await messages.page(scope, conversation_id, before=before, limit=limit)
-    return pages.page(MessageView, found, limit)
+        return pages.page(MessageView, await shown(scope, found), limit)
 
 
 @router.get(
@@ -226,7 +228,8 @@ async def list_messages(
 async def get_message(who: Who, message_id: UUID) -> MessageView:
     """A message and what came of it."""
     async with who.scope() as scope:
-        return MessageView.model_validate(await messages.get(scope, message_id), from_attributes=True)
+        [message] = await shown(scope, [await messages.get(scope, message_id)])
+        return message
 
 
 @router.get("/events", tags=["Events"], operation_id="list_events", responses=describe(), openapi_extra=READ)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recado.api.contents import (
+    ButtonView,
+    CardView,
+    ChoiceView,
+    MediaView,
+    PlaceView,
+    QuoteView,
+    ReferralView,
+)
+from recado.conversations import conversations
+from recado.delivery.window import window
 from recado.identity.callers import KeyScope, Role
 
 _CONVERSATION = "01980c5e-6f3a-7c11-9f0b-2f4a8d1e5b77"
@@ -70,6 +82,9 @@ class AssistantView(BaseModel):
     model: Annotated[str | None, Field(description="Null: the installation's model.")]
     language: str
     apology: Annotated[str | None, Field(description="Null: recado's own words.")]
+    sees: Annotated[
+        bool | None, Field(description="Whether the model is given pictures. Null: by what is known of the model.")
+    ]
     version: int
     created_at: datetime
     updated_at: datetime
@@ -120,6 +135,14 @@ class ConsentWordView(BaseModel):
     created_at: datetime
 
 
+class WindowView(BaseModel):
+    """While it is open anything may be sent, then only templates."""
+
+    open: bool
+    closes_at: datetime
+    seconds_left: Annotated[int, Field(ge=0, le=86_400)]
+
+
 class ConversationView(BaseModel):
     """A thread between a contact and a number. `version` is its ETag."""
 
@@ -136,40 +159,53 @@ class ConversationView(BaseModel):
     opened_at: datetime
     closed_at: datetime | None
     version: int
+    window: Annotated[WindowView, Field(description="WhatsApp's 24 hours, as they stand now.")]
+
+    @classmethod
+    def of(cls, found: conversations.Listed, now: datetime) -> ConversationView:
+        """What is shown of a conversation at this moment."""
+        as_it_stands = window(found.last_inbound_at, now)
+        shown = WindowView(
+            open=as_it_stands.open,
+            closes_at=as_it_stands.closes_at,
+            seconds_left=int(as_it_stands.left.total_seconds()),
+        )
+        return cls(**asdict(found), window=shown)
 
 
 class MessageView(BaseModel):
-    """A message and what came of it."""
+    """A message, what it holds, and what came of it: docs/reference/messages.md."""
 
     id: UUID
     conversation_id: UUID
     direction: Literal["inbound", "outbound"]
     author: Literal["contact", "assistant", "operator", "system", "api"]
-    kind: str
-    body: str
+    kind: Annotated[
+        str, Field(description="One of docs/reference/messages.md, or a word that WhatsApp has added since.")
+    ]
+    body: Annotated[str, Field(description="The words that were written; empty where there are none.")]
+    says: Annotated[str, Field(description="All that it holds, in one text, as the assistant reads it.")]
+    transcript: Annotated[str | None, Field(description="What a voice note says, by machine.")]
+    transcript_language: str | None
+    media: list[MediaView]
+    place: PlaceView | None
+    contacts: Annotated[list[CardView], Field(description="What a contact card holds.")]
+    button: ButtonView | None
+    choice: ChoiceView | None
+    quote: QuoteView | None
+    forwarded: Annotated[Literal["once", "often"] | None, Field(description="`often`: many times.")]
+    referral: ReferralView | None
     status: Annotated[str, Field(examples=["queued", "delivered"])]
     error_code: Annotated[int | None, Field(description="Twilio's code: docs/reference/errors.md.")]
     provider_sid: Annotated[str | None, Field(description="Twilio's MessageSid, for what it had in one part.")]
     correlation_id: UUID
     reply_to: UUID | None
     received_at: datetime
-
-
-class MediaView(BaseModel):
-    """An attachment. Its content is what `GET /v1/media/{media_id}/link` leads to, once it is `stored`."""
-
-    id: UUID
-    message_id: UUID | None
-    status: Literal["waiting", "stored", "refused", "failed"]
-    reason: Annotated[str | None, Field(description="Why it was refused or could not be fetched, in a word.")]
-    content_type: Annotated[str | None, Field(description="What it is, by its content.", examples=["image/jpeg"])]
-    announced_type: Annotated[str, Field(description="What its sender says it is.")]
-    file_name: str | None
-    size_bytes: int | None
-    duration_s: float | None
-    width: int | None
-    height: int | None
-    pages: int | None
+    content: Annotated[
+        dict[str, Any] | None,
+        Field(description="What an outbound message is beyond its text: `kind` and what belongs to it."),
+    ]
+    reason: Annotated[str | None, Field(description="A word for why it is held or failed, where no code says it.")]
 
 
 class MediaLinkView(BaseModel):
@@ -281,14 +317,6 @@ class Given(BaseModel):
     """What a caller gives; a field that there is not is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
-
-
-class NewMessage(Given):
-    """A text to send."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"body": "Seu pedido está pronto."}]})
-
-    body: Annotated[str, Field(min_length=1, max_length=16_000, pattern=NOT_BLANK)]
 
 
 class NewConsentWord(Given):

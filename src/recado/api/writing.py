@@ -1,4 +1,4 @@
-"""Routes that act on conversations: send, take, give back, close, assign."""
+"""Routes that act on conversations: take, give back, close, assign."""
 
 from __future__ import annotations
 
@@ -11,56 +11,16 @@ from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, on
 from recado.api.door import GuardedRoute, Visit, needs, visit
 from recado.api.forms import Assignment
 from recado.api.problems import describe, wrong
-from recado.api.views import ConversationView, MessageView, NewMessage, Reason
-from recado.conversations import consent, conversations, messages
+from recado.api.views import ConversationView, Reason
+from recado.conversations import conversations
 from recado.conversations.states import Action
 from recado.db.scope import Scope
-from recado.errors import Conflict, NotFound
-from recado.identity import audit, owners, users
-from recado.ids import new_id
+from recado.errors import NotFound
+from recado.identity import audit, users
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
 WRITE = needs("write")
 Who = Annotated[Visit, Depends(visit)]
-
-
-@router.post(
-    "/conversations/{conversation_id}/messages",
-    tags=["Messages"],
-    operation_id="send_message",
-    status_code=201,
-    response_model=MessageView,
-    responses=describe(404, 409, sends={201: ["Location"]}),
-    openapi_extra=WRITE,
-)
-async def send_message(
-    request: Request, who: Who, conversation_id: UUID, given: NewMessage, idempotency_key: IdempotencyKey = None
-) -> Response:
-    """Send a text to the conversation's contact: 201 means it is stored and will be sent, in order.
-
-    What becomes of it shows in its `status`: outside WhatsApp's 24 hours it is not sent. 409 when the conversation is
-    closed, or its contact wants no messages.
-    """
-
-    async def send(scope: Scope) -> MessageView:
-        found = await conversations.look(scope, conversation_id, lock=True)
-        if found.status == "closed":
-            raise Conflict("the conversation is closed: nothing can be sent in it")
-        if (await owners.get(scope.conn, scope.owner_id)).status != "active":
-            raise Conflict("the owner is suspended: nothing is sent")
-        await consent.demand(scope, conversation_id)
-        message_id = await messages.enqueue_outbound(
-            scope,
-            conversation_id=conversation_id,
-            author="api",
-            body=given.body,
-            correlation_id=new_id(),
-            now=who.wiring.clock.now(),
-        )
-        await audit.record(scope, who.caller, "send", "message", str(message_id))
-        return MessageView.model_validate(await messages.get(scope, message_id), from_attributes=True)
-
-    return await once(request, who, idempotency_key, send, status=201, location="/v1/messages/{id}")
 
 
 async def _move(
@@ -82,7 +42,7 @@ async def _move(
         await audit.record(
             scope, who.caller, action, "conversation", str(conversation_id), {"reason": reason} if reason else None
         )
-        return ConversationView.model_validate(moved, from_attributes=True)
+        return ConversationView.of(moved, who.wiring.clock.now())
 
     return await once(request, who, idempotency_key, move, status=200)
 
@@ -162,7 +122,7 @@ async def assign_conversation(
         if assigned != found:
             data = {"assignee_id": str(given.assignee_id) if given.assignee_id else None}
             await audit.record(scope, who.caller, "assign", "conversation", str(conversation_id), data)
-        return ConversationView.model_validate(assigned, from_attributes=True)
+        return ConversationView.of(assigned, who.wiring.clock.now())
 
     return await once(request, who, idempotency_key, assign, status=200)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from recado.db.pool import Row
@@ -19,7 +20,8 @@ LANGUAGES = ("pt", "es", "en")
 class Assistant:
     """What one assistant was told.
 
-    `model` is None where RECADO_MODEL counts; `apology` holds the owner's words for when nothing else is known.
+    `model` is None where RECADO_MODEL counts; `apology` holds the owner's words for when nothing else is known; `sees`
+    says whether the model is given pictures, None leaves it to what is known of the model.
     """
 
     id: UUID
@@ -28,6 +30,7 @@ class Assistant:
     model: str | None
     language: str
     apology: str | None
+    sees: bool | None = None
 
 
 async def ensure_default(scope: Scope) -> Assistant:
@@ -52,7 +55,7 @@ async def for_number(scope: Scope, number_id: UUID) -> Assistant:
     cursor = await scope.conn.execute(
         """
         SELECT assistant.id, assistant.name, assistant.instructions, assistant.model, assistant.language,
-               assistant.apology
+               assistant.apology, assistant.sees
         FROM numbers number
         LEFT JOIN assistants assistant
                ON assistant.owner_id = number.owner_id AND assistant.id = number.assistant_id
@@ -70,7 +73,7 @@ async def find(scope: Scope, name: str | None) -> Assistant | None:
     """The assistant of this name, or the default one for None; None if there is none."""
     cursor = await scope.conn.execute(
         """
-        SELECT id, name, instructions, model, language, apology
+        SELECT id, name, instructions, model, language, apology, sees
         FROM assistants
         WHERE owner_id = %(owner)s AND (name = %(name)s OR (%(name)s::text IS NULL AND is_default))
         """,
@@ -96,11 +99,13 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
     model: str | None = None,
     language: str | None = None,
     apology: str | None = None,
+    sees: bool | Literal["auto"] | None = None,
 ) -> Assistant:
     """Change what is given of the named assistant (the default one for None), made if there is none; leave the rest.
 
-    An empty `model` goes back to RECADO_MODEL, an empty `apology` to recado's own words. What stays as it was gets no
-    new version. Raises UsageError for a language that is not one of `LANGUAGES` and for a blank name.
+    An empty `model` goes back to RECADO_MODEL, an empty `apology` to recado's own words, `sees="auto"` to what is known
+    of the model. What stays as it was gets no new version. Raises UsageError for a language that is not one of
+    `LANGUAGES` and for a blank name.
     """
     if language is not None and language not in LANGUAGES:
         raise UsageError(f"language must be one of {', '.join(LANGUAGES)}")
@@ -109,20 +114,22 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
     asked = (await ensure_default(scope)).name if name is None else name
     cursor = await scope.conn.execute(
         """
-        INSERT INTO assistants AS a (owner_id, id, name, instructions, model, language, apology)
+        INSERT INTO assistants AS a (owner_id, id, name, instructions, model, language, apology, sees)
         VALUES (%(owner)s, %(id)s, %(name)s, coalesce(%(instructions)s, ''), nullif(%(model)s, ''),
-                coalesce(%(language)s, 'pt'), nullif(%(apology)s, ''))
+                coalesce(%(language)s, 'pt'), nullif(%(apology)s, ''), %(sees)s::boolean)
         ON CONFLICT (owner_id, name) DO UPDATE SET
             instructions = coalesce(%(instructions)s, a.instructions),
             model = nullif(coalesce(%(model)s, a.model), ''),
             language = coalesce(%(language)s, a.language),
             apology = nullif(coalesce(%(apology)s, a.apology), ''),
+            sees = CASE WHEN %(keeps_sees)s THEN a.sees ELSE excluded.sees END,
             version = a.version + 1,
             updated_at = now()
-        WHERE (a.instructions, a.model, a.language, a.apology) IS DISTINCT FROM
+        WHERE (a.instructions, a.model, a.language, a.apology, a.sees) IS DISTINCT FROM
               (coalesce(%(instructions)s, a.instructions), nullif(coalesce(%(model)s, a.model), ''),
-               coalesce(%(language)s, a.language), nullif(coalesce(%(apology)s, a.apology), ''))
-        RETURNING id, name, instructions, model, language, apology
+               coalesce(%(language)s, a.language), nullif(coalesce(%(apology)s, a.apology), ''),
+               CASE WHEN %(keeps_sees)s THEN a.sees ELSE excluded.sees END)
+        RETURNING id, name, instructions, model, language, apology, sees
         """,
         {
             "owner": scope.owner_id,
@@ -132,6 +139,8 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
             "model": model,
             "language": language,
             "apology": apology,
+            "sees": None if sees == "auto" else sees,
+            "keeps_sees": sees is None,
         },
     )
     row = await cursor.fetchone()
@@ -188,12 +197,13 @@ class Listed:
     model: str | None
     language: str
     apology: str | None
+    sees: bool | None
     version: int
     created_at: datetime
     updated_at: datetime
 
 
-_LISTED = "id, name, is_default, instructions, model, language, apology, version, created_at, updated_at"
+_LISTED = "id, name, is_default, instructions, model, language, apology, sees, version, created_at, updated_at"
 
 
 async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Listed]:
@@ -226,4 +236,5 @@ def _assistant(row: Row) -> Assistant:
         model=row["model"],
         language=row["language"],
         apology=row["apology"],
+        sees=row["sees"],
     )

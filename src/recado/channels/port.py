@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 from recado.errors import RecadoError
 
@@ -23,13 +23,34 @@ class Media:
     file_name: str | None = field(default=None, repr=False)
 
 
+Forwarded = Literal["once", "often"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Referral:
+    """The advertisement or post that brought the contact here, as the channel tells it: other people's words.
+
+    `click_id` is Meta's id of the click. The media are told, never fetched.
+    """
+
+    headline: str | None = field(default=None, repr=False)
+    body: str | None = field(default=None, repr=False)
+    source_type: str | None = None
+    source_id: str | None = field(default=None, repr=False)
+    source_url: str | None = field(default=None, repr=False)
+    media_url: str | None = field(default=None, repr=False)
+    media_content_type: str | None = None
+    click_id: str | None = field(default=None, repr=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inbound:
     """One message from a contact.
 
     `from_address` and `to_address` are as they came: replies go to exactly that. `identity_key` tells people apart
-    and is the same for every form of one person's address. `parameters` holds everything that came, lists kept, with
-    only what no database can store taken out.
+    and is the same for every form of one person's address; `external_id` is the person's business-scoped id. `kind` is
+    one of `docs/reference/messages.md`, or a word that the channel has added since. `parameters` holds everything that
+    came, lists kept, with only what no database can store taken out.
     """
 
     account_sid: str
@@ -53,6 +74,10 @@ class Inbound:
     label: str | None = field(default=None, repr=False)
     replied_to_sid: str | None = None
     replied_to_sender: str | None = field(default=None, repr=False)
+    forwarded: Forwarded | None = None
+    referral: Referral | None = field(default=None, repr=False)
+    external_id: str | None = field(default=None, repr=False)
+    parent_external_id: str | None = field(default=None, repr=False)
     messaging_service_sid: str | None = None
     idempotency_token: str | None = None
     parameters: Mapping[str, Sequence[str]] = field(default_factory=dict, repr=False)
@@ -80,6 +105,25 @@ class Sent:
     body: str = field(repr=False)
     to: str = field(repr=False)
     from_: str | None = field(repr=False)
+    num_media: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Template:
+    """A template as the channel holds it; `body` has its variables in braces, `types` is everything it says.
+
+    `status` is the channel's word: only `approved` ones may be sent outside the window.
+    """
+
+    content_sid: str
+    name: str
+    language: str
+    category: str | None
+    status: str
+    rejection_reason: str | None
+    content_type: str
+    body: str = field(repr=False)
+    types: Mapping[str, Any] = field(repr=False)
 
 
 class ErrorClass(StrEnum):
@@ -145,9 +189,15 @@ class Sender(Protocol):
         from_: str | None = None,
         messaging_service_sid: str | None = None,
         body: str,
+        media_url: str | None = None,
+        content_sid: str | None = None,
+        content_variables: Mapping[str, str] | None = None,
         status_callback: str | None,
     ) -> Sent:
-        """Hand one message over, once: there is no repetition below this call."""
+        """Hand one message over, once: there is no repetition below this call.
+
+        `body` is the caption of `media_url`, and is not sent with `content_sid`, which says it itself.
+        """
         ...
 
     async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
@@ -167,4 +217,16 @@ class Sender(Protocol):
 
     async def aclose(self) -> None:
         """Let go of connections; twice does no harm."""
+        ...
+
+
+class Contents(Protocol):
+    """What is made before it is sent, for one Twilio account. Every method raises `SendError` alone."""
+
+    async def create(self, definition: Mapping[str, Any]) -> str:
+        """Have buttons or a list made; answers the ContentSid. Made twice it is there twice, which harms nothing."""
+        ...
+
+    async def templates(self) -> list[Template]:
+        """Everything that could be sent as a template, whatever became of its approval."""
         ...

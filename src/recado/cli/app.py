@@ -24,6 +24,7 @@ from recado.cli import run as _run  # noqa: E402, F401, I001 - each module adds 
 from recado.cli import setup as _setup  # noqa: E402, F401
 from recado.cli import plans as _plans  # noqa: E402, F401
 from recado.cli import assistants as _assistants  # noqa: E402, F401
+from recado.cli import templates as _templates  # noqa: E402, F401
 from recado.cli import identity as _identity  # noqa: E402, F401
 from recado.cli import consent as _consent  # noqa: E402, F401
 from recado.cli import watch as _watch  # noqa: E402, F401

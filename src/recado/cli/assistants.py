@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import typer
@@ -39,6 +39,7 @@ app.add_typer(assistants_commands)
 KNOWLEDGE_BYTES = 16 * 1024 * 1024
 #: So many entries take more than a moment to index.
 MANY = 300
+_SEES: dict[str, bool | Literal["auto"]] = {"yes": True, "no": False, "auto": "auto"}
 
 
 @knowledge_commands.command("add")
@@ -132,11 +133,18 @@ def set_assistant(
         Path | None,
         typer.Option("--apology-file", metavar="FILE", help="What contacts get when nothing is known; UTF-8."),
     ] = None,
+    sees: Annotated[
+        str | None,
+        typer.Option(metavar="yes|no|auto", help="Whether its model is given pictures; auto: by what is known of it."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make an assistant or change what is given of it; the rest stays."""
-    if (instructions_file, model, language, apology_file) == (None, None, None, None) and name is None:
-        raise UsageError("nothing to set: give --instructions-file, --model, --language, --apology-file or --name")
+    if {instructions_file, model, language, apology_file, sees, name} == {None}:
+        options = "--instructions-file, --model, --language, --apology-file, --sees or --name"
+        raise UsageError(f"nothing to set: give {options}")
+    if sees not in (None, *_SEES):
+        raise UsageError(f"--sees must be one of {', '.join(_SEES)}")
     instructions = text_of(instructions_file) if instructions_file is not None else None
     apology = text_of(apology_file, at_most=16 * 1024) if apology_file is not None else None
     if model:
@@ -152,9 +160,21 @@ def set_assistant(
             default = await assistants.ensure_default(scope)
             before = await assistants.find(scope, name)
             made = await assistants.set(
-                scope, name, instructions=instructions, model=model, language=language, apology=apology
+                scope,
+                name,
+                instructions=instructions,
+                model=model,
+                language=language,
+                apology=apology,
+                sees=_SEES[sees] if sees is not None else None,
             )
-            given = {"instructions": instructions, "model": model, "language": language, "apology": apology}
+            given = {
+                "instructions": instructions,
+                "model": model,
+                "language": language,
+                "apology": apology,
+                "sees": sees,
+            }
             # What was set, not what it says: instructions are the owner's text.
             data = {"set": [field for field, value in given.items() if value is not None], "model": made.model}
             if made != before:
@@ -222,4 +242,5 @@ def _assistant(made: Assistant, owner: UUID, *, is_default: bool) -> dict[str, A
         "language": made.language,
         "instructions_chars": len(made.instructions),
         "has_apology": made.apology is not None,
+        "sees": made.sees,
     }

@@ -8,6 +8,7 @@ import re
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -17,6 +18,7 @@ from recado.cli.terminal import Json, answer, secret_from_stdin, table
 from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
+    from recado.simulator.app import SimulatorSettings
     from recado.simulator.client import SimulatorClient
     from recado.simulator.views import Sent
 
@@ -44,6 +46,12 @@ def simulator(
     account_sid: Annotated[str, typer.Option(metavar="AC...", help="AccountSid of its one account.")] = ACCOUNT_SID,
     number: Annotated[str, typer.Option(metavar="whatsapp:+E164", help="The account's number.")] = NUMBER,
     webhook_url: Annotated[str, typer.Option(help="Where it posts what contacts write.")] = WEBHOOK_URL,
+    files_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the second host, which serves files; 0 takes a free one.")
+    ] = 0,
+    window: Annotated[
+        bool, typer.Option("--window/--no-window", help="Whether the 24-hour window is kept, as WhatsApp does.")
+    ] = True,
     auth_token_stdin: Annotated[
         bool,
         typer.Option(
@@ -64,29 +72,42 @@ def simulator(
         raise UsageError("--webhook-url: must be an http:// or https:// address")
     given = secret_from_stdin("the auth token") if auth_token_stdin else os.environ.get(TOKEN_VARIABLE, "").strip()
     token = given or secrets.token_hex(16)
-    asyncio.run(_run(host, port, account_sid, number, webhook_url, token, made=not given, as_json=json))
 
-
-async def _run(
-    host: str, port: int, account_sid: str, number: str, webhook_url: str, token: str, *, made: bool, as_json: bool
-) -> None:
-    from recado import telemetry
-    from recado.cli.run import stop_signals
-    from recado.simulator.app import AccountSettings, SimulatorSettings, running
+    from recado.simulator.app import AccountSettings, SimulatorSettings
     from recado.simulator.state import Number
 
-    telemetry.configure(format="console", level="WARNING")
-    account = AccountSettings(
-        account_sid=account_sid,
-        auth_tokens=(token,),
-        numbers=(Number(address=number, webhook_url=webhook_url),),
+    settings = SimulatorSettings(
+        host=host,
+        port=port,
+        files_port=files_port,
+        keeps_window=window,
+        accounts=(
+            AccountSettings(
+                account_sid=account_sid,
+                auth_tokens=(token,),
+                numbers=(Number(address=number, webhook_url=webhook_url),),
+            ),
+        ),
     )
+    asyncio.run(_run(settings, made=not given, as_json=json))
+
+
+async def _run(settings: SimulatorSettings, *, made: bool, as_json: bool) -> None:
+    from recado import telemetry
+    from recado.cli.run import stop_signals
+    from recado.simulator.app import running
+
+    telemetry.configure(format="console", level="WARNING")
+    (account,) = settings.accounts
+    (number,) = account.numbers
     try:
-        async with stop_signals() as stop, running(SimulatorSettings(host=host, port=port, accounts=(account,))) as url:
-            _announce(url, account_sid, number, webhook_url, token if made else None, as_json=as_json)
+        async with stop_signals() as stop, running(settings) as url:
+            token = account.auth_tokens[0] if made else None
+            _announce(url, account.account_sid, number.address, number.webhook_url or "", token, as_json=as_json)
             await stop.wait()
     except OSError as error:
-        raise RecadoError(f"can't listen on {host} port {port}: {error.strerror or error}") from None
+        ports = f"port {settings.port}" + (f" or {settings.files_port}" if settings.files_port else "")
+        raise RecadoError(f"can't listen on {settings.host} {ports}: {error.strerror or error}") from None
 
 
 def _announce(
@@ -165,8 +186,14 @@ def list_faults(
 
 @simulator_commands.command("send")
 def send(
-    body: Annotated[str, typer.Argument(help="What the contact writes.")],
     from_: Annotated[str, typer.Option("--from", metavar="whatsapp:+E164", help="The contact.")],
+    body: Annotated[str, typer.Argument(help="What the contact writes; under a picture, its caption.")] = "",
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, dir_okay=False, readable=True, help="A file to send; several make an album."),
+    ] = None,
+    voice: Annotated[bool, typer.Option("--voice", help="The file is a voice note.")] = False,
+    place: Annotated[str | None, typer.Option(metavar="LAT,LON", help="A place to send.")] = None,
     to: Annotated[
         str | None, typer.Option(metavar="whatsapp:+E164", help="The number; if not given, the only one.")
     ] = None,
@@ -175,10 +202,22 @@ def send(
     json: Json = False,
 ) -> None:
     """Write as a contact, and say what the webhook answered. Exit code 1 unless it was accepted."""
+    files, pin = file or [], _place(place)
+    if not body and not files and pin is None:
+        raise UsageError("nothing to send: give words, --file or --place")
+    if voice and len(files) != 1:
+        raise UsageError("--voice: goes with one --file")
 
     async def main(client: SimulatorClient) -> Sent:
+        from recado.simulator.handset import Phone
+
         account_sid, number = await _sender(client, to)
-        return await client.send(body, account_sid=account_sid, from_=from_, to=number, profile_name=profile_name)
+        phone = Phone(client=client, account_sid=account_sid, number=number, address=from_, name=profile_name)
+        if voice:
+            return await phone.voice(files[0])
+        if files:
+            return await phone.album(files, body)
+        return await (phone.says(body) if pin is None else phone.place(*pin))
 
     sent = _control(url, main)
     result = {"id": sent.sid, "statuses": sent.statuses}
@@ -186,6 +225,40 @@ def send(
     answer(result, as_json=json, text=f"{sent.sid}  the webhook answered {told}")
     if 200 not in sent.statuses:
         raise typer.Exit(1)
+
+
+@simulator_commands.command("window")
+def window(
+    contact: Annotated[str, typer.Argument(metavar="CONTACT", help="The contact: whatsapp:+E164.")],
+    left_s: Annotated[float, typer.Option(min=0, help="Seconds until it closes; 0 closes it now.")] = 0,
+    to: Annotated[
+        str | None, typer.Option(metavar="whatsapp:+E164", help="The number; if not given, the only one.")
+    ] = None,
+    url: Url = URL,
+    json: Json = False,
+) -> None:
+    """Let a contact's 24-hour window end: from then on only an approved template reaches them."""
+
+    async def main(client: SimulatorClient) -> None:
+        account_sid, number = await _sender(client, to)
+        await client.window(contact, left_s, account_sid=account_sid, number=number)
+
+    _control(url, main)
+    told = f"the window of {contact} " + (f"closes in {left_s:g} s" if left_s else "is closed")
+    answer({"contact": contact, "left_s": left_s}, as_json=json, text=told)
+
+
+def _place(text: str | None) -> tuple[float, float] | None:
+    """Latitude and longitude as they were given."""
+    if text is None:
+        return None
+    try:
+        latitude, longitude = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError("--place: two numbers with a comma, for instance -23.5614,-46.6559") from None
+    if abs(latitude) > 90 or abs(longitude) > 180:
+        raise UsageError("--place: latitude is within 90 degrees, longitude within 180")
+    return latitude, longitude
 
 
 async def _sender(client: SimulatorClient, to: str | None) -> tuple[str, str]:

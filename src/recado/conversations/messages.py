@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
+from psycopg.types.json import Jsonb
+
 from recado.db.scope import Scope
+from recado.delivery.content import Content, to_json
 from recado.errors import NotFound
 from recado.ids import new_id
 
@@ -52,11 +56,13 @@ class Listed:
     correlation_id: UUID
     reply_to: UUID | None
     received_at: datetime
+    content: dict[str, Any] | None = field(repr=False)
+    reason: str | None
 
 
 _LISTED = (
     "id, conversation_id, direction, author, kind, body, status, error_code, provider_sid, correlation_id, reply_to, "
-    "received_at"
+    "received_at, content, reason"
 )
 _COLUMNS = (
     "id, direction, author, kind, body, status, provider_sid, correlation_id, received_at, transcript, "
@@ -192,19 +198,22 @@ async def enqueue_outbound(
     reply_to: UUID | None = None,
     turn_id: UUID | None = None,
     now: datetime,
+    content: Content | None = None,
+    kind: str = "text",
 ) -> UUID:
     """Store an outbound message as `queued` together with its delivery's workflow; answers its id.
 
+    With `content`, which was checked before, it is more than a text, and `body` is what the contact reads with it.
     The message's id is the workflow's, so however often this transaction is tried it makes one delivery.
     """
     message_id = new_id()
     await scope.conn.execute(
         """
         WITH message AS (
-            INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status,
-                                  correlation_id, reply_to, turn_id, received_at)
-            SELECT v.owner_id, %(id)s, v.id, n.account_id, 'outbound', %(author)s, %(body)s, 'queued',
-                   %(correlation_id)s, %(reply_to)s, %(turn_id)s, %(now)s
+            INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, content,
+                                  status, correlation_id, reply_to, turn_id, received_at)
+            SELECT v.owner_id, %(id)s, v.id, n.account_id, 'outbound', %(author)s, %(kind)s, %(body)s,
+                   %(content)s, 'queued', %(correlation_id)s, %(reply_to)s, %(turn_id)s, %(now)s
             FROM conversations v JOIN numbers n ON n.owner_id = v.owner_id AND n.id = v.number_id
             WHERE v.owner_id = %(owner_id)s AND v.id = %(conversation_id)s
             RETURNING id, owner_id, conversation_id
@@ -219,7 +228,9 @@ async def enqueue_outbound(
             "id": message_id,
             "conversation_id": conversation_id,
             "author": author,
+            "kind": kind,
             "body": body,
+            "content": None if content is None else Jsonb(to_json(content)),
             "correlation_id": correlation_id,
             "reply_to": reply_to,
             "turn_id": turn_id,

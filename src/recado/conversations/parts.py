@@ -5,9 +5,14 @@ A part is `waiting` until Twilio took it; from then on its status is Twilio's an
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
+
+from psycopg.types.json import Jsonb
 
 from recado.channels.port import ErrorClass
 from recado.db.scope import Scope
@@ -19,10 +24,15 @@ WAITING = "waiting"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One piece of an outbound message, as it stands."""
+    """One piece of an outbound message, as it stands.
+
+    With `content` it is posted as that: its `kind`, and an attachment's `media_id`, or a `content_sid` with its
+    `variables`, which buttons and lists get before they are posted. `body` is then what the contact reads with it.
+    """
 
     part: int
     body: str = field(repr=False)
+    content: Mapping[str, Any] | None = field(repr=False)
     status: str
     provider_sid: str | None
     error_code: int | None
@@ -41,38 +51,101 @@ class Attempt:
     tries: int
 
 
-async def plan(scope: Scope, message_id: UUID, bodies: tuple[str, ...]) -> list[Part]:
-    """The parts of the message in order; those planned before stay as they are, whatever the settings say now."""
+async def plan(
+    scope: Scope, message_id: UUID, bodies: Sequence[str], *, content: Mapping[str, Any] | None = None
+) -> list[Part]:
+    """The parts of the message in order; those planned before stay as they are, whatever the settings say now.
+
+    `content` goes with the last body.
+    """
     cursor = await scope.conn.execute(
-        """
+        f"""
         WITH planned AS (
-            INSERT INTO message_parts (owner_id, message_id, part, body)
-            SELECT %(owner_id)s, %(message_id)s, ordinality, body
-            FROM unnest(%(bodies)s::text[]) WITH ORDINALITY AS given(body, ordinality)
+            INSERT INTO message_parts (owner_id, message_id, part, body, content)
+            SELECT %(owner_id)s, %(message_id)s, ordinality, body, content::jsonb
+            FROM unnest(%(bodies)s::text[], %(contents)s::text[]) WITH ORDINALITY AS given(body, content, ordinality)
             WHERE NOT EXISTS (SELECT FROM message_parts WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s)
             ON CONFLICT DO NOTHING
-            RETURNING part, body, status, provider_sid, error_code
+            RETURNING {_COLUMNS}
         )
         SELECT * FROM planned
-        UNION ALL SELECT part, body, status, provider_sid, error_code FROM message_parts
+        UNION ALL SELECT {_COLUMNS} FROM message_parts
         WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s
         ORDER BY part
-        """,
-        {"owner_id": scope.owner_id, "message_id": message_id, "bodies": list(bodies)},
+        """,  # noqa: S608 - the columns are a constant
+        {
+            "owner_id": scope.owner_id,
+            "message_id": message_id,
+            "bodies": list(bodies),
+            "contents": [*[None] * (len(bodies) - 1), None if content is None else json.dumps(content)],
+        },
     )
     planned = [Part(**row) for row in await cursor.fetchall()]
     # None: another executor planned it while our statement ran, a new snapshot sees it.
     return planned or await of_message(scope, message_id)
 
 
+_COLUMNS = "part, body, content, status, provider_sid, error_code"
+
+
 async def of_message(scope: Scope, message_id: UUID) -> list[Part]:
     """The parts of the message in order."""
     cursor = await scope.conn.execute(
-        "SELECT part, body, status, provider_sid, error_code FROM message_parts "
-        "WHERE owner_id = %s AND message_id = %s ORDER BY part",
+        f"SELECT {_COLUMNS} FROM message_parts WHERE owner_id = %s AND message_id = %s ORDER BY part",  # noqa: S608
         [scope.owner_id, message_id],
     )
     return [Part(**row) for row in await cursor.fetchall()]
+
+
+async def become(
+    scope: Scope, message_id: UUID, part: int, bodies: Sequence[str], *, content: Mapping[str, Any] | None = None
+) -> None:
+    """The message's last part, still waiting, is posted as these bodies instead, or as one with this content.
+
+    Nothing changes when an attempt at it is under way: what is being posted must stay what is asked after.
+    """
+    first, *more = bodies
+    changed = await scope.conn.execute(
+        """
+        UPDATE message_parts p SET body = %(body)s, content = %(content)s
+        WHERE p.owner_id = %(owner_id)s AND p.message_id = %(message_id)s AND p.part = %(part)s
+          AND p.status = 'waiting'
+          AND NOT EXISTS (SELECT FROM delivery_attempts a
+                          WHERE a.owner_id = p.owner_id AND a.message_id = p.message_id AND a.part = p.part
+                            AND a.outcome IN ('started', 'unknown'))
+        """,
+        {
+            "owner_id": scope.owner_id,
+            "message_id": message_id,
+            "part": part,
+            "body": first,
+            "content": None if content is None else Jsonb(content),
+        },
+    )
+    if changed.rowcount:
+        await scope.conn.execute(
+            "INSERT INTO message_parts (owner_id, message_id, part, body) "
+            "SELECT %s, %s, %s + ordinality, body FROM unnest(%s::text[]) WITH ORDINALITY AS given(body, ordinality) "
+            "ON CONFLICT DO NOTHING",
+            [scope.owner_id, message_id, part, more],
+        )
+
+
+async def reopen(scope: Scope, message_id: UUID) -> None:
+    """What failed of the message waits again; the MessageSids it had are kept as those that came to nothing."""
+    await scope.conn.execute(
+        """
+        UPDATE message_parts
+        SET status = 'waiting', retired_sids = array_remove(array_append(retired_sids, provider_sid), NULL),
+            provider_sid = NULL, error_code = NULL, taken_at = NULL, updated_at = now()
+        WHERE owner_id = %s AND message_id = %s AND status = ANY(%s)
+        """,
+        [scope.owner_id, message_id, sorted(FAILURES)],
+    )
+    await scope.conn.execute(
+        "UPDATE messages SET status = 'queued', error_code = NULL, reason = NULL WHERE owner_id = %s AND id = %s",
+        [scope.owner_id, message_id],
+    )
 
 
 async def move(scope: Scope, *, message_id: UUID, part: int, sid: str, status: str, error_code: int | None) -> None:
@@ -130,6 +203,8 @@ def moving(message: str, **values: str) -> tuple[str, str]:
         ) settled
         WHERE m.owner_id = {values["owner_id"]} AND m.id = {message} AND settled.status IS NOT NULL
           AND (m.status, m.error_code) IS DISTINCT FROM (settled.status, settled.error_code)
+          -- The rest of it is held: that a part before it moved on changes nothing of that.
+          AND NOT (m.status = 'held' AND settled.status = 'queued')
     """  # noqa: S608 - ranks and expressions are constants
     return move, settle
 
@@ -149,7 +224,15 @@ _MOVE, _SETTLE = moving(
 )
 
 
-async def stop(scope: Scope, message_id: UUID, *, error_code: int | None) -> None:
+async def hold(scope: Scope, message_id: UUID, *, error_code: int | None, reason: str | None = None) -> None:
+    """Keep the message unsent until someone has put right what stands in its way; `reason` is a word for that."""
+    await scope.conn.execute(
+        "UPDATE messages SET status = 'held', error_code = %s, reason = %s WHERE owner_id = %s AND id = %s",
+        [error_code, reason, scope.owner_id, message_id],
+    )
+
+
+async def stop(scope: Scope, message_id: UUID, *, error_code: int | None, reason: str | None = None) -> None:
     """What is still waiting of the message will not be sent: its first waiting part failed, the others are canceled."""
     await scope.conn.execute(
         """
@@ -163,8 +246,8 @@ async def stop(scope: Scope, message_id: UUID, *, error_code: int | None) -> Non
         {"owner_id": scope.owner_id, "message_id": message_id, "error_code": error_code},
     )
     await scope.conn.execute(
-        "UPDATE messages SET status = 'failed', error_code = %s WHERE owner_id = %s AND id = %s",
-        [error_code, scope.owner_id, message_id],
+        "UPDATE messages SET status = 'failed', error_code = %s, reason = %s WHERE owner_id = %s AND id = %s",
+        [error_code, reason, scope.owner_id, message_id],
     )
 
 

@@ -157,6 +157,12 @@ async def meter(scope: Scope, metric: Metric, amount: int, *, now: datetime) -> 
         await scope.conn.execute("SELECT meter(%s, %s, %s, %s)", [scope.owner_id, metric, amount, now])
 
 
+async def meter_unpriced(scope: Scope, model: str, tokens: int, *, now: datetime) -> None:
+    """Count tokens of a model whose price nobody knows; an event names the model, once a period. Last of all meters."""
+    if tokens > 0:
+        await scope.conn.execute("SELECT meter_unpriced(%s, %s, %s, %s)", [scope.owner_id, model, tokens, now])
+
+
 _LIMITS = """
     owners o JOIN plans p ON p.id = o.plan_id CROSS JOIN LATERAL (VALUES
         ('messages', p.messages), ('model_tokens', p.model_tokens),

@@ -86,27 +86,37 @@ Acceptor = GroupCommit[Arrival, Accepted]
 _STATEMENT = """
 WITH input AS (
     SELECT * FROM json_to_recordset(owned.rows) AS r(
-        id uuid, account_id uuid, number_id uuid, provider_sid text, identity_key text, address text,
+        id uuid, account_id uuid, number_id uuid, provider_sid text, own_key text, external_id text, address text,
         profile_name text, kind text, body text, parameters jsonb, received_at timestamptz, routed boolean, held text,
         task text, media json, contact_id uuid, conversation_id uuid)
 ), fresh AS (
-    SELECT DISTINCT ON (i.account_id, i.provider_sid) i.* FROM input i
+    -- Someone with a business-scoped id may be known by their telephone number, or the other way round.
+    SELECT DISTINCT ON (i.account_id, i.provider_sid) i.*,
+           CASE WHEN i.external_id IS NULL THEN i.own_key ELSE coalesce(
+               (SELECT c.identity_key FROM contacts c
+                WHERE c.owner_id = owned.owner_id AND c.identity_key = i.own_key LIMIT 1),
+               (SELECT c.identity_key FROM contacts c
+                WHERE c.owner_id = owned.owner_id AND c.external_id = i.external_id ORDER BY c.id LIMIT 1),
+               i.own_key) END AS identity_key
+    FROM input i
     WHERE (SELECT m.id FROM messages m
            WHERE m.account_id = i.account_id AND m.provider_sid = i.provider_sid LIMIT 1) IS NULL
     ORDER BY i.account_id, i.provider_sid, i.id
 ), person AS (
     SELECT p.*, c.id AS known_id,
-           (c.address, c.profile_name) IS DISTINCT FROM (p.address, coalesce(p.profile_name, c.profile_name)) AS news
+           (c.address, c.profile_name, c.external_id) IS DISTINCT FROM
+           (p.address, coalesce(p.profile_name, c.profile_name), coalesce(p.external_id, c.external_id)) AS news
     FROM (SELECT DISTINCT ON (identity_key) * FROM fresh ORDER BY identity_key, id DESC) p
     LEFT JOIN LATERAL (
-        SELECT id, address, profile_name FROM contacts
+        SELECT id, address, profile_name, external_id FROM contacts
         WHERE owner_id = owned.owner_id AND identity_key = p.identity_key LIMIT 1) c ON true
 ), introduced AS (
-    INSERT INTO contacts AS c (owner_id, id, identity_key, address, profile_name)
-    SELECT owned.owner_id, contact_id, identity_key, address, profile_name FROM person WHERE news
+    INSERT INTO contacts AS c (owner_id, id, identity_key, address, profile_name, external_id)
+    SELECT owned.owner_id, contact_id, identity_key, address, profile_name, external_id FROM person WHERE news
     ORDER BY identity_key
     ON CONFLICT (owner_id, identity_key)
-    DO UPDATE SET address = excluded.address, profile_name = coalesce(excluded.profile_name, c.profile_name)
+    DO UPDATE SET address = excluded.address, profile_name = coalesce(excluded.profile_name, c.profile_name),
+                  external_id = coalesce(excluded.external_id, c.external_id)
     RETURNING id, identity_key
 ), contact AS (
     SELECT known_id AS id, identity_key FROM person WHERE NOT news UNION ALL SELECT id, identity_key FROM introduced
@@ -231,7 +241,8 @@ def _columns(row: Arrival) -> dict[str, Any]:
         "account_id": str(row.account_id),
         "number_id": str(row.number.id),
         "provider_sid": inbound.message_sid,
-        "identity_key": inbound.identity_key,
+        "own_key": inbound.identity_key,
+        "external_id": inbound.external_id,
         "address": inbound.from_address,
         "profile_name": inbound.profile_name,
         "kind": inbound.kind,

@@ -8,31 +8,34 @@ meanwhile, the reply is stale: it is made again, not sent, at most twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import structlog
 
 from recado.assistants import assistant as assistants
-from recado.assistants import keyless, knowledge, prices, unheard
+from recado.assistants import keyless, knowledge, prices, run, unheard
 from recado.assistants.assistant import Assistant
-from recado.assistants.run import Author, Line, Thought
+from recado.assistants.run import Picture, Thought
 from recado.channels.port import Sender, SendError
 from recado.clock import Clock
-from recado.conversations import conversations, events, messages, turns
+from recado.conversations import conversations, events, messages, reading, turns
 from recado.conversations.conversations import Conversation
+from recado.conversations.media import Media
 from recado.conversations.messages import Message
+from recado.conversations.reading import Reading
 from recado.conversations.turns import Turn
 from recado.db.pool import Pool, persistently
 from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
 from recado.identity import plans
 from recado.identity.plans import Budget
+from recado.journey import sight
 from recado.journey.consent import heed
 from recado.journey.understand import listen
 
@@ -45,6 +48,7 @@ TYPING_S = 20.0
 #: Why a model that is there did not answer.
 OVER_BUDGET = "over budget"
 
+Readings = dict[UUID, Reading]
 _SHOWING: set[asyncio.Task[None]] = set()
 
 
@@ -52,9 +56,16 @@ Think = Callable[..., Awaitable[Thought]]
 Step = Callable[[str, Callable[[], Coroutine[Any, Any, dict[str, Any]]]], Awaitable[dict[str, Any]]]
 
 
+async def _nothing(_media: Sequence[Media]) -> Mapping[UUID, Picture]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerDesk:
-    """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored."""
+    """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored.
+
+    `look` gives the pictures of a turn, for a model that sees.
+    """
 
     pool: Pool
     clock: Clock
@@ -64,6 +75,7 @@ class AnswerDesk:
     think: Think
     step: Step
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
+    look: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +89,7 @@ class Draft:
     input_tokens: int = 0
     output_tokens: int = 0
     unpriced_tokens: int = 0
+    unpriced_model: str | None = None
     cost_micros: int = 0
     error: str | None = None
 
@@ -89,6 +102,7 @@ class Draft:
             input_tokens=self.input_tokens + stale.input_tokens,
             output_tokens=self.output_tokens + stale.output_tokens,
             unpriced_tokens=self.unpriced_tokens + stale.unpriced_tokens,
+            unpriced_model=self.unpriced_model or stale.unpriced_model,
             cost_micros=self.cost_micros + stale.cost_micros,
         )
 
@@ -124,7 +138,7 @@ async def process_ai_response(
 async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard: list[Message]) -> Draft:
     """A reply to what was heard: by the model if there is one, else by the keyless assistant, else an apology."""
 
-    async def look() -> tuple[Conversation, Assistant, Budget, list[Message], list[knowledge.Match]]:
+    async def look() -> tuple[Conversation, Assistant, Budget, list[Message], list[knowledge.Match], Readings]:
         async with scoped(desk.pool, owner_id) as scope:
             conversation = await conversations.get(scope, conversation_id)
             assistant = await assistants.for_number(scope, conversation.number_id)
@@ -136,9 +150,10 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
                 if model
                 else []
             )
-            return conversation, assistant, budget, before, found
+            readings = await reading.of(scope, [message.id for message in (*before, *heard)]) if model else {}
+            return conversation, assistant, budget, before, found, readings
 
-    conversation, assistant, budget, before, found = await persistently(look)
+    conversation, assistant, budget, before, found, readings = await persistently(look)
     if _is_silent(conversation):
         return Draft(covered=tuple(message.id for message in heard), text="", outcome="silent")
     if budget.people_only:
@@ -156,11 +171,13 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
         """The step: its result says what it covers, so that a replay can't claim what the model never saw."""
         covered = [str(message.id) for message in heard]
         try:
+            everything = [readings[message.id] for message in (*before, *heard)]
+            seen = await desk.look(sight.worth_showing(everything)) if run.sees(assistant, model) else {}
             thought = await desk.think(
                 assistant,
                 model=model,
-                history=[_line(message) for message in before],
-                pending=[_line(message) for message in heard],
+                history=sight.lines(before, readings, seen, document_chars=sight.EARLIER_CHARS),
+                pending=sight.lines(heard, readings, seen),
                 contact_name=conversation.contact_name,
                 now=desk.clock.now(),
                 timeout_s=desk.model_timeout_s,
@@ -194,6 +211,7 @@ async def _draft(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard:
         model=result["model"],
         **tokens,
         unpriced_tokens=sum(tokens.values()) if cost is None else 0,
+        unpriced_model=result["model"] if cost is None else None,
         cost_micros=cost or 0,
     )
 
@@ -340,7 +358,8 @@ async def _store(
         )
         await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
         await plans.meter(scope, "money", draft.cost_micros, now=now)
-        await plans.meter(scope, "unpriced_tokens", draft.unpriced_tokens, now=now)
+        if draft.unpriced_model is not None:
+            await plans.meter_unpriced(scope, draft.unpriced_model, draft.unpriced_tokens, now=now)
 
 
 @asynccontextmanager
@@ -390,8 +409,3 @@ def _words(heard: list[Message]) -> str:
 
 def _language(conversation: Conversation, assistant: Assistant) -> str:
     return conversation.contact_language or assistant.language
-
-
-def _line(message: Message) -> Line:
-    text = message.transcript or message.body or ("[a voice note that could not be understood]" * _unheard(message))
-    return Line(author=cast("Author", message.author), text=text, at=message.received_at.astimezone(UTC))

@@ -21,6 +21,7 @@ from recado.conversations import parts
 from recado.conversations.contacts import OPT_OUT_CODES, suppressing
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection
+from recado.journey.late import OUTSIDE
 from recado.journey.receive import TWIML, Door
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,16 @@ _SUPPRESS = suppressing(
     owner_id="callback.owner_id", message_id="callback.message_id", reason="'twilio ' || callback.error_code"
 )
 
+# Twilio took the message and then found the window closed: its delivery looks at it again (`journey/late`). Once for
+# each part, however often the callback comes.
+_LATE = """
+    PERFORM dbos.enqueue_workflow(
+        'send_whatsapp_message', 'deliveries', ARRAY[to_json(m.owner_id), to_json(m.id)],
+        workflow_id => m.id || ':window:' || callback.part, queue_partition_key => m.conversation_id::text)
+    FROM messages m
+    WHERE m.owner_id = callback.owner_id AND m.id = callback.message_id AND m.status = 'failed'
+"""
+
 # A function of the lane's session, like `accept`'s: a batch of callbacks is one message to the server and one back. In
 # the order of the messages, so that two processes with callbacks about the same ones don't lock crosswise.
 _FUNCTION = f"""
@@ -79,6 +90,9 @@ BEGIN
             IF FOUND THEN
                 RETURN NEXT callback.index;
                 {_BY_ID[1]};
+                IF callback.error_code = {OUTSIDE} THEN
+                    {_LATE};
+                END IF;
             END IF;
         ELSE
             SELECT p.message_id INTO named FROM message_parts p

@@ -41,7 +41,7 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
     cursor = await platform.execute(
         """
         SELECT m.id, m.owner_id, o.name AS owner, o.status AS owner_status, m.direction, m.author, m.status,
-               m.error_code, m.conversation_id, v.status AS conversation_status, m.received_at,
+               m.error_code, m.reason, m.conversation_id, v.status AS conversation_status, m.received_at,
                extract(epoch FROM now() - m.received_at)::float8 AS age_s,
                m.status = 'held' AND EXISTS (
                    SELECT FROM events e WHERE e.owner_id = m.owner_id AND e.correlation_id = m.correlation_id
@@ -76,8 +76,20 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
     ]
 
 
+#: The words for `messages.reason`.
+REASONS = {
+    "no_public_url": "Twilio fetches attachments from RECADO_PUBLIC_URL, which is not set.",
+    "media_gone": "The attachment is not there any more.",
+    "no_template": "The 24 hours are over, and its assistant has no fallback template: `recado templates fallback`.",
+    "template_unusable": "The 24 hours are over, and the fallback template is not approved, or not of this account.",
+    "template_too_small": "The 24 hours are over, and it is more than the fallback template can carry.",
+}
+
+
 def _why(row: Row) -> str:
     code = row["error_code"]
+    if row["reason"] in REASONS:
+        return REASONS[row["reason"]]
     if code is not None:
         return CODES[code][1] if code in CODES else f"Twilio's error {code}: see its error dictionary."
     if row["direction"] == "outbound":
@@ -156,7 +168,7 @@ async def _send_again(platform: Connection, message: Row) -> None:
         [message["owner_id"], message["id"], [row["part"] for row in again]],
     )
     await platform.execute(
-        "UPDATE messages SET status = 'queued', error_code = NULL WHERE owner_id = %s AND id = %s",
+        "UPDATE messages SET status = 'queued', error_code = NULL, reason = NULL WHERE owner_id = %s AND id = %s",
         [message["owner_id"], message["id"]],
     )
     workflow_id = await _note(

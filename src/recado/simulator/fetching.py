@@ -90,5 +90,5 @@ async def fetch(engine: Engine, account_sid: str, url: str) -> Media:
         created_at=engine.now(),
         file_name=(disposition.filename or "") if disposition else "",
     )
-    engine.state.media[media.sid] = media
+    records.add_file(engine.state, media)
     return media

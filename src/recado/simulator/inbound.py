@@ -28,7 +28,7 @@ def keep_file(engine: Engine, account_sid: str, data: bytes, *, content_type: st
         created_at=engine.now(),
         file_name=file_name,
     )
-    engine.state.media[media.sid] = media
+    records.add_file(engine.state, media)
     return media
 
 

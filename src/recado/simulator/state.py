@@ -24,6 +24,9 @@ FINAL: frozenset[str] = frozenset({"delivered", "read", "failed", "undelivered",
 """Statuses in which Twilio lets a message be deleted; before them it answers 20009."""
 
 
+MAX_FILE_BYTES = 256 * 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
     """A sender of an account and where Twilio posts what contacts write to it."""
@@ -139,6 +142,7 @@ class State:
     by_sid: dict[str, Message] = field(default_factory=dict)
     by_account: dict[str, list[Message]] = field(default_factory=dict)
     media: dict[str, Media] = field(default_factory=dict)
+    file_bytes: int = 0
     contents: dict[str, Content] = field(default_factory=dict)
     next_seq: int = 1
 
@@ -188,6 +192,19 @@ def add(state: State, message: Message) -> None:
     thread_of(state, message.account_sid, message.number, message.contact).messages.append(message)
 
 
+def add_file(state: State, media: Media) -> None:
+    """Keep a file; the oldest go when all together are over MAX_FILE_BYTES."""
+    state.media[media.sid] = media
+    state.file_bytes += len(media.data)
+    while state.file_bytes > MAX_FILE_BYTES:
+        remove_file(state, next(iter(state.media)))
+
+
+def remove_file(state: State, sid: str) -> None:
+    """Delete a file."""
+    state.file_bytes -= len(state.media.pop(sid).data)
+
+
 def take_seq(state: State) -> int:
     """The next place in the order in which Twilio took messages."""
     seq = state.next_seq
@@ -204,6 +221,7 @@ def remove(state: State, message: Message) -> None:
 def forget(state: State) -> None:
     """Drop messages, threads and files; accounts, numbers and contents stay."""
     state.media.clear()
+    state.file_bytes = 0
     state.threads.clear()
     state.contacts.clear()
     state.by_sid.clear()

@@ -30,6 +30,11 @@ def canonical_address(address: str) -> str:
     return address.strip()
 
 
+def is_scoped_id(address: str) -> bool:
+    """Whether this canonical address is a business-scoped id: a person whose telephone number is not told."""
+    return bool(_SCOPED_ID.fullmatch(address.removeprefix("whatsapp:")))
+
+
 def identity_key(address: str) -> str:
     """One key for all forms of a person's address; never an address to send to.
 

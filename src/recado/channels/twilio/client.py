@@ -72,7 +72,7 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
                 method,
                 uri,
                 params={name: str(value) for name, value in params.items()} if params else None,
-                data=urlencode(data, doseq=True).encode() if data else None,
+                data=_encoded(data, all_headers) if data else None,
                 headers=all_headers,
                 timeout=self._timeout,
                 allow_redirects=False,
@@ -149,6 +149,9 @@ class TwilioSender:
         from_: str | None = None,
         messaging_service_sid: str | None = None,
         body: str,
+        media_url: str | None = None,
+        content_sid: str | None = None,
+        content_variables: Mapping[str, str] | None = None,
         status_callback: str | None,
     ) -> Sent:
         """Post the message once. Raises `SendError`; its class UNKNOWN means that Twilio may have taken it."""
@@ -156,9 +159,13 @@ class TwilioSender:
             "from_": from_,
             "messaging_service_sid": messaging_service_sid,
             "status_callback": status_callback,
+            "body": None if content_sid or (media_url and not body) else body,
+            "media_url": [media_url] if media_url else None,
+            "content_sid": content_sid,
+            "content_variables": json.dumps(dict(content_variables)) if content_variables else None,
         }
         given = {name: value for name, value in optional.items() if value is not None}
-        sent = _sent(await self._call(self._client.messages.create_async(to=to, body=body, **given)))
+        sent = _sent(await self._call(self._client.messages.create_async(to=to, **given)))
         if sent is None:
             raise SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
         return sent
@@ -214,6 +221,15 @@ class TwilioSender:
         data = {"messageId": message_sid, "channel": "whatsapp"}
         await self._call(self._client.request_async("POST", self._typing_url, data=data))
 
+    async def ask(self, method: str, url: str, **more: Any) -> Mapping[str, Any]:
+        """A JSON call to another API of Twilio's with this account's login; the answer's object. Raises `SendError`."""
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        answer = await self._call(self._client.request_async(method, url, headers=headers, **more))
+        content = _json_object(answer.text)
+        if content is None:
+            raise SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+        return content
+
     async def aclose(self) -> None:
         """Close the connections, if they are this sender's own."""
         if self._owns_http:
@@ -226,6 +242,13 @@ class TwilioSender:
         except (TwilioException, ValueError, TypeError, KeyError, AttributeError):
             pass
         raise SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+
+
+def _encoded(data: Mapping[str, object], headers: Mapping[str, str]) -> bytes:
+    """The body in the form that the request's headers announce."""
+    if headers.get("Content-Type") == "application/json":
+        return json.dumps(data).encode()
+    return urlencode(data, doseq=True).encode()
 
 
 async def _records(page: Any) -> list[Any]:
@@ -244,6 +267,7 @@ def _sent(message: Any) -> Sent | None:
         body=str(message.body or ""),
         to=str(message.to or ""),
         from_=str(message.from_) if message.from_ else None,
+        num_media=int(message.num_media) if str(message.num_media or "").isdecimal() else 0,
     )
 
 

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from recado.channels.port import Inbound, Media, Receipt
-from recado.channels.twilio.addresses import identity_key
+from recado.channels.port import Forwarded, Inbound, Media, Receipt, Referral
+from recado.channels.twilio.addresses import canonical_address, identity_key, is_scoped_id
+from recado.channels.visible import visible
 from recado.errors import Rejected
 
 CALL_PERMISSION = "call_permission"
 """Our kind for the answer to a request to call; Twilio gives it as a button."""
+STICKER = "sticker"
+"""Our kind for a picture of the type that only stickers have; Twilio gives it as an image."""
+WITHOUT_WORDS = frozenset({"document", "audio", STICKER, "location", "contacts", CALL_PERMISSION})
+"""Kinds whose Body, if there is one, is not what the contact said: a file's name, a place's."""
 
 _MAX_MEDIA = 10
 _MAX_ADDRESS_CHARS = 255
-_MAX_NAME_CHARS = 128
 _INBOUND_STATUSES = {"received", "receiving"}
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
@@ -32,9 +35,6 @@ _CODE = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{1,30})?")
 _MIME_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}", re.ASCII)
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_JOINERS = "\u200c\u200d"
-# They take room, or none, and show nothing, though Unicode calls them letters or symbols.
-_LOOKS_EMPTY = frozenset("\u115f\u1160\u2800\u3164\uffa0\u034f\u17b4\u17b5")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +85,35 @@ class TwilioWhatsAppPayload:
         number = float(value)
         return number if math.fabs(number) <= most else None
 
+    def is_true(self, name: str) -> bool:
+        """Whether it says so, in any of the ways that there are."""
+        return (self.text(name) or "").strip().lower() in {"true", "1", "yes"}
+
+    def forwarded(self) -> Forwarded | None:
+        """Whether the contact passed the message on, or it has been passed on many times."""
+        if self.is_true("FrequentlyForwarded"):
+            return "often"
+        return "once" if self.is_true("Forwarded") else None
+
+    def referral(self) -> Referral | None:
+        """The advertisement that the contact came from."""
+        found = Referral(
+            headline=self.text("ReferralHeadline"),
+            body=self.text("ReferralBody"),
+            source_type=self.text("ReferralSourceType"),
+            source_id=self.text("ReferralSourceId"),
+            source_url=self.text("ReferralSourceUrl"),
+            media_url=self.text("ReferralMediaUrl"),
+            media_content_type=self.text("ReferralMediaContentType"),
+            click_id=self.text("ReferralCtwaClid"),
+        )
+        return None if found == Referral() else found
+
+    def external_id(self, name: str) -> str | None:
+        """A person's business-scoped id as an address, or None when it is missing or of another form."""
+        address = canonical_address(self.text(name) or "")
+        return address if is_scoped_id(address) else None
+
     def media(self) -> tuple[Media, ...]:
         """The attachments by what is there, not by what NumMedia says."""
         found = []
@@ -113,23 +142,23 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
     if status is not None and status not in _INBOUND_STATUSES:
         raise Rejected(400, "a status callback came to the inbound webhook")
     from_address = payload.contact_address("From")
+    wa_id = payload.text("WaId")
     body = payload.parameters.get("Body", [""])[0]
     media = payload.media()
     kind = _kind(payload, media)
     if kind == "document" and media and body.strip():
-        media = (Media(url=media[0].url, content_type=media[0].content_type, file_name=_visible(body)), *media[1:])
+        media = (Media(url=media[0].url, content_type=media[0].content_type, file_name=visible(body)), *media[1:])
     service_sid = payload.text("MessagingServiceSid")
     replied_to_sid = payload.text("OriginalRepliedMessageSid")
-    wa_id = payload.text("WaId")
     return Inbound(
         account_sid=account_sid,
         message_sid=message_sid,
         from_address=from_address,
         to_address=payload.contact_address("To"),
-        identity_key=identity_key(from_address),
+        identity_key=_identity_key(from_address, wa_id),
         kind=kind,
         body=body,
-        profile_name=_visible(payload.text("ProfileName") or ""),
+        profile_name=visible(payload.text("ProfileName") or ""),
         wa_id=wa_id if wa_id and len(wa_id) <= _MAX_ADDRESS_CHARS and wa_id.isprintable() else None,
         media=media,
         button_payload=payload.text("ButtonPayload"),
@@ -143,10 +172,19 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
         label=payload.text("Label"),
         replied_to_sid=replied_to_sid if replied_to_sid and _MESSAGE_SID.fullmatch(replied_to_sid) else None,
         replied_to_sender=payload.text("OriginalRepliedMessageSender"),
+        forwarded=payload.forwarded(),
+        referral=payload.referral(),
+        external_id=payload.external_id("ExternalUserId") or _scoped_id(from_address),
+        parent_external_id=payload.external_id("ParentExternalUserId"),
         messaging_service_sid=service_sid if service_sid and _SERVICE_SID.fullmatch(service_sid) else None,
         idempotency_token=_storable(idempotency_token)[:_MAX_ADDRESS_CHARS] if idempotency_token else None,
         parameters=payload.parameters,
     )
+
+
+def read_stored(parameters: Mapping[str, Sequence[str]]) -> Inbound:
+    """The message that was stored with these `parameters`. Raises `Rejected` for what was never accepted."""
+    return parse_inbound([(name, value) for name, values in parameters.items() for value in values])
 
 
 def parse_receipt(params: Sequence[tuple[str, str]]) -> Receipt:
@@ -179,11 +217,9 @@ def contact_words(inbound: Inbound) -> str:
 
     It is the contact's text, or anyone's that they forwarded: data, never an instruction.
     """
+    if inbound.kind in WITHOUT_WORDS:
+        return ""
     match inbound.kind:
-        case "document" | "audio" | "contacts" | "call_permission":
-            return ""
-        case "location":
-            return _location_line(inbound)
         case "button":
             return inbound.button_text or inbound.body
         case "interactive":
@@ -192,11 +228,17 @@ def contact_words(inbound: Inbound) -> str:
             return inbound.body
 
 
-def _location_line(inbound: Inbound) -> str:
-    place = [text for text in (_visible(inbound.label or ""), _visible(inbound.address or "")) if text]
-    if inbound.latitude is not None and inbound.longitude is not None:
-        place.append(f"({inbound.latitude:.5f}, {inbound.longitude:.5f})")
-    return f"[location: {', '.join(place)}]" if place else inbound.body
+def _scoped_id(address: str) -> str | None:
+    canonical = canonical_address(address)
+    return canonical if is_scoped_id(canonical) else None
+
+
+def _identity_key(from_address: str, wa_id: str | None) -> str:
+    """The key of the person's telephone number where Twilio tells it, be it beside a business-scoped id only."""
+    key = identity_key(from_address)
+    if is_scoped_id(key) and wa_id and (phone := identity_key(wa_id)).startswith("whatsapp:+"):
+        return phone
+    return key
 
 
 def _kind(payload: TwilioWhatsAppPayload, media: Sequence[Media]) -> str:
@@ -204,6 +246,8 @@ def _kind(payload: TwilioWhatsAppPayload, media: Sequence[Media]) -> str:
     if payload.text("ButtonText") == payload.text("Body") == "VOICE_CALL_REQUEST":
         return CALL_PERMISSION
     told = (payload.text("MessageType") or "").strip().lower()
+    if told in {"", "image"} and media and media[0].content_type == "image/webp":
+        return STICKER
     if _WORD.fullmatch(told):
         return told
     if media:
@@ -231,25 +275,3 @@ def _storable(text: str) -> str:
         return text
     # Two halves that belong together become their character again.
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _visible(text: str) -> str | None:
-    """A name as it may be shown: one line, nothing invisible, nothing that turns the direction of what follows.
-
-    Joiners stay between two visible characters, where emoji and several scripts need them.
-    """
-    if not (text.isascii() and text.isprintable()):
-        text = "".join(" " if char.isspace() else char for char in text)
-        kept = [char for char in text if char in _JOINERS or not _is_invisible(char)]
-        text = "".join(
-            char
-            for index, char in enumerate(kept)
-            if char not in _JOINERS
-            or (0 < index < len(kept) - 1 and not set(kept[index - 1] + kept[index + 1]) & {" ", *_JOINERS})
-        )
-        text = unicodedata.normalize("NFC", text)
-    return " ".join(text.split())[:_MAX_NAME_CHARS].strip() or None
-
-
-def _is_invisible(char: str) -> bool:
-    return char in _LOOKS_EMPTY or unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co", "Cn"}

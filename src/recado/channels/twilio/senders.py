@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from recado.channels.port import ErrorClass, Sender, SendError
+from recado.channels.port import Contents, ErrorClass, Sender, SendError
 from recado.channels.twilio.accounts import CACHE_S, REFERENCED_S, login_in, row_for_sending
 from recado.channels.twilio.client import TwilioHttp, TwilioSender
+from recado.channels.twilio.content import ContentApi
 from recado.db.changes import Change
 from recado.db.lookup import Lookup
 from recado.db.pool import Pool, Row, persistently
@@ -42,6 +43,7 @@ class Senders:
         *,
         api_url: str | None,
         messaging_url: str | None,
+        content_url: str | None = None,
         known: References | None = None,
         http: TwilioHttp | None = None,
     ) -> None:
@@ -49,6 +51,7 @@ class Senders:
         self._keyring = keyring
         self._api_url = api_url
         self._messaging_url = messaging_url
+        self._content_url = content_url
         self._references = known or References()
         self._http = http or TwilioHttp(timeout_s=CALL_S)
         self._known: Lookup[tuple[UUID, UUID], tuple[TwilioSender, Login, float]] = Lookup(
@@ -65,6 +68,11 @@ class Senders:
     async def login_of(self, owner_id: UUID, account_id: UUID) -> Login:
         """AccountSid, and user name and password, of the owner's account. Raises SendError like `of`."""
         return (await self._known.get((owner_id, account_id)))[1]
+
+    async def contents_of(self, owner_id: UUID, account_id: UUID) -> Contents:
+        """The Content API of the owner's account. Raises SendError like `of`."""
+        sender = (await self._known.get((owner_id, account_id)))[0]
+        return ContentApi(sender, content_url=self._content_url or self._api_url)
 
     def forget(self, change: Change | None) -> None:
         """Forget the senders that the change touches; all, when there may have been changes that nobody told of."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qsl
 
+from recado.simulator import state as records
 from recado.simulator.engine import Engine
-from recado.simulator.rest import files
+from recado.simulator.rest import files as second_host
 from recado.simulator.rest.call import Answer, Request, befall, integer, not_allowed, not_found, refuse, rfc_2822
 from recado.simulator.state import Account, Media
 
@@ -27,23 +28,19 @@ async def answer(
 def _answer(
     engine: Engine, request: Request, account: Account, message_sid: str, sid: str | None, *, as_json: bool
 ) -> Answer:
-    there = [
-        media
-        for media in engine.state.media.values()
-        if media.message_sid == message_sid and media.account_sid == account.sid and sid in (None, media.sid)
-    ]
     if sid is None:
         message = engine.state.by_sid.get(message_sid)
         if message is None or message.account_sid != account.sid or not as_json:
             raise not_found(request.path)
         if request.method != "GET":
             raise not_allowed()
-        return Answer(status=200, body=_page(request, there))
-    if not there:
+        files = [engine.state.media[sid] for sid in message.media if sid in engine.state.media]
+        return Answer(status=200, body=_page(request, files))
+    media = engine.state.media.get(sid)
+    if media is None or (media.account_sid, media.message_sid) != (account.sid, message_sid):
         raise not_found(request.path)
-    (media,) = there
     if request.method == "DELETE":
-        del engine.state.media[media.sid]
+        records.remove_file(engine.state, media.sid)
         return Answer(status=204)
     if request.method not in ("GET", "HEAD"):
         raise not_allowed()
@@ -51,7 +48,7 @@ def _answer(
         return Answer(status=200, body=media_json(media))
     if engine.now() < media.created_at + engine.pace.media_ms / 1000:
         raise not_found(request.path)
-    return Answer(status=307, location=request.effect.redirect_to or files.signed_url(engine, media))
+    return Answer(status=307, location=request.effect.redirect_to or second_host.signed_url(engine, media))
 
 
 def _page(request: Request, there: list[Media]) -> dict[str, Any]:

@@ -13,6 +13,16 @@ export async function call(method, path, body) {
   return answer.status === 204 ? null : answer.json();
 }
 
+/** Hand over a file that is about to be sent; a recording becomes what WhatsApp sends. */
+export async function upload(file, { account_sid, recording }) {
+  const query = new URLSearchParams({ account_sid, file_name: recording ? "" : file.name });
+  if (recording) query.set("recording", "true");
+  const answer = await fetch(`/sim/files?${query}`, { method: "POST", headers: { "Content-Type": file.type || "application/octet-stream" }, body: file });
+  const said = await answer.json().catch(() => ({}));
+  if (!answer.ok) throw new Error(typeof said.detail === "string" ? said.detail : `The simulator answered ${answer.status}`);
+  return said;
+}
+
 /** Calls `onEvent` for each event and `onState` with true or false as the stream comes and goes. */
 export function listen(onEvent, onState) {
   const source = new EventSource("/sim/events");

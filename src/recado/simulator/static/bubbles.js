@@ -1,6 +1,7 @@
 /** Bubbles, ticks and avatars. Text goes in as text nodes only, so nothing that people write becomes markup. */
 
 import { make } from "./api.js";
+import { after, before, icon, inWords, words } from "./kinds.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const MARKS = { "*": "strong", _: "em", "~": "s", "`": "code" };
@@ -81,29 +82,37 @@ export function ticks(message) {
   return place;
 }
 
-/** One bubble; the contact's own are on the right, as on their phone. */
-export function bubble(message, onAgain) {
+/** One bubble; the contact's own are on the right, as on their phone. `acts` has again, quote, tap and find. */
+export function bubble(message, acts) {
   const mine = message.direction === "inbound";
   const item = make("li", { className: mine ? "bubble mine" : "bubble theirs" });
   item.dataset.sid = message.sid;
   item.dataset.seq = message.seq;
   item.append(make("span", { className: "hidden", textContent: mine ? "You: " : "Business: " }));
-  const text = make("p", {}, ...formatted(message.body));
-  if (!message.body) text.append(make("em", { className: "quiet", textContent: message.media_urls.length ? "Attachment" : "No text" }));
-  item.append(text);
+  const shown = before(message, acts.find);
+  item.append(...shown);
+  const said = words(message);
+  if (said) item.append(make("p", {}, ...formatted(said)));
+  else if (!shown.length) item.append(make("p", {}, make("em", { className: "quiet", textContent: inWords(message) })));
   const foot = make("div", { className: "foot" });
+  const reply = make("button", { type: "button", className: "again", title: "Answer this message" }, icon("reply", 14));
+  reply.setAttribute("aria-label", "Answer this message");
+  reply.addEventListener("click", () => acts.quote(message));
+  foot.append(reply);
   if (mine) {
     const again = make("button", { type: "button", className: "again", title: "Send this webhook again", textContent: "↻ again" });
     again.setAttribute("aria-label", "Send this webhook again");
-    again.addEventListener("click", () => onAgain(message));
+    again.addEventListener("click", () => acts.again(message));
     foot.append(again);
     const posts = message.webhook_statuses.length;
     if (posts > 1) foot.append(make("span", { className: "posts", title: `Answers: ${message.webhook_statuses.map((status) => status ?? "none").join(", ")}`, textContent: `×${posts}` }));
   }
-  const [, kind, words] = ticksOf(message);
-  if (kind === "failed") foot.append(make("span", { className: "why", ariaHidden: "true", textContent: words }));
+  const [, kind, why] = ticksOf(message);
+  if (kind === "failed") foot.append(make("span", { className: "why", ariaHidden: "true", textContent: why }));
   const time = make("time", { textContent: timeOf(message.created_at), dateTime: new Date(message.created_at * 1000).toISOString() });
   foot.append(time, ticks(message));
   item.append(foot);
+  const choices = after(message, acts.tap);
+  if (choices) item.append(choices);
   return item;
 }

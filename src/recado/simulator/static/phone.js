@@ -2,6 +2,8 @@
 
 import { byId, call, keyOf, listen, make, toast } from "./api.js";
 import { bubble, dayOf, hueOf, initials, ticks, timeOf } from "./bubbles.js";
+import * as composer from "./composer.js";
+import { inWords } from "./kinds.js";
 import * as switchboard from "./switchboard.js";
 
 const SHOWN = 300;
@@ -23,7 +25,7 @@ function contactItem(thread) {
   paintAvatar(avatar, thread);
   const last = make("span", { className: "last" });
   if (thread.typing_s > 0) last.append(make("em", { textContent: "typing…" }));
-  else if (thread.last) last.append(ticks(thread.last), make("span", { className: "text", textContent: thread.last.body.slice(0, 120) || "Attachment" }));
+  else if (thread.last) last.append(ticks(thread.last), make("span", { className: "text", textContent: inWords(thread.last).slice(0, 120) }));
   else last.append(make("em", { className: "quiet", textContent: `writes to ${plain(thread.number)}` }));
   const button = make("button", { type: "button", className: "contact" },
     avatar,
@@ -59,6 +61,8 @@ function paintHeader() {
   if (!thread) return;
   byId("chat-name").textContent = nameOf(thread);
   byId("chat-state").textContent = thread.typing_s > 0 ? "typing…" : `${plain(thread.contact)} writes to ${plain(thread.number)}`;
+  byId("window").textContent = windowOf(thread);
+  byId("window").classList.toggle("shut", !(thread.window_s > 0));
   paintAvatar(byId("chat-avatar"), thread);
   const atEnd = nearEnd();
   byId("typing").hidden = !(thread.typing_s > 0);
@@ -67,6 +71,13 @@ function paintHeader() {
   if (thread.typing_s > 0) {
     typingTimer = setTimeout(() => { thread.typing_s = 0; paintHeader(); paintContacts(); }, thread.typing_s * 1000);
   }
+}
+
+/** For how long the business may still write what it likes. */
+function windowOf({ window_s }) {
+  if (!(window_s > 0)) return "window closed";
+  const minutes = Math.ceil(window_s / 60);
+  return minutes >= 60 ? `${Math.floor(minutes / 60)} h left` : `${minutes} min left`;
 }
 
 const log = byId("log");
@@ -83,23 +94,41 @@ function separators() {
   }
 }
 
+const shown = new Map();
+const acts = { again: sendAgain, quote: composer.quote, tap: composer.tap, find: (sid) => shown.get(sid) };
+
 function put(message) {
   const list = byId("bubbles");
-  const item = bubble(message, sendAgain);
+  const before = shown.get(message.sid);
+  shown.set(message.sid, message);
+  const item = bubble(message, acts);
   const old = list.querySelector(`[data-sid="${CSS.escape(message.sid)}"]`);
-  if (old) { old.replaceWith(item); return; }
+  if (old) { renew(old, item, before, message); return; }
   const atEnd = nearEnd() || message.direction === "inbound";
   list.append(item);
   separators();
   if (atEnd) toEnd();
 }
 
+/** Replace a bubble; what plays in it goes on playing, since only its status moved. */
+function renew(old, item, before, message) {
+  const same = before && before.files.length === message.files.length;
+  if (same) {
+    const [fresh, playing] = [item.querySelectorAll("audio, video, img"), old.querySelectorAll("audio, video, img")];
+    fresh.forEach((element, index) => { if (playing[index]) element.replaceWith(playing[index]); });
+  }
+  const focused = old.contains(document.activeElement) ? [...old.querySelectorAll("button, a")].indexOf(document.activeElement) : -1;
+  old.replaceWith(item);
+  item.querySelectorAll("button, a")[focused]?.focus();
+}
+
 async function choose(key) {
+  if (key !== open) composer.quote(null);
   open = key;
   const thread = threads.get(key);
   document.body.dataset.view = "chat";
   byId("no-chat").hidden = true;
-  byId("composer-text").disabled = byId("composer").querySelector("button").disabled = false;
+  composer.enable(true);
   byId("bubbles").replaceChildren();
   paintHeader();
   paintContacts();
@@ -112,7 +141,9 @@ async function loadThread(thread) {
   const query = new URLSearchParams({ account_sid: thread.account_sid, number: thread.number, limit: SHOWN });
   const { messages } = await call("GET", `/threads/${encodeURIComponent(thread.contact)}?${query}`);
   if (load !== loads || keyOf(thread) !== open) return;
-  byId("bubbles").replaceChildren(...messages.map((message) => bubble(message, sendAgain)));
+  shown.clear();
+  for (const message of messages) shown.set(message.sid, message);
+  byId("bubbles").replaceChildren(...messages.map((message) => bubble(message, acts)));
   separators();
   toEnd();
   read();
@@ -135,9 +166,9 @@ async function sendAgain(message) {
   }
 }
 
-async function sendText(text) {
+async function send(fields) {
   const { account_sid, number, contact, name } = threads.get(open);
-  await call("POST", "/messages", { account_sid, from: contact, to: number, body: text, profile_name: name, wait: false });
+  await call("POST", "/messages", { account_sid, from: contact, to: number, profile_name: name, wait: false, ...fields });
 }
 
 async function resync() {
@@ -159,7 +190,8 @@ function close() {
   byId("chat-name").textContent = "No conversation";
   byId("chat-state").textContent = byId("chat-avatar").textContent = "";
   byId("chat-avatar").className = "avatar";
-  byId("composer-text").disabled = byId("composer").querySelector("button").disabled = true;
+  byId("window").textContent = "";
+  composer.enable(false);
 }
 
 let counting;
@@ -180,36 +212,6 @@ function onEvent(event) {
     clearTimeout(counting);
     counting = setTimeout(switchboard.refresh, 300);
   }
-}
-
-function grow(box) {
-  box.style.height = "auto";
-  box.style.height = `${Math.min(box.scrollHeight, 160)}px`;
-}
-
-function startComposer() {
-  const box = byId("composer-text");
-  box.addEventListener("input", () => grow(box));
-  box.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      byId("composer").requestSubmit();
-    }
-  });
-  byId("composer").addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const text = box.value;
-    if (!text.trim() || !open) return;
-    box.value = "";
-    grow(box);
-    try {
-      await sendText(text);
-    } catch (error) {
-      box.value = text;
-      grow(box);
-      toast(error.message);
-    }
-  });
 }
 
 function startDialog() {
@@ -241,9 +243,15 @@ function startDialog() {
   });
 }
 
-startComposer();
+composer.start({ thread: () => threads.get(open), send });
 startDialog();
 switchboard.start();
+byId("close-window").addEventListener("click", async () => {
+  const thread = threads.get(open);
+  if (!thread) { toast("Choose a contact first"); return; }
+  const { account_sid, number, contact } = thread;
+  await call("POST", "/window", { account_sid, number, contact, left_s: 0 }).catch((error) => toast(error.message));
+});
 byId("back").addEventListener("click", () => {
   document.body.dataset.view = "contacts";
   byId("contact-list").querySelector("[aria-current]")?.focus();

@@ -2,7 +2,7 @@
 
 import { byId, call, make, toast } from "./api.js";
 
-const EFFECTS = ["latency_ms", "http_status", "code", "drop", "hold_s", "when", "callback_first", "delivery_status", "error_code", "lose", "copies", "delay_ms", "disorder", "probability", "to", "body"];
+const EFFECTS = ["latency_ms", "http_status", "code", "drop", "hold_s", "when", "callback_first", "delivery_status", "error_code", "lose", "copies", "delay_ms", "disorder", "redirect_to", "content_type", "instead", "endless", "chunk_ms", "cut_at", "probability", "to", "body"];
 
 let loading = false;
 let again = false;

@@ -48,6 +48,10 @@ ALTER TABLE turns DROP CONSTRAINT turns_outcome_check;
 ALTER TABLE turns ADD CONSTRAINT turns_outcome_check
     CHECK (outcome IN ('answered', 'keyless', 'apology', 'silent', 'budget', 'unheard'));
 
+-- The business-scoped id of a contact, which may come without their telephone number some day, or came before it.
+ALTER TABLE contacts ADD COLUMN external_id text;
+CREATE INDEX contacts_external_id ON contacts (owner_id, external_id) WHERE external_id IS NOT NULL;
+
 -- Whether the model is given pictures; null: by what is known of it.
 ALTER TABLE assistants ADD COLUMN sees boolean;
 """

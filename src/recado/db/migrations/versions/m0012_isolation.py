@@ -1,12 +1,35 @@
-"""Reserved while its part is being built."""
+"""A model without a price is told of once a month, by its name."""
 
 from __future__ import annotations
+
+from alembic import op
 
 revision = "0012"
 down_revision = "0011"
 branch_labels = None
 depends_on = None
 
+# `warned` keeps `meter` from an event of its own, which could not name the model.
+_TELL = """
+CREATE FUNCTION meter_unpriced(whose uuid, called text, much bigint, at timestamptz) RETURNS void LANGUAGE plpgsql
+SET search_path = recado, pg_temp AS $$
+DECLARE
+    month date := date_trunc('month', at AT TIME ZONE 'UTC')::date;
+BEGIN
+    INSERT INTO usage AS u (owner_id, period, metric, amount, warned)
+    VALUES (whose, month, 'unpriced_tokens', much, true)
+    ON CONFLICT (owner_id, period, metric) DO UPDATE SET amount = u.amount + excluded.amount, warned = true;
+    UPDATE usage SET models = array_append(models, called)
+    WHERE owner_id = whose AND period = month AND metric = 'unpriced_tokens' AND NOT called = ANY(models);
+    IF FOUND THEN
+        INSERT INTO events (owner_id, step, what, data)
+        VALUES (whose, 'usage', 'price_unknown', jsonb_build_object('model', called, 'period', month, 'amount', much));
+    END IF;
+END $$
+"""
+
 
 def upgrade() -> None:
-    """Nothing yet."""
+    """Remember which models were told of."""
+    op.execute("ALTER TABLE usage ADD COLUMN models text[] NOT NULL DEFAULT '{}'")
+    op.execute(_TELL)
