@@ -21,7 +21,7 @@ RATE = 16_000
 BEAM = 5
 #: Sampling is tried when the surest reading repeats itself or is unsure; each try costs as much as the first.
 TEMPERATURES = (0.0, 0.4)
-NICENESS = 10
+NICENESS = 5
 
 
 #: A note's tokens, generously: a reading that repeats itself for ever ends there.
