@@ -304,3 +304,10 @@ async def test_stop_by_business_scoped_id_stops_what_goes_to_the_number(front: F
     [suppressed] = front.rows("SELECT identity_key FROM suppressions")
     [contact] = front.rows("SELECT identity_key FROM contacts")
     assert suppressed == contact
+
+
+async def test_who_was_two_contacts_before_both_were_given_stays_so_and_writes_by_their_number(front: Front) -> None:
+    for form in (PHONE, ALONE, BOTH):
+        await front.accept(await front.arrival(**form))
+    first, second, third = (row["conversation_id"] for row in front.stored())
+    assert first == third != second

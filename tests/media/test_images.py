@@ -79,7 +79,14 @@ def _png(width: int, height: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize("size", [(60_000, 60_000), (5_001, 5_000), (2_000_000_000, 1)])
+def test_a_picture_just_over_the_limit_is_measured_and_not_decoded(tmp_path: Path) -> None:
+    Image.new("1", (5_001, 5_000)).save(tmp_path / "a", "PNG")
+    assert measure(tmp_path / "a") == (5_001, 5_000)
+    with pytest.raises(UnreadableImage, match="too large"):
+        reduce(tmp_path / "a", tmp_path)
+
+
+@pytest.mark.parametrize("size", [(60_000, 60_000), (2_000_000_000, 1)])
 def test_a_picture_that_would_fill_the_memory_is_not_decoded(tmp_path: Path, size: tuple[int, int]) -> None:
     (tmp_path / "a").write_bytes(_png(*size))
     with pytest.raises(UnreadableImage):

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recado.media import parsing
 from recado.media.text import MOST_BYTES, MOST_CHARS, Extracted, extract, tidy
 from tests.media import documents
 from tests.media.documents import CARD, archive, letter, pdf, sheet, slides, word
@@ -128,6 +129,8 @@ class TestHostileFiles:
     def test_a_zip_bomb_is_not_unpacked(self, tmp_path: Path) -> None:
         bomb = archive(tmp_path / "a", {"word/document.xml": _bomb()})
         assert bomb.stat().st_size < 200_000
+        with pytest.raises(ValueError, match="too much"):
+            parsing._office(bomb)
         began = time.monotonic()
         assert extract(bomb, OFFICE) == NOTHING
         assert extract(documents.lying_about_its_size(tmp_path / "b", "word/document.xml", _bomb()), OFFICE) == NOTHING
