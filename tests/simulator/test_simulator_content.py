@@ -16,6 +16,9 @@ from twilio.base.exceptions import TwilioRestException
 from twilio.rest import Client
 from twilio.rest.content.v1.content import ContentList
 
+from recado.channels.port import SendError
+from recado.channels.twilio.client import TwilioSender
+from recado.channels.twilio.content import ContentApi
 from recado.simulator.app import SimulatorSettings, running
 from recado.simulator.client import SimulatorClient, SimulatorError
 from recado.simulator.contents import Content, MissingVariable, render
@@ -376,6 +379,20 @@ async def test_a_contact_who_opted_out_or_blocked_the_business_is_a_fault(
     await call(twilio.messages.create, to=CONTACT, from_=NUMBER, body="y")
     (reply,) = await sim.wait_for_replies(CONTACT, 1, status="undelivered")
     assert reply.error_code == 63033
+
+
+async def test_the_products_own_client_lists_and_makes_contents_and_reads_their_failure(sim: SimulatorClient) -> None:
+    sender = TwilioSender(account_sid=ACCOUNT, username=ACCOUNT, password=TOKEN, api_url=sim.base_url)
+    api = ContentApi(sender, content_url=sim.base_url)
+    listed = await api.templates()
+    assert {(each.content_sid, each.status) for each in listed} == {
+        (each.sid, each.status) for each in await sim.templates()
+    }
+    made = await api.create({"language": "pt_BR", "friendly_name": "menu", "types": LIST_PICKER})
+    assert made in {each.content_sid for each in await api.templates()}
+    with pytest.raises(SendError):
+        await api.create({"language": "pt_BR", "types": {"twilio/text": {}}})
+    await sender.aclose()
 
 
 async def test_the_content_api_fails_on_demand(sim: SimulatorClient) -> None:

@@ -111,6 +111,7 @@ async def test_paths_name_the_account_the_message_and_the_file_exactly(
     await sim.add_account(stranger, "t2")
     for path in (url, url.replace(ACCOUNT, stranger)):
         assert await status_of(http, path, **basic(stranger, "t2")) == 404
+    assert await status_of(http, url.replace(ACCOUNT, stranger), **basic()) == 404
 
 
 async def test_files_can_come_late_by_time_and_by_number(
