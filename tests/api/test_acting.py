@@ -10,7 +10,7 @@ from recado.identity import users
 from recado.ids import new_id
 from recado.ops import retention
 from tests.api.programs import Office
-from tests.api.test_isolation import bodies, routes
+from tests.api.test_isolation import bodies, routes, sending
 
 
 async def test_a_message_is_stored_with_its_delivery(office: Office) -> None:
@@ -177,7 +177,7 @@ async def test_every_post_that_acts_does_so_once_for_a_key_of_two_requests_at_on
                 await office.admin.ask("GET", f"/v1/conversations/{office.conversation_id}")
             ).headers["ETag"]
         before = len(office.front.rows("SELECT FROM audit"))
-        more = {} if body is None else {"json": body}
+        more = sending(body)
         answers = await asyncio.gather(
             *(office.admin.ask("POST", route.path.format(**office.ids), headers=headers, **more) for _ in range(2))
         )

@@ -61,12 +61,22 @@ def test_a_workflow_that_was_claimed_but_never_started_is_given_back_and_done(pr
     assert product.call(give_back) == 0
 
 
-def test_a_worker_forgets_old_sign_ins_by_itself(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_forgets_old_sign_ins_and_kept_answers_by_itself(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(worker, "RECOVERY_S", 0.05)
     product.execute(
         "INSERT INTO sign_in_failures (subject, failures, last_at, locked_until) VALUES "
         "(sha256('old'), 1, now() - interval '90 days', now()), (sha256('new'), 1, now(), now() + interval '1 hour')"
     )
+    owner_id = product.company().owner_id
+    product.execute(
+        "INSERT INTO idempotency_keys (owner_id, id, caller_id, key_hash, request_hash, created_at) "
+        "SELECT %s, gen_random_uuid(), gen_random_uuid(), sha256('key'), sha256('request'), now() - age "
+        "FROM unnest(ARRAY[interval '1 hour', interval '25 hours']) AS age",
+        owner_id,
+    )
+    kept = "SELECT created_at < now() - interval '24 hours' AS old FROM idempotency_keys WHERE owner_id = %s"
 
     async def look_after() -> None:
         wiring = product.wiring
@@ -75,7 +85,7 @@ def test_a_worker_forgets_old_sign_ins_by_itself(product: Product, monkeypatch: 
         async with wiring.platform_pool() as platform:
             caring = asyncio.create_task(worker._look_after(wiring, platform, senders))
             async with asyncio.timeout(10):
-                while len(product.rows("SELECT FROM sign_in_failures")) > 1:
+                while len(product.rows("SELECT FROM sign_in_failures")) > 1 or len(product.rows(kept, owner_id)) > 1:
                     await asyncio.sleep(0.05)
             caring.cancel()
             await asyncio.gather(caring, return_exceptions=True)
@@ -85,6 +95,7 @@ def test_a_worker_forgets_old_sign_ins_by_itself(product: Product, monkeypatch: 
     assert product.rows(
         "SELECT encode(subject, 'hex') = encode(sha256('new'), 'hex') AS new FROM sign_in_failures"
     ) == [{"new": True}]
+    assert product.rows(kept, owner_id) == [{"old": False}]
 
 
 def answered(product: Product) -> Contact:
