@@ -190,13 +190,15 @@ async def test_every_wrong_link_is_the_same_404(office: Office) -> None:
 
 async def test_an_attachment_that_is_not_stored_has_no_link_and_opens_not(office: Office) -> None:
     path = await link_of(office, office.ids["media_id"])
-    [place] = kept(office)
-    place.unlink()
-    assert (await open_link(office, path)).status_code == 404
     office.front.rows("UPDATE media SET status = 'refused', reason = 'type' RETURNING id")
     assert (await open_link(office, path)).status_code == 404
     answer = await office.admin.ask("GET", f"/v1/media/{office.ids['media_id']}/link")
     assert answer.status_code == 409
+    office.front.rows("UPDATE media SET status = 'stored', reason = NULL RETURNING id")
+    assert (await open_link(office, path)).status_code == 200
+    [place] = kept(office)
+    place.unlink()
+    assert (await open_link(office, path)).status_code == 404
 
 
 async def test_a_links_token_is_in_no_log_line(office: Office, caplog: pytest.LogCaptureFixture) -> None:
