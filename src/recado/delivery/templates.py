@@ -77,7 +77,7 @@ def check_fallback(names: Iterable[str], mapping: Mapping[str, str], body: str) 
 
 def fill(mapping: Mapping[str, str], *, contact_name: str, text: str) -> dict[str, str]:
     """The variables of a fallback for one reply, its line breaks turned into spaces."""
-    one_line, name = (CONTROLS.sub("", " ".join(said.split())) for said in (text, contact_name))
+    one_line, name = (" ".join(CONTROLS.sub(" ", said).split()) for said in (text, contact_name))
     # One pass: a text that says {contact_name} is not filled in again.
     replacing = {CONTACT_NAME: name, TEXT: one_line}
     pattern = re.compile("|".join(map(re.escape, replacing)))
