@@ -135,7 +135,7 @@ class TestHostileFiles:
         assert extract(bomb, OFFICE) == NOTHING
         assert extract(documents.lying_about_its_size(tmp_path / "b", "word/document.xml", _bomb()), OFFICE) == NOTHING
         assert extract(archive(tmp_path / "c", {f"{n}.xml": "" for n in range(5_000)}), OFFICE) == NOTHING
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 45
 
     def test_a_bomb_in_a_pdfs_stream_ends_its_own_process_only(self, tmp_path: Path) -> None:
         packed = zlib.compress(zlib.compress(_bomb() * 3, 9), 9)
@@ -161,7 +161,7 @@ class TestHostileFiles:
         )
         began = time.monotonic()
         assert extract(tmp_path / "a", "application/pdf").text is None
-        assert time.monotonic() - began < 25
+        assert time.monotonic() - began < 50
 
     def test_entities_that_grow_are_not_expanded(self, tmp_path: Path) -> None:
         content = LAUGHS + BODY.format("&j;")

@@ -46,7 +46,7 @@ def main(how: str, path: Path) -> None:
 
 
 def _give_up_rights() -> None:
-    os.nice(10)
+    os.nice(5)
     for limit, value in (
         (resource.RLIMIT_CPU, 2 * CPU_S),
         (resource.RLIMIT_DATA, MEMORY_BYTES),

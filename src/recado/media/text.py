@@ -22,8 +22,8 @@ log = structlog.get_logger(__name__)
 MOST_CHARS = 20_000
 #: A plain text is read so far.
 MOST_BYTES = 256 * 1024
-#: The parser's process has less CPU than that; it ends sooner.
-WAIT_S = 20.0
+#: The parser's process has far less CPU than that: it ends sooner, unless the machine is busy with other things.
+WAIT_S = 45.0
 
 _PDF, _ZIP, _OLE, _CARD = b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"BEGIN:VCARD"
 _PLAIN = {"application/json", "application/csv", "application/xml"}
