@@ -19,6 +19,7 @@ WRONG = {
     "TRUSTED_PROXIES": f"10.0.0.0/8, {CANARY}",
     "MODEL_TIMEOUT_S": CANARY,
     "TWILIO_API_URL": f"https://user:{CANARY}@api.example.com",
+    "TWILIO_CONTENT_URL": f"https://api.example.com/?token={CANARY}",
     "TWILIO_MESSAGING_URL": f"https://api.example.com/?token={CANARY}",
     "TWILIO_CONTENT_URL": f"ftp://{CANARY}.example.com",
     "QUIET_WINDOW_MS": f"12{CANARY}",
