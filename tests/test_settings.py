@@ -21,7 +21,6 @@ WRONG = {
     "TWILIO_API_URL": f"https://user:{CANARY}@api.example.com",
     "TWILIO_CONTENT_URL": f"https://api.example.com/?token={CANARY}",
     "TWILIO_MESSAGING_URL": f"https://api.example.com/?token={CANARY}",
-    "TWILIO_CONTENT_URL": f"ftp://{CANARY}.example.com",
     "QUIET_WINDOW_MS": f"12{CANARY}",
     "RATE_LIMIT_STORAGE": f"memcached://{CANARY}",
     "LIMITS": f"contact=30/{CANARY}",
