@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help: ## Show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-demo: $(READY) ## Set up, play three conversations with faults, exit 0 only if every reply came exactly once
+demo: $(READY) ## Set up, play four conversations with faults, exit 0 only if every reply came exactly once
 	@$(BIN)/recado demo
 
 run: $(READY) ## The same, then stay up: phone in the browser, API, two workers; Ctrl-C stops

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from recado.cli.demo.check import problems, promises
-from recado.cli.demo.play import ANA, BRUNO, CARLA, Contact, Seen
+from recado.cli.demo.play import ANA, BRUNO, CARLA, DAVI, SPOKEN, Contact, Seen
 from recado.cli.demo.transcript import show, show_promises
 from recado.simulator.views import Bubble, Sent, WebhookAttempt
 
@@ -48,13 +48,15 @@ def kept() -> Seen:
                 bubble(7, "?", inbound=True),
                 *(bubble(8 + index, body) for index, body in enumerate(PARTS)),
             ],
+            DAVI: [bubble(20, "", inbound=True), bubble(21, "6")],
         },
-        expected={ANA: ("!",), BRUNO: ("both",), CARLA: PARTS},
+        expected={ANA: ("!",), BRUNO: ("both",), CARLA: PARTS, DAVI: ("6",)},
+        transcript=SPOKEN,
         duplicates=Sent(sid="SM1", attempts=(ok, ok)),
         refused=1,
         killed="worker-1",
-        turns={ANA: 1, BRUNO: 1, CARLA: 1},
-        statuses={ANA: ["read"], BRUNO: ["read"], CARLA: ["read"]},
+        turns={ANA: 1, BRUNO: 1, CARLA: 1, DAVI: 1},
+        statuses={ANA: ["read"], BRUNO: ["read"], CARLA: ["read"], DAVI: ["read"]},
     )
 
 
@@ -88,6 +90,7 @@ BREAKS: dict[str, tuple[Callable[[Seen], object], str]] = {
     "a webhook was refused": (_change(ANA, 0, webhook_statuses=[503, 200]), "answered [503, 200]"),
     "a webhook was never answered": (_change(ANA, 0, webhook_statuses=[]), "answered []"),
     "the burst was two turns": (lambda seen: seen.turns.update({BRUNO: 2}), "2 turns"),
+    "the voice note was not understood": (lambda seen: setattr(seen, "transcript", None), "understood None"),
     "no worker died": (lambda seen: setattr(seen, "killed", None), "no worker was killed"),
     "no call was refused": (lambda seen: setattr(seen, "refused", 0), "not one"),
     "no duplicate was sent": (lambda seen: setattr(seen, "duplicates", None), "no duplicate"),

@@ -75,6 +75,7 @@ def test_the_demo_delivers_every_reply_exactly_once_whatever_the_environment_say
     assert running.returncode == 0, said
     assert "Every reply was delivered exactly once" in said
     assert "kill -9 of worker-" in said
+    assert "✓ the voice note was understood" in said
     assert "429" in said
     assert "✗" not in said
     _nothing_left(folder, said)

@@ -1,4 +1,4 @@
-"""`recado demo`: three conversations through the real path on this machine, with a duplicate, a 429 and a `kill -9`."""
+"""`recado demo`: four conversations through the real path on this machine, with a duplicate, a 429 and a `kill -9`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def demo(
     stay: Annotated[bool, typer.Option("--stay", help="Leave everything running until Ctrl-C; print where.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the demo's folder: database and logs.")] = False,
 ) -> None:
-    """Play three conversations on this machine and check that every reply arrived exactly once.
+    """Play four conversations on this machine and check that every reply arrived exactly once.
 
     Needs no key, no account and no model. Starts a local Twilio, the API and two workers in a folder of its own, and
     leaves nothing behind. Exit code 0 only when every promise was kept.

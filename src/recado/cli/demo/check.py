@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from recado.cli.demo.play import ANA, BRUNO, CARLA, Contact, Seen
+from recado.cli.demo.play import ANA, BRUNO, CARLA, DAVI, SPOKEN, Contact, Seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class Promise:
 
 def promises(seen: Seen) -> list[Promise]:
     """What the demo is about, each with what was found against it."""
-    return [
+    made = [
         Promise(says="every webhook was answered 200", broken_by=tuple(_unanswered(seen))),
         Promise(says="every reply arrived exactly once, word for word", broken_by=tuple(_not_once(seen))),
         Promise(says="the duplicate webhook made no second reply", broken_by=tuple(_duplicated(seen))),
@@ -28,6 +29,9 @@ def promises(seen: Seen) -> list[Promise]:
         Promise(says="a worker died with the work in hand; another finished it", broken_by=tuple(_not_killed(seen))),
         Promise(says="each reply was followed until it was read", broken_by=tuple(_not_followed(seen))),
     ]
+    if DAVI in seen.expected:
+        made.insert(5, Promise(says="the voice note was understood, word for word", broken_by=tuple(_not_heard(seen))))
+    return made
 
 
 def problems(seen: Seen) -> list[str]:
@@ -79,6 +83,16 @@ def _torn(seen: Seen) -> Iterator[str]:
         yield "the long answer is not long"
     if "".join(_replies(seen, CARLA)) != "".join(expected):
         yield f"{CARLA.name}: the parts don't join to the original"
+
+
+def _not_heard(seen: Seen) -> Iterator[str]:
+    spoken, heard = _words(SPOKEN), _words(seen.transcript or "")
+    if spoken != heard:
+        yield f"{DAVI.name}: said {SPOKEN!r}, understood {seen.transcript!r}"
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())
 
 
 def _not_refused(seen: Seen) -> Iterator[str]:

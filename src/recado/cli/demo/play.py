@@ -1,4 +1,4 @@
-"""What happens on the stage: three conversations at once, and what goes wrong on purpose meanwhile."""
+"""What happens on the stage: four conversations at once, and what goes wrong on purpose meanwhile."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.resources import as_file, files
 from uuid import UUID
 
 from recado.cli.demo.stage import NUMBER, OWNER, SPLIT_CHARS, Stage
 from recado.db.pool import Connection
 from recado.delivery.split import split
 from recado.errors import RecadoError
+from recado.simulator.handset import Phone
 from recado.simulator.views import Bubble, Sent
 
 #: What is given to a turn, its delivery and, in the worst case, the work of a dead worker.
@@ -32,10 +34,13 @@ class Contact:
 ANA = Contact(name="Ana Souza", address="whatsapp:+5511987650001")
 BRUNO = Contact(name="Bruno Lima", address="whatsapp:+5511987650002")
 CARLA = Contact(name="Carla Dias", address="whatsapp:+5511987650003")
-CAST = (ANA, BRUNO, CARLA)
+DAVI = Contact(name="Davi Rocha", address="whatsapp:+5511987650004")
 
 QUESTION = "Bom dia! Vocês fazem entrega?"
 BURST = ("Oi, tudo bem?", "Qual o horário de funcionamento?", "E quanto custa o pão francês?")
+#: Spoken by a synthesizer; its words are in `tests/data/voice/notes.json`.
+NOTE = "entrega.ogg"
+SPOKEN = "Boa tarde! Quanto custa a entrega no centro?"
 CATALOGUE = "Pode me mandar o catálogo de festas e as condições de encomenda?"
 
 #: The titles in `padaria.md` of what is asked for.
@@ -65,30 +70,36 @@ class Seen:
     killed: str | None = None
     turns: dict[Contact, int] = field(default_factory=dict)
     statuses: dict[Contact, list[str]] = field(default_factory=dict)
+    transcript: str | None = None
     incidents: list[Incident] = field(default_factory=list)
 
 
 async def play(stage: Stage, tell: Callable[[str], None]) -> Seen:
     """Play it, wait until every reply is read or time is over, look on a little, and answer what was seen."""
-    tell("three conversations, a duplicate webhook, a 429 and a kill -9")
+    note = "a voice note" if stage.hears else "no voice note (Whisper's weights are not installed)"
+    tell(f"conversations at once, {note}, a duplicate webhook, a 429 and a kill -9")
     seen = Seen()
-    parts = split(stage.entries[PARTIES], SPLIT_CHARS)
+    catalogue = split(stage.entries[PARTIES], SPLIT_CHARS)
     seen.expected = {
         ANA: (stage.entries[DELIVERY],),
         BRUNO: (stage.entries[HOURS] + "\n\n" + stage.entries[BREAD],),
-        CARLA: parts,
+        CARLA: catalogue,
     }
+    if stage.hears:
+        seen.expected[DAVI] = (stage.entries[DELIVERY],)
     await stage.phone.add_fault("too-many-requests", to=re.escape(ANA.address), count=1, retry_after_s=1)
     # Twilio takes the second part and says nothing: the moment in which a dead worker leaves the most open.
     await stage.phone.add_fault(
-        "timeout-after", to=re.escape(CARLA.address), body="^" + re.escape(parts[1][:40]), count=1, hold_s=20
+        "timeout-after", to=re.escape(CARLA.address), body="^" + re.escape(catalogue[1][:40]), count=1, hold_s=20
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(_question(stage, seen))
         group.create_task(_burst(stage))
         group.create_task(_catalogue(stage, seen))
-        for contact in CAST:
-            group.create_task(_until_read(stage, contact, len(seen.expected[contact])))
+        if stage.hears:
+            group.create_task(_note(stage))
+        for contact, parts in seen.expected.items():
+            group.create_task(_until_read(stage, contact, len(parts)))
     tell("looking whether anything comes twice")
     await asyncio.sleep(AFTERWARDS_S)
     await _look(stage, seen)
@@ -138,6 +149,15 @@ async def _catalogue(stage: Stage, seen: Seen) -> None:
     seen.incidents.append(Incident(contact=CARLA, at=at + took_s, text=text))
 
 
+async def _note(stage: Stage) -> None:
+    """A voice note: fetched as Twilio gives it out, and heard by Whisper on this machine."""
+    phone = Phone(
+        client=stage.phone, account_sid=stage.account_sid, number=NUMBER, address=DAVI.address, name=DAVI.name
+    )
+    with as_file(files(__package__) / NOTE) as path:
+        await phone.voice(path)
+
+
 async def _took_two(stage: Stage) -> bool:
     return len(await stage.phone.replies(CARLA.address)) >= 2
 
@@ -177,14 +197,19 @@ async def _is_known(stage: Stage, executor: str) -> bool:
 
 async def _look(stage: Stage, seen: Seen) -> None:
     """Look at the phones, at Twilio's log and at our own rows."""
-    seen.threads = {contact: await stage.phone.thread(contact.address) for contact in CAST}
+    seen.threads = {contact: await stage.phone.thread(contact.address) for contact in seen.expected}
     for call in await stage.phone.calls():
         if call.operation == "create" and call.status == 429:
             seen.refused += 1
             seen.incidents.append(Incident(contact=ANA, at=call.at, text="Twilio: 429, too many requests; not taken"))
     async with await stage.wiring.connect("recado_platform") as platform:
-        for contact in CAST:
+        for contact in seen.expected:
             seen.statuses[contact], seen.turns[contact] = await _rows(platform, stage.owner_id, contact)
+        cursor = await platform.execute(
+            "SELECT transcript FROM messages WHERE owner_id = %s AND kind = 'audio'", [stage.owner_id]
+        )
+        for row in await cursor.fetchall():
+            seen.transcript = row["transcript"]
 
 
 async def _rows(platform: Connection, owner_id: UUID, contact: Contact) -> tuple[list[str], int]:

@@ -27,6 +27,7 @@ from recado.channels.twilio import accounts
 from recado.db.scope import scoped
 from recado.errors import RecadoError
 from recado.identity import owners
+from recado.media.voice.weights import WeightsMissing, base_model_folder
 from recado.settings import PREFIX, load
 from recado.simulator.app import running
 from recado.simulator.client import SimulatorClient
@@ -58,6 +59,7 @@ class Stage:
     owner_id: UUID
     account_sid: str
     entries: dict[str, str]
+    hears: bool
 
     @property
     def where(self) -> str:
@@ -139,9 +141,11 @@ async def staged(home: Path, tell: Callable[[str], None]) -> AsyncIterator[Stage
             _env_file=None, home=home, database_url=None, migrate_url=None, secret_keys=None, twilio_api_url=None
         )
         wiring = await _whole(stack.enter_async_context(wire(settings, connections=4)))
+        tell("Whisper")
+        model = await asyncio.to_thread(_whisper, home / "models")
         tell("API and two workers")
         api_url = f"http://127.0.0.1:{_free_port()}"
-        processes = Processes(folder=home, environment=_environment(home, api_url, simulator_url))
+        processes = Processes(folder=home, environment=_environment(home, api_url, simulator_url, model))
         stack.push_async_callback(processes.stop)
         await processes.start("api", "api", "--port", api_url.rpartition(":")[2])
         for name in WORKERS:
@@ -162,6 +166,7 @@ async def staged(home: Path, tell: Callable[[str], None]) -> AsyncIterator[Stage
             owner_id=owner_id,
             account_sid=account_sid,
             entries={entry.title: entry.content for entry in entries},
+            hears=model is not None,
         )
 
 
@@ -206,7 +211,15 @@ async def _workers(wiring: Wiring) -> int:
     return row["n"] if row else 0
 
 
-def _environment(home: Path, api_url: str, simulator_url: str) -> dict[str, str]:
+def _whisper(folder: Path) -> Path | None:
+    """The folder of a model that understands voice notes; None where the packages with its weights are missing."""
+    try:
+        return base_model_folder(folder)
+    except WeightsMissing:
+        return None
+
+
+def _environment(home: Path, api_url: str, simulator_url: str, model: Path | None) -> dict[str, str]:
     """The caller's environment without its settings and providers' keys, and the demo's own settings."""
     kept = {
         name: value
@@ -219,6 +232,7 @@ def _environment(home: Path, api_url: str, simulator_url: str) -> dict[str, str]
         f"{PREFIX}PUBLIC_URL": api_url,
         f"{PREFIX}TWILIO_API_URL": simulator_url,
         f"{PREFIX}SPLIT_CHARS": str(SPLIT_CHARS),
+        f"{PREFIX}TRANSCRIBER": "none" if model is None else f"faster-whisper:{model}",
         f"{PREFIX}LOG_FORMAT": "json",
         f"{PREFIX}LOG_LEVEL": "INFO",
     }

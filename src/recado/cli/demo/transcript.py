@@ -37,7 +37,7 @@ def show(console: Console, seen: Seen) -> None:
         began = thread[0].created_at
         console.rule(f"[bold]{contact.name}[/bold] [dim]{contact.address}[/dim]", align="left")
         lines: list[tuple[float, RenderableType]] = [
-            (bubble.created_at, _bubble(bubble, began, _heard_at(thread, bubble))) for bubble in thread
+            (bubble.created_at, _bubble(bubble, began, _heard_at(thread, bubble), seen.transcript)) for bubble in thread
         ]
         lines += [(incident.at, _incident(incident, began)) for incident in _of(seen.incidents, contact)]
         for _, line in sorted(lines, key=lambda item: item[0]):
@@ -65,14 +65,14 @@ def _heard_at(thread: Sequence[Bubble], bubble: Bubble) -> float | None:
     return None if bubble.inbound or not heard else heard[-1]
 
 
-def _bubble(bubble: Bubble, began: float, heard_at: float | None) -> RenderableType:
+def _bubble(bubble: Bubble, began: float, heard_at: float | None, transcript: str | None) -> RenderableType:
     foot = f"{bubble.created_at - began:.2f} s"
     if heard_at is not None:
         foot += f" · answered in {bubble.created_at - heard_at:.2f} s"
         if bubble.read_at is not None:
             foot += f" · read {bubble.read_at - bubble.created_at:.2f} s later"
         foot += f" {TICKS.get(bubble.status, bubble.status)}"
-    text = _abridged(bubble.body)
+    text = f"🎤 {transcript}" if bubble.kind == "audio" else _abridged(bubble.body)
     widest = max((cell_len(line) for line in text.splitlines()), default=0)
     panel = Panel(
         Text(text),
