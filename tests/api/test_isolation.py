@@ -28,6 +28,11 @@ def routes() -> list[APIRoute]:
     return [route for route in found if isinstance(route, APIRoute)]
 
 
+def for_keys(route: APIRoute) -> bool:
+    """Whether an API key may call it: what only people may do is about themselves or the platform."""
+    return any("ApiKey" in way for way in (route.openapi_extra or {})["security"])
+
+
 def needed(route: APIRoute) -> str:
     """What a route says of itself: a scope, or who must be signed in, or that anybody may ask."""
     security = (route.openapi_extra or {})["security"]

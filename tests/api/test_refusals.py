@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.api.programs import Office, Program
-from tests.api.test_isolation import bodies, routes
+from tests.api.test_isolation import bodies, for_keys, routes
 from tests.journey.front import open_front
 
 MARK = "segredodopadeiro"
@@ -97,7 +97,7 @@ async def test_every_body_that_is_not_said_to_be_json_is_415(office: Office) -> 
     seen = 0
     for route in routes():
         body = bodies(office.ids["account_id"]).get(route.operation_id or "")
-        if route.body_field is None:
+        if route.body_field is None or not for_keys(route):
             continue
         seen += 1
         [method] = route.methods
