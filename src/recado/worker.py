@@ -49,12 +49,12 @@ WORKFLOWS_VERSION = "1"
 
 TURNS, DELIVERIES, MEDIA = QUEUE, "deliveries", MEDIA_QUEUE
 QUEUES = (TURNS, DELIVERIES, MEDIA)
-#: A delivery's poll is part of what the contact waits, and an idle worker's main cost: 0.2 s is half of what is left
-#: to both (`bench/idle.py`). A turn's poll hides inside the quiet window, so it takes a share of that.
-DELIVERIES_POLL_S = 0.2
-#: Attachments come before the turn, whose quiet window hides some of it.
-MEDIA_POLL_S = 0.25
-TURNS_POLL_S = (0.05, 0.4)
+#: Looking for work is most of what an idle worker costs, and a delivery's look is part of what the contact waits: 0.25 s
+#: leaves both under their targets (`bench/idle.py`). A turn's look hides inside the quiet window, so it takes a share
+#: of that; attachments come before the turn, whose quiet window hides some of theirs.
+DELIVERIES_POLL_S = 0.25
+MEDIA_POLL_S = 0.7
+TURNS_POLL_S = (0.05, 0.6)
 #: What a stop waits for workflows to end; the rest is handed to other workers.
 STOP_S = 15.0
 #: Twilio keeps a message queued for 4 hours at most, and fetches its attachment when it sends it.
@@ -160,7 +160,7 @@ async def _launch(
     DBOS.listen_queues(list(queues))
     DBOS.launch()
     least_s, most_s = TURNS_POLL_S
-    turns_poll_s = min(most_s, max(least_s, settings.quiet_window_ms / 3000))
+    turns_poll_s = min(most_s, max(least_s, settings.quiet_window_ms / 2000))
     for name, at_once, poll_s in (
         (TURNS, settings.turns_at_once, turns_poll_s),
         (DELIVERIES, settings.deliveries_at_once, DELIVERIES_POLL_S),
