@@ -49,9 +49,9 @@ WORKFLOWS_VERSION = "1"
 
 TURNS, DELIVERIES, MEDIA = QUEUE, "deliveries", MEDIA_QUEUE
 QUEUES = (TURNS, DELIVERIES, MEDIA)
-#: Looking for work is most of what an idle worker costs, and a delivery's look is part of what the contact waits: 0.25 s
-#: leaves both under their targets (`bench/idle.py`). A turn's look hides inside the quiet window, so it takes a share
-#: of that; attachments come before the turn, whose quiet window hides some of theirs.
+#: Looking for work is most of what an idle worker costs, and a delivery's look is part of what the contact waits:
+#: 0.25 s leaves both under their targets (`bench/idle.py`). A turn's look hides inside the quiet window, so it takes a
+#: share of that; attachments come before the turn, whose quiet window hides some of theirs.
 DELIVERIES_POLL_S = 0.25
 MEDIA_POLL_S = 0.7
 TURNS_POLL_S = (0.05, 0.6)
