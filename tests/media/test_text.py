@@ -82,9 +82,9 @@ class TestLimits:
             assert text is not None
             assert MOST_CHARS * 0.9 < len(text) <= MOST_CHARS
 
-    def test_of_ten_thousand_pages_the_first_are_read_and_all_are_counted(self, tmp_path: Path) -> None:
-        found = extract(pdf(tmp_path / "a", *(f"folha {n}" for n in range(10_000))), "application/pdf")
-        assert found.pages == 10_000
+    def test_of_thousands_of_pages_the_first_are_read_and_all_are_counted(self, tmp_path: Path) -> None:
+        found = extract(pdf(tmp_path / "a", *(f"folha {n}" for n in range(3_000))), "application/pdf")
+        assert found.pages == 3_000
         assert found.text is not None
         assert found.text.startswith("folha 0\nfolha 1\n")
         assert "folha 60" not in found.text
