@@ -1,6 +1,6 @@
 """One run of an assistant's model over a conversation: history and pending lines in, the answer's text out.
 
-The only module that imports pydantic_ai, and not before it is first needed: a process that only takes webhooks never
+pydantic_ai is imported when it is first needed, here and in `failures` alone: a process that only takes webhooks never
 loads it.
 """
 
@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from recado.assistants.assistant import Assistant
+from recado.assistants.failures import BLIND, PASSING, Failure, Reason, failure_of
 from recado.assistants.knowledge import Match
 from recado.errors import RecadoError, SettingsError
 
@@ -34,29 +35,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 Author = Literal["contact", "assistant", "operator", "system", "api"]
-Reason = Literal[
-    "timed_out",
-    "rate_limited",
-    "unavailable",
-    "unreachable",
-    "quota_exhausted",
-    "not_authorized",
-    "not_found",
-    "context_too_long",
-    "rejected",
-    "empty_answer",
-    "not_configured",
-    "unexpected",
-]
-
-#: Reasons that pass by themselves: the same request may succeed a moment later.
-PASSING: frozenset[Reason] = frozenset({"timed_out", "rate_limited", "unavailable", "unreachable"})
-
 #: One attempt may take this share of the time there is for all, so that a provider that hangs once is asked again.
 ATTEMPT_SHARE = 0.6
 
-#: Reasons for which a request with pictures may have been refused because of them.
-BLIND: frozenset[Reason] = frozenset({"rejected", "not_found", "context_too_long", "unexpected"})
 #: Models that are known to take pictures, by their names, whoever serves them. Newer ones: `assistants set --sees yes`.
 SIGHTED = re.compile(
     r"gpt-4o|gpt-4\.1|gpt-5|chatgpt-4o|(^|[/:.])o[134](-|$)|claude-(3|opus|sonnet|haiku)|gemini|gemma-?3|pixtral"
@@ -206,12 +187,6 @@ async def aclose() -> None:
         await minds.stack.aclose()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Failure:
-    reason: Reason
-    retry_after_s: float = 0.0
-
-
 async def _attempt(
     agent: Agent[None, str],
     model: str,
@@ -219,7 +194,7 @@ async def _attempt(
     messages: list[ModelMessage],
     instructions: str,
     limit_s: float,
-) -> Thought | _Failure:
+) -> Thought | Failure:
     """One run. A failure comes back as a value, so that no exception of the provider's chains into ours."""
     try:
         async with asyncio.timeout(limit_s):
@@ -228,44 +203,12 @@ async def _attempt(
                 prompt, message_history=messages, instructions=instructions, infer_name=False, deps=None
             )
     except Exception as error:
-        return _failure(error)
+        return failure_of(error)
     text = result.output.strip()
     if not text:
-        return _Failure(reason="empty_answer")
+        return Failure(reason="empty_answer")
     usage = result.usage
     return Thought(text=text, model=model, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
-
-
-def _failure(error: Exception) -> _Failure:
-    """Which of our reasons an exception of pydantic-ai or its transport means."""
-    from pydantic_ai import exceptions as ai
-
-    if isinstance(error, TimeoutError | ai.ModelTimeoutError | ai.ModelRequestTimeout):
-        return _Failure(reason="timed_out")
-    if isinstance(error, ai.UnexpectedModelBehavior):
-        return _Failure(reason="empty_answer")
-    if not isinstance(error, ai.ModelAPIError):
-        log.error("model_run_broke", error=type(error).__name__)
-        return _Failure(reason="unexpected")
-    wait_s = error.retry_after or 0.0
-    classes: tuple[tuple[type[Exception], Reason], ...] = (
-        (ai.ModelQuotaExceededError, "quota_exhausted"),
-        (ai.ModelRateLimitError, "rate_limited"),
-        (ai.ModelUnavailableError, "unavailable"),
-        (ai.ModelServerError, "unavailable"),
-        (ai.ModelConnectionError, "unreachable"),
-        (ai.ModelAuthenticationError, "not_authorized"),
-        (ai.ModelNotFoundError, "not_found"),
-        (ai.ModelContextWindowExceededError, "context_too_long"),
-        (ai.ModelRequestRejectedError, "rejected"),
-    )
-    for category, reason in classes:
-        if isinstance(error, category):
-            return _Failure(reason=reason, retry_after_s=wait_s)
-    status = error.status_code if isinstance(error, ai.ModelHTTPError) else 0
-    if status in (408, 425, 429) or status >= 500:
-        return _Failure(reason="rate_limited" if status == 429 else "unavailable", retry_after_s=wait_s)
-    return _Failure(reason="rejected" if status else "unexpected")
 
 
 async def _agent(model: str) -> Agent[None, str] | None:
