@@ -45,7 +45,7 @@ def failure_of(error: Exception) -> Failure:
 
     if isinstance(error, TimeoutError | ai.ModelTimeoutError | ai.ModelRequestTimeout):
         return Failure(reason="timed_out")
-    if isinstance(error, ai.UnexpectedModelBehavior):
+    if isinstance(error, ai.UnexpectedModelBehavior | ai.UsageLimitExceeded):
         return Failure(reason="empty_answer")
     if not isinstance(error, ai.ModelAPIError):
         log.error("model_run_broke", error=type(error).__name__)

@@ -138,7 +138,7 @@ async def _store(
     async with scope.conn.pipeline():  # nothing of it waits for an answer: one round trip
         await turns.add(scope, turn)
         await messages.mark_taken(scope, ids, status="held" if held else "answered", turn_id=turn_id)
-        if says:
+        if says and (draft.text or draft.template is None):
             await messages.enqueue_outbound(
                 scope,
                 conversation_id=conversation_id,
@@ -148,6 +148,20 @@ async def _store(
                 reply_to=newest.id,
                 turn_id=turn_id,
                 now=now,
+            )
+        if says and draft.template is not None:
+            # After the text, whose id is smaller: deliveries of one moment go in the order of their ids.
+            await messages.enqueue_outbound(
+                scope,
+                conversation_id=conversation_id,
+                author="assistant",
+                body=draft.template.says,
+                correlation_id=newest.correlation_id,
+                reply_to=newest.id,
+                turn_id=turn_id,
+                now=now,
+                content=draft.template.use,
+                kind="template",
             )
         if outcome in ("apology", "budget"):
             why = {None: "unanswered", OVER_BUDGET: "budget"}.get(draft.error, "failed")

@@ -19,15 +19,18 @@ from recado.assistants import assistant as assistants
 from recado.assistants import keyless, knowledge, prices, run, unheard
 from recado.assistants.assistant import Assistant
 from recado.assistants.run import Picture, Thought
+from recado.assistants.tools import Chosen, Offer, Offered, bounded
 from recado.channels.port import Sender, SendError
 from recado.clock import Clock
-from recado.conversations import conversations, messages, reading
+from recado.conversations import conversations, messages, reading, templates
 from recado.conversations.conversations import Conversation
 from recado.conversations.media import Media
 from recado.conversations.messages import Message
 from recado.conversations.reading import Reading
+from recado.conversations.templates import Template
 from recado.db.pool import Pool, persistently
 from recado.db.scope import scoped
+from recado.delivery.content import TemplateUse
 from recado.errors import RecadoError
 from recado.identity import plans
 from recado.identity.plans import Budget
@@ -71,7 +74,10 @@ class AnswerDesk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A reply before it is anyone's: what it answers, what it says, and who made it."""
+    """A reply before it is anyone's: what it answers, what it says, and who made it.
+
+    `template` goes out behind the text, which may then be empty.
+    """
 
     covered: tuple[UUID, ...]
     text: str = field(repr=False)
@@ -83,9 +89,10 @@ class Draft:
     unpriced_model: str | None = None
     cost_micros: int = 0
     error: str | None = None
+    template: Chosen | None = None
 
     def after(self, stale: Draft | None) -> Draft:
-        """The draft, with what the stale one before it has cost."""
+        """The draft, with what the stale one before it has cost; nothing else of that one counts."""
         if stale is None:
             return self
         return replace(
@@ -98,10 +105,23 @@ class Draft:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What a draft is made from; of what only a model needs, nothing where there is none."""
+
+    conversation: Conversation
+    assistant: Assistant
+    budget: Budget
+    before: list[Message]
+    found: list[knowledge.Match]
+    readings: Readings
+    approved: list[Template]
+
+
 async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard: list[Message]) -> Draft:
     """A reply to what was heard: by the model if there is one, else by the keyless assistant, else an apology."""
 
-    async def look() -> tuple[Conversation, Assistant, Budget, list[Message], list[knowledge.Match], Readings]:
+    async def look() -> _Known:
         async with scoped(desk.pool, owner_id) as scope:
             conversation = await conversations.get(scope, conversation_id)
             assistant = await assistants.for_number(scope, conversation.number_id)
@@ -114,9 +134,19 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
                 else []
             )
             readings = await reading.of(scope, [message.id for message in (*before, *heard)]) if model else {}
-            return conversation, assistant, budget, before, found, readings
+            offered = await templates.approved(scope, conversation.account_id) if model and assistant.templates else []
+            return _Known(
+                conversation=conversation,
+                assistant=assistant,
+                budget=budget,
+                before=before,
+                found=found,
+                readings=readings,
+                approved=offered,
+            )
 
-    conversation, assistant, budget, before, found, readings = await persistently(look)
+    known = await persistently(look)
+    conversation, assistant, budget = known.conversation, known.assistant, known.budget
     if is_silent(conversation):
         return Draft(covered=tuple(message.id for message in heard), text="", outcome="silent")
     if budget.people_only:
@@ -134,17 +164,18 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
         """The step: its result says what it covers, so that a replay can't claim what the model never saw."""
         covered = [str(message.id) for message in heard]
         try:
-            everything = [readings[message.id] for message in (*before, *heard)]
+            everything = [known.readings[message.id] for message in (*known.before, *heard)]
             seen = await desk.look(sight.worth_showing(everything)) if run.sees(assistant, model) else {}
             thought = await desk.think(
                 assistant,
                 model=model,
-                history=sight.lines(before, readings, seen, document_chars=sight.EARLIER_CHARS),
-                pending=sight.lines(heard, readings, seen),
+                history=sight.lines(known.before, known.readings, seen, document_chars=sight.EARLIER_CHARS),
+                pending=sight.lines(heard, known.readings, seen),
                 contact_name=conversation.contact_name,
                 now=desk.clock.now(),
                 timeout_s=desk.model_timeout_s,
-                knowledge=found,
+                knowledge=known.found,
+                offer=_offer(desk, owner_id, conversation, assistant, known.approved),
             )
         except RecadoError as error:
             return {"covered": covered, "error": str(error)}
@@ -157,6 +188,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
             "model": thought.model,
             "input_tokens": thought.input_tokens,
             "output_tokens": thought.output_tokens,
+            "template": None if thought.template is None else _chosen_to_json(thought.template),
         }
 
     async with _typing(desk, owner_id, conversation, heard[-1]):
@@ -176,7 +208,48 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
         unpriced_tokens=sum(tokens.values()) if cost is None else 0,
         unpriced_model=result["model"] if cost is None else None,
         cost_micros=cost or 0,
+        template=_chosen_from_json(result.get("template")),
     )
+
+
+def _offer(
+    desk: AnswerDesk, owner_id: UUID, conversation: Conversation, assistant: Assistant, approved: list[Template]
+) -> Offer | None:
+    """What the model may choose from; None where it may not, or there is nothing."""
+    offered = bounded(
+        (
+            Offered(
+                content_sid=one.content_sid,
+                name=one.name,
+                language=one.language,
+                body=one.body,
+                variables=tuple(one.variables),
+            )
+            for one in approved
+        ),
+        language=_language(conversation, assistant),
+    )
+
+    async def check(content_sid: str, variables: Mapping[str, str]) -> Chosen:
+        async def use() -> Chosen:
+            async with scoped(desk.pool, owner_id) as scope:
+                use, says = await templates.use(scope, conversation.account_id, content_sid, variables)
+                return Chosen(use=use, says=says)
+
+        return await persistently(use)
+
+    return Offer(templates=offered, check=check) if offered else None
+
+
+def _chosen_to_json(chosen: Chosen) -> dict[str, Any]:
+    return {"content_sid": chosen.use.content_sid, "variables": dict(chosen.use.variables), "says": chosen.says}
+
+
+def _chosen_from_json(stored: Mapping[str, Any] | None) -> Chosen | None:
+    if stored is None:
+        return None
+    use = TemplateUse(content_sid=stored["content_sid"], variables=stored["variables"])
+    return Chosen(use=use, says=stored["says"])
 
 
 async def _without_model(
