@@ -71,9 +71,40 @@ class Request:
         return "\n".join([str(self.body.get("instructions") or ""), *told]).strip()
 
     @property
+    def tools(self) -> dict[str, dict[str, Any]]:
+        """The functions that the model may call, by their names."""
+        given = [tool.get("function", tool) for tool in self.body.get("tools") or []]
+        return {str(tool["name"]): tool for tool in given}
+
+    @property
+    def told(self) -> list[str]:
+        """What the model's calls were answered, in order."""
+        messages = self.body.get("messages") or self.body.get("input") or []
+        if isinstance(messages, str):
+            return []
+        return [
+            _text(message.get("output", message.get("content")))
+            for message in messages
+            if message.get("role") == "tool" or message.get("type") == "function_call_output"
+        ]
+
+    @property
     def last_user_text(self) -> str:
         """The last message of the user."""
         return next((text for role, text in reversed(self.turns) if role == "user"), "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call of a tool; arguments that are a text go out as they are."""
+
+    name: str
+    arguments: Mapping[str, Any] | str
+
+    @property
+    def written(self) -> str:
+        """The arguments as models write them."""
+        return self.arguments if isinstance(self.arguments, str) else json.dumps(dict(self.arguments))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +118,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     error: str = "scripted failure"
     text: str = ""
+    calls: tuple[Call, ...] = ()
     input_tokens: int = 11
     output_tokens: int = 7
 
@@ -207,13 +239,22 @@ def _picture(part: dict[str, Any]) -> bytes | None:
 
 
 def _chat_completion(request: Request, reply: Reply, number: int) -> dict[str, Any]:
-    message = {"role": "assistant", "content": reply.text}
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if reply.calls:
+        message["tool_calls"] = [
+            {
+                "id": f"call_{number}_{at}",
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.written},
+            }
+            for at, call in enumerate(reply.calls)
+        ]
     return {
         "id": f"chatcmpl-{number}",
         "object": "chat.completion",
         "created": 1_760_000_000,
         "model": request.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls" if reply.calls else "stop"}],
         "usage": {
             "prompt_tokens": reply.input_tokens,
             "completion_tokens": reply.output_tokens,
@@ -224,6 +265,17 @@ def _chat_completion(request: Request, reply: Reply, number: int) -> dict[str, A
 
 def _response(request: Request, reply: Reply, number: int) -> dict[str, Any]:
     content = [{"type": "output_text", "text": reply.text, "annotations": []}]
+    calls = [
+        {
+            "type": "function_call",
+            "id": f"fc_{number}_{at}",
+            "call_id": f"call_{number}_{at}",
+            "name": call.name,
+            "arguments": call.written,
+            "status": "completed",
+        }
+        for at, call in enumerate(reply.calls)
+    ]
     return {
         "id": f"resp_{number}",
         "object": "response",
@@ -231,7 +283,8 @@ def _response(request: Request, reply: Reply, number: int) -> dict[str, Any]:
         "status": "completed",
         "model": request.model,
         "output": [
-            {"type": "message", "id": f"msg_{number}", "status": "completed", "role": "assistant", "content": content}
+            {"type": "message", "id": f"msg_{number}", "status": "completed", "role": "assistant", "content": content},
+            *calls,
         ],
         "parallel_tool_calls": True,
         "tool_choice": "auto",

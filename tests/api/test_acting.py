@@ -237,6 +237,19 @@ async def test_whether_an_assistant_sees_can_be_set_and_left_to_what_is_known_ag
         assert changed.json()["sees"] is then
 
 
+async def test_whether_an_assistant_may_send_templates_is_off_until_it_is_set(office: Office) -> None:
+    made = await office.admin.ask("POST", "/v1/assistants", json={"name": "night"})
+    assert made.json()["templates"] is False
+    path = f"/v1/assistants/{made.json()['id']}"
+    for given, then in (({"templates": True}, True), ({"language": "es"}, True), ({"templates": False}, False)):
+        read = (await office.admin.ask("GET", path)).headers["ETag"]
+        changed = await office.admin.ask("PATCH", path, json=given, headers={"If-Match": read})
+        assert changed.json()["templates"] is then, changed.text
+    read = (await office.admin.ask("GET", path)).headers["ETag"]
+    wrong = await office.admin.ask("PATCH", path, json={"templates": "maybe"}, headers={"If-Match": read})
+    assert wrong.status_code == 422
+
+
 async def test_a_revoked_key_stays_in_the_list_with_its_end(office: Office) -> None:
     made = (await office.admin.ask("POST", "/v1/keys", json={"name": "CRM", "scopes": ["read"]})).json()
     ended = await office.admin.ask("DELETE", f"/v1/keys/{made['id']}")

@@ -79,6 +79,18 @@ async def test_what_it_sees_stays_until_it_is_set_and_goes_back_to_what_is_known
     assert (await assistant.set(scope, "vendas", sees="auto")).sees is None
 
 
+async def test_it_may_send_templates_only_when_told_so_and_until_told_otherwise(scope: Scope) -> None:
+    assert (await assistant.set(scope, "vendas")).templates is False
+    assert (await assistant.set(scope, "vendas", templates=True)).templates is True
+    assert (await assistant.set(scope, "vendas", instructions="Outras.")).templates is True
+    named = await assistant.get(scope, "vendas")
+    assert (await assistant.for_number(scope, await _number(scope, named.id))).templates is True
+    before = (await assistant.look(scope, named.id)).version
+    await assistant.set(scope, "vendas", templates=True)
+    assert (await assistant.look(scope, named.id)).version == before, "nothing changed"
+    assert (await assistant.set(scope, "vendas", templates=False)).templates is False
+
+
 async def test_a_number_has_its_own_assistant_or_the_default(scope: Scope) -> None:
     named = await assistant.set(scope, "vendas")
     assert await assistant.for_number(scope, await _number(scope, named.id)) == named

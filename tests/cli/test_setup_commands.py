@@ -111,6 +111,17 @@ def test_an_assistant_keeps_what_is_not_given_and_a_wrong_model_changes_nothing(
     assert (wrong.code, "--sees must be one of yes, no, auto" in wrong.complaint) == (2, True)
 
 
+def test_whether_an_assistant_may_send_templates_is_yes_or_no(recado: Terminal, rows: Rows) -> None:
+    given = ("assistants", "set", "--owner", rows.owner)
+    assert recado(*given, "--language", "es", "--json").json["templates"] is False
+    assert recado(*given, "--templates", "yes", "--json").json["templates"] is True
+    assert recado(*given, "--language", "en", "--json").json["templates"] is True
+    assert recado(*given, "--templates", "no", "--json").json["templates"] is False
+    wrong = recado(*given, "--templates", "maybe")
+    assert (wrong.code, "--templates must be one of yes, no" in wrong.complaint) == (2, True)
+    assert rows.value("SELECT templates FROM assistants") is False
+
+
 def test_an_owner_that_does_not_exist_is_said_to_be_unknown(recado: Terminal, tmp_path: Path) -> None:
     (tmp_path / "faq.md").write_text(FAQ)
     nobody = UUID(str(uuid4()))

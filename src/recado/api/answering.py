@@ -57,6 +57,7 @@ async def make_assistant(
             language=given.language,
             apology=given.apology,
             sees=given.sees,
+            templates=given.templates,
         )
         if given.is_default:
             await assistant.make_default(scope, made.id)
@@ -91,6 +92,7 @@ async def change_assistant(
             language=given.language,
             apology=given.apology,
             sees=given.sees,
+            templates=given.templates,
         )
         if given.is_default and not found.is_default:
             await assistant.make_default(scope, assistant_id)

@@ -30,6 +30,7 @@ Sees = Annotated[
     bool | Literal["auto"],
     Field(description="Whether the model is given pictures; auto: by what is known of the model."),
 ]
+Templates = Annotated[bool, Field(description="Whether it may send the owner's approved templates by itself.")]
 Language = Literal["pt", "es", "en"]
 ServiceSid = Annotated[str, Field(pattern=r"^MG[0-9a-fA-F]{32}$")]
 
@@ -120,6 +121,7 @@ class NewAssistant(Given):
     language: Language = "pt"
     apology: Apology | None = None
     sees: Sees | None = None
+    templates: Templates = False
     is_default: Annotated[bool, Field(description="Whether it answers where a number names no assistant.")] = False
 
 
@@ -135,6 +137,7 @@ class AssistantChange(Given):
     language: Language | None = None
     apology: Apology | None = None
     sees: Sees | None = None
+    templates: Templates | None = None
     is_default: Annotated[
         Literal[True] | None, Field(description="It answers where a number names none, instead of the one that did.")
     ] = None

@@ -86,6 +86,7 @@ class AssistantView(BaseModel):
     sees: Annotated[
         bool | None, Field(description="Whether the model is given pictures. Null: by what is known of the model.")
     ]
+    templates: Annotated[bool, Field(description="Whether it may send the owner's approved templates by itself.")]
     version: int
     created_at: datetime
     updated_at: datetime

@@ -21,7 +21,8 @@ class Assistant:
     """What one assistant was told.
 
     `model` is None where RECADO_MODEL counts; `apology` holds the owner's words for when nothing else is known; `sees`
-    says whether the model is given pictures, None leaves it to what is known of the model.
+    says whether the model is given pictures, None leaves it to what is known of the model; `templates`, whether it may
+    send the owner's approved templates.
     """
 
     id: UUID
@@ -31,6 +32,7 @@ class Assistant:
     language: str
     apology: str | None
     sees: bool | None = None
+    templates: bool = False
 
 
 async def ensure_default(scope: Scope) -> Assistant:
@@ -55,7 +57,7 @@ async def for_number(scope: Scope, number_id: UUID) -> Assistant:
     cursor = await scope.conn.execute(
         """
         SELECT assistant.id, assistant.name, assistant.instructions, assistant.model, assistant.language,
-               assistant.apology, assistant.sees
+               assistant.apology, assistant.sees, assistant.templates
         FROM numbers number
         LEFT JOIN assistants assistant
                ON assistant.owner_id = number.owner_id AND assistant.id = number.assistant_id
@@ -73,7 +75,7 @@ async def find(scope: Scope, name: str | None) -> Assistant | None:
     """The assistant of this name, or the default one for None; None if there is none."""
     cursor = await scope.conn.execute(
         """
-        SELECT id, name, instructions, model, language, apology, sees
+        SELECT id, name, instructions, model, language, apology, sees, templates
         FROM assistants
         WHERE owner_id = %(owner)s AND (name = %(name)s OR (%(name)s::text IS NULL AND is_default))
         """,
@@ -100,6 +102,7 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
     language: str | None = None,
     apology: str | None = None,
     sees: bool | Literal["auto"] | None = None,
+    templates: bool | None = None,
 ) -> Assistant:
     """Change what is given of the named assistant (the default one for None), made if there is none; leave the rest.
 
@@ -114,22 +117,25 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
     asked = (await ensure_default(scope)).name if name is None else name
     cursor = await scope.conn.execute(
         """
-        INSERT INTO assistants AS a (owner_id, id, name, instructions, model, language, apology, sees)
+        INSERT INTO assistants AS a (owner_id, id, name, instructions, model, language, apology, sees,
+                                     templates)
         VALUES (%(owner)s, %(id)s, %(name)s, coalesce(%(instructions)s, ''), nullif(%(model)s, ''),
-                coalesce(%(language)s, 'pt'), nullif(%(apology)s, ''), %(sees)s::boolean)
+                coalesce(%(language)s, 'pt'), nullif(%(apology)s, ''), %(sees)s::boolean,
+                coalesce(%(templates)s, false))
         ON CONFLICT (owner_id, name) DO UPDATE SET
             instructions = coalesce(%(instructions)s, a.instructions),
             model = nullif(coalesce(%(model)s, a.model), ''),
             language = coalesce(%(language)s, a.language),
             apology = nullif(coalesce(%(apology)s, a.apology), ''),
             sees = CASE WHEN %(keeps_sees)s THEN a.sees ELSE excluded.sees END,
+            templates = coalesce(%(templates)s, a.templates),
             version = a.version + 1,
             updated_at = now()
-        WHERE (a.instructions, a.model, a.language, a.apology, a.sees) IS DISTINCT FROM
+        WHERE (a.instructions, a.model, a.language, a.apology, a.sees, a.templates) IS DISTINCT FROM
               (coalesce(%(instructions)s, a.instructions), nullif(coalesce(%(model)s, a.model), ''),
                coalesce(%(language)s, a.language), nullif(coalesce(%(apology)s, a.apology), ''),
-               CASE WHEN %(keeps_sees)s THEN a.sees ELSE excluded.sees END)
-        RETURNING id, name, instructions, model, language, apology, sees
+               CASE WHEN %(keeps_sees)s THEN a.sees ELSE excluded.sees END, coalesce(%(templates)s, a.templates))
+        RETURNING id, name, instructions, model, language, apology, sees, templates
         """,
         {
             "owner": scope.owner_id,
@@ -141,6 +147,7 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
             "apology": apology,
             "sees": None if sees == "auto" else sees,
             "keeps_sees": sees is None,
+            "templates": templates,
         },
     )
     row = await cursor.fetchone()
@@ -198,12 +205,15 @@ class Listed:
     language: str
     apology: str | None
     sees: bool | None
+    templates: bool
     version: int
     created_at: datetime
     updated_at: datetime
 
 
-_LISTED = "id, name, is_default, instructions, model, language, apology, sees, version, created_at, updated_at"
+_LISTED = (
+    "id, name, is_default, instructions, model, language, apology, sees, templates, version, created_at, updated_at"
+)
 
 
 async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Listed]:
@@ -237,4 +247,5 @@ def _assistant(row: Row) -> Assistant:
         language=row["language"],
         apology=row["apology"],
         sees=row["sees"],
+        templates=row["templates"],
     )

@@ -1,7 +1,7 @@
 """One run of an assistant's model over a conversation: history and pending lines in, the answer's text out.
 
-The only module that imports pydantic_ai, and not before it is first needed: a process that only takes webhooks never
-loads it.
+pydantic_ai is imported when it is first needed, here, in `failures` and in `tools`: a process that only takes
+webhooks never loads it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import groupby
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import structlog
 
 from recado.assistants.assistant import Assistant
+from recado.assistants.failures import BLIND, PASSING, Failure, Reason, failure_of
 from recado.assistants.knowledge import Match
+from recado.assistants.tools import TRIES, Choosing, Chosen, Offer, Offered, toolset
 from recado.errors import RecadoError, SettingsError
 
 if TYPE_CHECKING:
@@ -34,29 +37,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 Author = Literal["contact", "assistant", "operator", "system", "api"]
-Reason = Literal[
-    "timed_out",
-    "rate_limited",
-    "unavailable",
-    "unreachable",
-    "quota_exhausted",
-    "not_authorized",
-    "not_found",
-    "context_too_long",
-    "rejected",
-    "empty_answer",
-    "not_configured",
-    "unexpected",
-]
-
-#: Reasons that pass by themselves: the same request may succeed a moment later.
-PASSING: frozenset[Reason] = frozenset({"timed_out", "rate_limited", "unavailable", "unreachable"})
-
 #: One attempt may take this share of the time there is for all, so that a provider that hangs once is asked again.
 ATTEMPT_SHARE = 0.6
 
-#: Reasons for which a request with pictures may have been refused because of them.
-BLIND: frozenset[Reason] = frozenset({"rejected", "not_found", "context_too_long", "unexpected"})
 #: Models that are known to take pictures, by their names, whoever serves them. Newer ones: `assistants set --sees yes`.
 SIGHTED = re.compile(
     r"gpt-4o|gpt-4\.1|gpt-5|chatgpt-4o|(^|[/:.])o[134](-|$)|claude-(3|opus|sonnet|haiku)|gemini|gemma-?3|pixtral"
@@ -114,12 +97,13 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thought:
-    """What the model answered, and what it cost."""
+    """What the model answered, and what it cost; `text` is empty only where the `template` that it chose says all."""
 
     text: str
     model: str
     input_tokens: int
     output_tokens: int
+    template: Chosen | None = None
 
 
 @dataclass(slots=True)
@@ -143,11 +127,13 @@ async def think(
     now: datetime,
     timeout_s: float,
     knowledge: Sequence[Match] = (),
+    offer: Offer | None = None,
 ) -> Thought:
     """The model's answer to the `pending` lines, within `timeout_s` seconds, retries included.
 
     Loading a model's package, once in a process, is not counted: see `check_model`.
 
+    With an `offer` it may choose a template, by the tool `send_template`; an attempt's choice counts with its answer.
     Pictures go along where the model `sees`; when it refuses them it is asked again without, once.
     Rate limits, 5xx, broken connections and time-outs are tried again after a pause that grows and honours Retry-After;
     what can't pass fails at once. Raises ModelFailed, and ValueError when nothing is pending.
@@ -159,7 +145,7 @@ async def think(
         raise ModelFailed("not_configured", attempts=0)
     lines = [*history, *pending]
     shows = sees(assistant, model) and any(line.pictures for line in lines)
-    data = _data(contact_name, now, knowledge)
+    data = _data(contact_name, now, knowledge, offer.templates if offer is not None else ())
     prompt, messages = _messages(lines, data, shows=shows)
     rules = RULES.format(language=assistant.language)
     instructions = f"{assistant.instructions.strip()}\n\n{rules}".strip()
@@ -170,7 +156,7 @@ async def think(
     while True:
         attempts += 1
         limit_s = max(0.0, min(ATTEMPT_SHARE * timeout_s, end - loop.time()))
-        outcome = await _attempt(agent, model, prompt, messages, instructions, limit_s)
+        outcome = await _attempt(agent, model, prompt, messages, instructions, offer, limit_s)
         if isinstance(outcome, Thought):
             return outcome
         if shows and outcome.reason in BLIND:
@@ -206,66 +192,58 @@ async def aclose() -> None:
         await minds.stack.aclose()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Failure:
-    reason: Reason
-    retry_after_s: float = 0.0
-
-
 async def _attempt(
     agent: Agent[None, str],
     model: str,
     prompt: Sequence[UserContent],
     messages: list[ModelMessage],
     instructions: str,
+    offer: Offer | None,
     limit_s: float,
-) -> Thought | _Failure:
+) -> Thought | Failure:
     """One run. A failure comes back as a value, so that no exception of the provider's chains into ours."""
+    choosing = Choosing(offer=offer) if offer is not None else None
     try:
         async with asyncio.timeout(limit_s):
             # One agent serves every assistant of a model: what differs between assistants is given for the run.
             result = await agent.run(
-                prompt, message_history=messages, instructions=instructions, infer_name=False, deps=None
+                prompt,
+                message_history=messages,
+                instructions=instructions,
+                infer_name=False,
+                deps=None,
+                **_with_tool(choosing),
             )
     except Exception as error:
-        return _failure(error)
-    text = result.output.strip()
-    if not text:
-        return _Failure(reason="empty_answer")
+        return failure_of(error)
+    text = (result.output or "").strip()
+    chosen = choosing.chosen if choosing is not None else None
+    if not text and chosen is None:
+        return Failure(reason="empty_answer")
     usage = result.usage
-    return Thought(text=text, model=model, input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
-
-
-def _failure(error: Exception) -> _Failure:
-    """Which of our reasons an exception of pydantic-ai or its transport means."""
-    from pydantic_ai import exceptions as ai
-
-    if isinstance(error, TimeoutError | ai.ModelTimeoutError | ai.ModelRequestTimeout):
-        return _Failure(reason="timed_out")
-    if isinstance(error, ai.UnexpectedModelBehavior):
-        return _Failure(reason="empty_answer")
-    if not isinstance(error, ai.ModelAPIError):
-        log.error("model_run_broke", error=type(error).__name__)
-        return _Failure(reason="unexpected")
-    wait_s = error.retry_after or 0.0
-    classes: tuple[tuple[type[Exception], Reason], ...] = (
-        (ai.ModelQuotaExceededError, "quota_exhausted"),
-        (ai.ModelRateLimitError, "rate_limited"),
-        (ai.ModelUnavailableError, "unavailable"),
-        (ai.ModelServerError, "unavailable"),
-        (ai.ModelConnectionError, "unreachable"),
-        (ai.ModelAuthenticationError, "not_authorized"),
-        (ai.ModelNotFoundError, "not_found"),
-        (ai.ModelContextWindowExceededError, "context_too_long"),
-        (ai.ModelRequestRejectedError, "rejected"),
+    return Thought(
+        text=text,
+        model=model,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        template=chosen,
     )
-    for category, reason in classes:
-        if isinstance(error, category):
-            return _Failure(reason=reason, retry_after_s=wait_s)
-    status = error.status_code if isinstance(error, ai.ModelHTTPError) else 0
-    if status in (408, 425, 429) or status >= 500:
-        return _Failure(reason="rate_limited" if status == 429 else "unavailable", retry_after_s=wait_s)
-    return _Failure(reason="rejected" if status else "unexpected")
+
+
+def _with_tool(choosing: Choosing | None) -> dict[str, Any]:
+    """What a run is given so that the model can choose a template: the tool, and an end to asking for it."""
+    if choosing is None:
+        return {}
+    from pydantic_ai import UsageLimits
+
+    return {
+        "toolsets": [toolset(choosing)],
+        # Once a template says all, an empty answer is one.
+        "output_type": [str, NoneType],
+        "retries": {"tools": TRIES},
+        # Those that were wrong, one that is told to stop, and the answer.
+        "usage_limits": UsageLimits(request_limit=TRIES + 2),
+    }
 
 
 async def _agent(model: str) -> Agent[None, str] | None:
@@ -358,7 +336,9 @@ def _content(lines: Sequence[Line], *, shows: bool) -> list[UserContent]:
     return content
 
 
-def _data(contact_name: str | None, now: datetime, knowledge: Sequence[Match]) -> str:
+def _data(
+    contact_name: str | None, now: datetime, knowledge: Sequence[Match], templates: Sequence[Offered] = ()
+) -> str:
     """What the platform tells the model, as JSON in which nothing can end the block."""
     data: dict[str, Any] = {"now": now.isoformat(timespec="minutes")}
     name = _visible(contact_name or "")[:NAME_CHARS].strip()
@@ -366,6 +346,16 @@ def _data(contact_name: str | None, now: datetime, knowledge: Sequence[Match]) -
         data["contact_name"] = name
     if knowledge:
         data["knowledge"] = [{"title": _clean(match.title), "content": _clean(match.content)} for match in knowledge]
+    if templates:
+        data["templates"] = [
+            {
+                "name": one.name,
+                "language": one.language,
+                "body": _clean(one.body),
+                "variables": list(one.variables),
+            }
+            for one in templates
+        ]
     return json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
 
 

@@ -40,6 +40,7 @@ KNOWLEDGE_BYTES = 16 * 1024 * 1024
 #: So many entries take more than a moment to index.
 MANY = 300
 _SEES: dict[str, bool | Literal["auto"]] = {"yes": True, "no": False, "auto": "auto"}
+_YES_NO = {"yes": True, "no": False}
 
 
 @knowledge_commands.command("add")
@@ -137,14 +138,20 @@ def set_assistant(
         str | None,
         typer.Option(metavar="yes|no|auto", help="Whether its model is given pictures; auto: by what is known of it."),
     ] = None,
+    templates: Annotated[
+        str | None,
+        typer.Option(metavar="yes|no", help="Whether it may send the owner's approved templates; no if never set."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Make an assistant or change what is given of it; the rest stays."""
-    if {instructions_file, model, language, apology_file, sees, name} == {None}:
-        options = "--instructions-file, --model, --language, --apology-file, --sees or --name"
+    if {instructions_file, model, language, apology_file, sees, templates, name} == {None}:
+        options = "--instructions-file, --model, --language, --apology-file, --sees, --templates or --name"
         raise UsageError(f"nothing to set: give {options}")
     if sees not in (None, *_SEES):
         raise UsageError(f"--sees must be one of {', '.join(_SEES)}")
+    if templates not in (None, *_YES_NO):
+        raise UsageError(f"--templates must be one of {', '.join(_YES_NO)}")
     instructions = text_of(instructions_file) if instructions_file is not None else None
     apology = text_of(apology_file, at_most=16 * 1024) if apology_file is not None else None
     if model:
@@ -167,6 +174,7 @@ def set_assistant(
                 language=language,
                 apology=apology,
                 sees=_SEES[sees] if sees is not None else None,
+                templates=_YES_NO[templates] if templates is not None else None,
             )
             given = {
                 "instructions": instructions,
@@ -174,6 +182,7 @@ def set_assistant(
                 "language": language,
                 "apology": apology,
                 "sees": sees,
+                "templates": templates,
             }
             # What was set, not what it says: instructions are the owner's text.
             data = {"set": [field for field, value in given.items() if value is not None], "model": made.model}
@@ -243,4 +252,5 @@ def _assistant(made: Assistant, owner: UUID, *, is_default: bool) -> dict[str, A
         "instructions_chars": len(made.instructions),
         "has_apology": made.apology is not None,
         "sees": made.sees,
+        "templates": made.templates,
     }

@@ -109,6 +109,16 @@ async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Template
     return [Template(**row) for row in await cursor.fetchall()]
 
 
+async def approved(scope: Scope, account_id: UUID, *, limit: int = 100) -> list[Template]:
+    """The account's approved templates by name and language; of two with the same, the one that came last is first."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_COLUMNS} FROM templates WHERE owner_id = %s AND account_id = %s AND status = %s "  # noqa: S608
+        "ORDER BY name, language, id DESC LIMIT %s",
+        [scope.owner_id, account_id, rules.APPROVED, limit],
+    )
+    return [Template(**row) for row in await cursor.fetchall()]
+
+
 async def get(scope: Scope, account_id: UUID, content_sid: str) -> Template:
     """The account's template of that ContentSid. Raises NotFound."""
     cursor = await scope.conn.execute(

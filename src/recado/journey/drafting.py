@@ -1,0 +1,339 @@
+"""What makes a Draft: the reply that an assistant, or what stands in for it, would give to what was heard.
+
+Nothing is stored here: `recado.journey.answer` decides whether the draft becomes the reply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from recado.assistants import assistant as assistants
+from recado.assistants import keyless, knowledge, prices, run, unheard
+from recado.assistants.assistant import Assistant
+from recado.assistants.run import Picture, Thought
+from recado.assistants.tools import Chosen, Offer, Offered, bounded
+from recado.channels.port import Sender, SendError
+from recado.clock import Clock
+from recado.conversations import conversations, messages, reading, templates
+from recado.conversations.conversations import Conversation
+from recado.conversations.media import Media
+from recado.conversations.messages import Message
+from recado.conversations.reading import Reading
+from recado.conversations.templates import Template
+from recado.db.pool import Pool, persistently
+from recado.db.scope import scoped
+from recado.delivery.content import TemplateUse
+from recado.errors import RecadoError
+from recado.identity import plans
+from recado.identity.plans import Budget
+from recado.journey import sight
+
+log = structlog.get_logger(__name__)
+
+#: Twilio shows a typing indicator for 25 s.
+TYPING_S = 20.0
+#: Why a model that is there did not answer.
+OVER_BUDGET = "over budget"
+
+Readings = dict[UUID, Reading]
+_SHOWING: set[asyncio.Task[None]] = set()
+
+Think = Callable[..., Awaitable[Thought]]
+Step = Callable[[str, Callable[[], Coroutine[Any, Any, dict[str, Any]]]], Awaitable[dict[str, Any]]]
+
+
+async def _nothing(_media: Sequence[Media]) -> Mapping[UUID, Picture]:
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerDesk:
+    """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored.
+
+    `look` gives the pictures of a turn, for a model that sees.
+    """
+
+    pool: Pool
+    clock: Clock
+    quiet_window: timedelta
+    default_model: str | None
+    model_timeout_s: float
+    think: Think
+    step: Step
+    sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
+    look: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A reply before it is anyone's: what it answers, what it says, and who made it.
+
+    `template` goes out behind the text, which may then be empty.
+    """
+
+    covered: tuple[UUID, ...]
+    text: str = field(repr=False)
+    outcome: str
+    model: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    unpriced_tokens: int = 0
+    unpriced_model: str | None = None
+    cost_micros: int = 0
+    error: str | None = None
+    template: Chosen | None = None
+
+    def after(self, stale: Draft | None) -> Draft:
+        """The draft, with what the stale one before it has cost; nothing else of that one counts."""
+        if stale is None:
+            return self
+        return replace(
+            self,
+            input_tokens=self.input_tokens + stale.input_tokens,
+            output_tokens=self.output_tokens + stale.output_tokens,
+            unpriced_tokens=self.unpriced_tokens + stale.unpriced_tokens,
+            unpriced_model=self.unpriced_model or stale.unpriced_model,
+            cost_micros=self.cost_micros + stale.cost_micros,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """What a draft is made from; of what only a model needs, nothing where there is none."""
+
+    conversation: Conversation
+    assistant: Assistant
+    budget: Budget
+    before: list[Message]
+    found: list[knowledge.Match]
+    readings: Readings
+    approved: list[Template]
+
+
+async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard: list[Message]) -> Draft:
+    """A reply to what was heard: by the model if there is one, else by the keyless assistant, else an apology."""
+
+    async def look() -> _Known:
+        async with scoped(desk.pool, owner_id) as scope:
+            conversation = await conversations.get(scope, conversation_id)
+            assistant = await assistants.for_number(scope, conversation.number_id)
+            budget = await plans.budget(scope, desk.clock.now())
+            model = assistant.model or desk.default_model
+            before = await messages.history(scope, conversation_id) if model else []
+            found = (
+                await knowledge.search(scope, _words(heard), language=_language(conversation, assistant))
+                if model
+                else []
+            )
+            readings = await reading.of(scope, [message.id for message in (*before, *heard)]) if model else {}
+            offered = await templates.approved(scope, conversation.account_id) if model and assistant.templates else []
+            return _Known(
+                conversation=conversation,
+                assistant=assistant,
+                budget=budget,
+                before=before,
+                found=found,
+                readings=readings,
+                approved=offered,
+            )
+
+    known = await persistently(look)
+    conversation, assistant, budget = known.conversation, known.assistant, known.budget
+    if is_silent(conversation):
+        return Draft(covered=tuple(message.id for message in heard), text="", outcome="silent")
+    if budget.people_only:
+        return _apology(conversation, assistant, heard, outcome="budget", error=OVER_BUDGET)
+    if all(map(_unheard, heard)):
+        words = unheard.words_for_contact(_language(conversation, assistant))
+        return Draft(covered=tuple(message.id for message in heard), text=words, outcome="unheard")
+    model = assistant.model or desk.default_model
+    if model is None:
+        return await _without_model(desk, owner_id, conversation, assistant, heard, error=None)
+    if budget.state == "hard":
+        return await _without_model(desk, owner_id, conversation, assistant, heard, error=OVER_BUDGET)
+
+    async def think() -> dict[str, Any]:
+        """The step: its result says what it covers, so that a replay can't claim what the model never saw."""
+        covered = [str(message.id) for message in heard]
+        try:
+            everything = [known.readings[message.id] for message in (*known.before, *heard)]
+            seen = await desk.look(sight.worth_showing(everything)) if run.sees(assistant, model) else {}
+            thought = await desk.think(
+                assistant,
+                model=model,
+                history=sight.lines(known.before, known.readings, seen, document_chars=sight.EARLIER_CHARS),
+                pending=sight.lines(heard, known.readings, seen),
+                contact_name=conversation.contact_name,
+                now=desk.clock.now(),
+                timeout_s=desk.model_timeout_s,
+                knowledge=known.found,
+                offer=_offer(desk, owner_id, conversation, assistant, known.approved),
+            )
+        except RecadoError as error:
+            return {"covered": covered, "error": str(error)}
+        except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
+            log.exception("think_failed", step="answer", conversation_id=conversation_id)
+            return {"covered": covered, "error": type(error).__name__}
+        return {
+            "covered": covered,
+            "text": thought.text,
+            "model": thought.model,
+            "input_tokens": thought.input_tokens,
+            "output_tokens": thought.output_tokens,
+            "template": None if thought.template is None else _chosen_to_json(thought.template),
+        }
+
+    async with _typing(desk, owner_id, conversation, heard[-1]):
+        result = await desk.step("think", think)
+    covered = tuple(UUID(item) for item in result["covered"])
+    if "error" in result:
+        seen = [message for message in heard if message.id in covered]
+        return await _without_model(desk, owner_id, conversation, assistant, seen or heard, error=result["error"])
+    tokens = {"input_tokens": result["input_tokens"], "output_tokens": result["output_tokens"]}
+    cost = await asyncio.to_thread(prices.cost_micros, result["model"], **tokens, at=desk.clock.now())
+    return Draft(
+        covered=covered,
+        text=result["text"],
+        outcome="answered",
+        model=result["model"],
+        **tokens,
+        unpriced_tokens=sum(tokens.values()) if cost is None else 0,
+        unpriced_model=result["model"] if cost is None else None,
+        cost_micros=cost or 0,
+        template=_chosen_from_json(result.get("template")),
+    )
+
+
+def _offer(
+    desk: AnswerDesk, owner_id: UUID, conversation: Conversation, assistant: Assistant, approved: list[Template]
+) -> Offer | None:
+    """What the model may choose from; None where it may not, or there is nothing."""
+    offered = bounded(
+        (
+            Offered(
+                content_sid=one.content_sid,
+                name=one.name,
+                language=one.language,
+                body=one.body,
+                variables=tuple(one.variables),
+            )
+            for one in approved
+        ),
+        language=_language(conversation, assistant),
+    )
+
+    async def check(content_sid: str, variables: Mapping[str, str]) -> Chosen:
+        async def use() -> Chosen:
+            async with scoped(desk.pool, owner_id) as scope:
+                use, says = await templates.use(scope, conversation.account_id, content_sid, variables)
+                return Chosen(use=use, says=says)
+
+        return await persistently(use)
+
+    return Offer(templates=offered, check=check) if offered else None
+
+
+def _chosen_to_json(chosen: Chosen) -> dict[str, Any]:
+    return {"content_sid": chosen.use.content_sid, "variables": dict(chosen.use.variables), "says": chosen.says}
+
+
+def _chosen_from_json(stored: Mapping[str, Any] | None) -> Chosen | None:
+    if stored is None:
+        return None
+    use = TemplateUse(content_sid=stored["content_sid"], variables=stored["variables"])
+    return Chosen(use=use, says=stored["says"])
+
+
+async def _without_model(
+    desk: AnswerDesk,
+    owner_id: UUID,
+    conversation: Conversation,
+    assistant: Assistant,
+    heard: list[Message],
+    *,
+    error: str | None,
+) -> Draft:
+    words = _words(heard)
+    language = _language(conversation, assistant)
+
+    async def look() -> str | None:
+        async with scoped(desk.pool, owner_id) as scope:
+            return await keyless.answer(scope, words, language=language)
+
+    if error is None:
+        async with _typing(desk, owner_id, conversation, heard[-1]):
+            text = await persistently(look)
+    else:
+        text = await persistently(look)
+    if text is not None:
+        text = _with_unheard(text, heard, language)
+        return Draft(covered=tuple(message.id for message in heard), text=text, outcome="keyless", error=error)
+    return _apology(conversation, assistant, heard, outcome="apology", error=error)
+
+
+def _apology(
+    conversation: Conversation, assistant: Assistant, heard: list[Message], *, outcome: str, error: str | None
+) -> Draft:
+    language = keyless.detect(_words(heard)) or _language(conversation, assistant)
+    sorry = assistant.apology or keyless.words_for_person(language)
+    if outcome != "budget":
+        sorry = _with_unheard(sorry, heard, language)
+    return Draft(covered=tuple(message.id for message in heard), text=sorry, outcome=outcome, error=error)
+
+
+@asynccontextmanager
+async def _typing(desk: AnswerDesk, owner_id: UUID, conversation: Conversation, newest: Message) -> AsyncIterator[None]:
+    """Show the contact that an answer is being written; whatever goes wrong with it, the turn goes on."""
+    done = asyncio.Event()
+
+    async def show() -> None:
+        try:
+            sender = await desk.sender_of(owner_id, conversation.account_id)
+            while newest.provider_sid is not None and not done.is_set():
+                await sender.typing(newest.provider_sid)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(done.wait(), TYPING_S)
+        except SendError as error:
+            log.debug("typing_failed", step="answer", code=error.code)
+        except Exception as error:
+            log.warning("typing_failed", step="answer", error=type(error).__name__)
+
+    # A call that is under way when the answer is there is left to end by itself: nobody waits for it.
+    showing = asyncio.create_task(show())
+    _SHOWING.add(showing)
+    showing.add_done_callback(_SHOWING.discard)
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def is_silent(conversation: Conversation) -> bool:
+    """Whether nobody but people may answer in this conversation now."""
+    return conversation.status != "open" or conversation.owner_status != "active" or conversation.suppressed
+
+
+def _unheard(message: Message) -> bool:
+    """A voice note that could not be made text."""
+    return message.kind == "audio" and not message.transcript
+
+
+def _with_unheard(text: str, heard: list[Message], language: str) -> str:
+    """The answer to the rest, and that a voice note among it could not be understood: one message says both."""
+    return f"{text}\n\n{unheard.words_for_contact(language)}" if any(map(_unheard, heard)) else text
+
+
+def _words(heard: list[Message]) -> str:
+    return "\n".join(said for message in heard if (said := message.transcript or message.body))
+
+
+def _language(conversation: Conversation, assistant: Assistant) -> str:
+    return conversation.contact_language or assistant.language
