@@ -21,7 +21,7 @@ from starlette.types import Scope as ASGIScope
 from recado import __version__
 from recado.api.install import PARTS
 from recado.api.install import install as install_api
-from recado.channels.twilio.accounts import Directory
+from recado.channels.twilio.directory import Directory
 from recado.counters import open_counters
 from recado.db.changes import Change
 from recado.db.group_commit import GroupCommit, Unavailable

@@ -25,6 +25,11 @@ OWNERLESS = {
     "schema_version": {"SELECT"},
     "sign_in_failures": set[str](),
 }
+#: Columns that name a row and have no key: what they name may be removed before them, or is of several tables.
+UNHELD = {
+    *(("audit", "caller_id"), ("events", "conversation_id"), ("events", "message_id")),
+    *(("idempotency_keys", "caller_id"), ("suppressions", "message_id"), ("suppressions", "confirmation_id")),
+}
 #: What looks across owners on purpose: to find whose an AccountSid, a key or a session is and that it is alive, and to
 #: count a part when it was sent.
 DEFINERS = {
@@ -161,6 +166,19 @@ def test_every_foreign_key_between_owners_tables_carries_the_owner(catalogue: Co
             # A key without the owner is fine beside one with it: a row without an owner is held to the first only.
             assert any(target == other and set(more) == carrying for other, more in found), f"{table} -> {target}"
     assert seen > 20
+
+
+def test_every_id_that_names_a_row_is_held_by_a_key_or_known_not_to_be(catalogue: Conn) -> None:
+    found = catalogue.execute(
+        """
+        SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'recado'::regnamespace AND c.relkind = 'r' AND a.attnum > 0
+          AND a.atttypid = 'uuid'::regtype AND a.attname NOT IN ('id', 'correlation_id')
+          AND NOT EXISTS (SELECT FROM pg_constraint f
+                          WHERE f.contype = 'f' AND f.conrelid = c.oid AND a.attnum = ANY(f.conkey))
+        """
+    ).fetchall()
+    assert set(found) == UNHELD
 
 
 def test_every_table_with_an_owner_is_walked_and_the_others_are_known(catalogue: Conn) -> None:

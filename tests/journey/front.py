@@ -20,7 +20,7 @@ from twilio.request_validator import RequestValidator
 
 from recado import telemetry
 from recado.app import create_app
-from recado.channels.twilio.accounts import Directory
+from recado.channels.twilio.directory import Directory
 from recado.channels.twilio.parse import parse_inbound
 from recado.db.pool import Connection
 from recado.journey import accept

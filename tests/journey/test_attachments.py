@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,20 +13,15 @@ import pytest
 
 from recado.assistants import unheard
 from recado.channels.port import ErrorClass, SendError
-from recado.channels.twilio.senders import Login
 from recado.errors import NotFound
 from recado.identity import plans
-from recado.journey.answer import process_ai_response
-from recado.journey.attachments import MediaDesk, understand_media
-from recado.media.download import Downloaded, MediaRefused, MediaUnavailable
-from recado.media.reading import read
-from recado.media.storage import Folder, StorageUnavailable
-from recado.media.transcription import Transcript, TranscriptionFailed
-from recado.ops import failed, recovery
+from recado.journey.attachments import understand_media
+from recado.media.download import MediaRefused, MediaUnavailable
+from recado.media.storage import StorageUnavailable
+from recado.media.transcription import TranscriptionFailed
+from tests.journey.attached import SAID, Outside, media, message, names, note, replies, run, turn, understand
 from tests.journey.front import ACCOUNT_SID, Front, open_front
-from tests.journey.test_answer import Mind, desk_of
-
-SAID = "Vocês fazem entrega?"
+from tests.journey.test_answer import Mind
 
 
 @pytest.fixture
@@ -38,116 +30,9 @@ async def front(front_url: str, tmp_path: Path) -> AsyncIterator[Front]:
         yield opened
 
 
-@dataclass(slots=True)
-class Outside:
-    """Twilio's media, the storage and the transcriber, as the test wants them."""
-
-    home: Path
-    content: bytes = b"OggS"
-    content_type: str = "audio/ogg"
-    fetching: Exception | None = None
-    login: Exception | None = None
-    storing: Exception | None = None
-    hearing: str | Exception = SAID
-    seconds: float = 4.2
-    transcribes: bool = True
-    asked: list[dict[str, Any]] = field(default_factory=list)
-    languages: list[str | None] = field(default_factory=list)
-
-    async def fetch(self, *, into: Path, **asked: Any) -> Downloaded:
-        self.asked.append(asked)
-        if self.fetching is not None:
-            raise self.fetching
-        into.write_bytes(self.content)  # noqa: ASYNC240
-        return Downloaded(content_type=self.content_type, size_bytes=len(self.content), sha256=b"x" * 32)
-
-    async def login_of(self, _owner_id: UUID, _account_id: UUID) -> Login:
-        if self.login is not None:
-            raise self.login
-        return Login(ACCOUNT_SID, ("user", "password"))
-
-    async def put(self, key: str, path: Path, *, content_type: str) -> None:
-        if self.storing is not None:
-            raise self.storing
-        await Folder(self.home / "media").put(key, path, content_type=content_type)
-
-    async def start(self) -> None: ...
-
-    async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
-        assert path.exists()  # noqa: ASYNC240
-        self.languages.append(language)
-        if isinstance(self.hearing, Exception):
-            raise self.hearing
-        return Transcript(text=self.hearing, language="pt", duration_s=self.seconds)
-
-    async def aclose(self) -> None: ...
-
-    def desk(self, front: Front) -> MediaDesk:
-        (self.home / "scratch").mkdir(exist_ok=True)
-        return MediaDesk(
-            pool=front.wiring.pool,
-            clock=front.wiring.clock,
-            fetch=self.fetch,
-            login_of=self.login_of,
-            storage=self,  # type: ignore[arg-type]
-            transcriber=self if self.transcribes else None,
-            read=read,
-            scratch=self.home / "scratch",
-        )
-
-
 @pytest.fixture
 def outside(tmp_path: Path) -> Outside:
     return Outside(tmp_path)
-
-
-async def note(
-    front: Front, *, kind: str = "audio", media_type: str = "audio/ogg", body: str = "", **more: Any
-) -> UUID:
-    """A message with one attachment; answers its id."""
-    sid = "MM" + secrets.token_hex(16)
-    url = f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT_SID}/Messages/{sid}/Media/ME" + "0" * 32
-    arrival = await front.arrival(
-        body, MessageSid=sid, MessageType=kind, NumMedia="1", MediaUrl0=url, MediaContentType0=media_type, **more
-    )
-    await front.accept(arrival)
-    return arrival.message_id
-
-
-async def understand(front: Front, outside: Outside, message_id: UUID, *, voice: bool = True) -> None:
-    (row,) = front.rows("SELECT conversation_id FROM messages WHERE id = %s", message_id)
-    await understand_media(outside.desk(front), front.owner_id, row["conversation_id"], message_id, voice=voice)
-
-
-async def turn(front: Front, message_id: UUID, mind: Mind | None = None) -> None:
-    (row,) = front.rows("SELECT conversation_id FROM messages WHERE id = %s", message_id)
-    desk = desk_of(front, mind or Mind())
-    await process_ai_response(
-        desk, front.owner_id, row["conversation_id"], message_id, arrived_at=front.wiring.clock.now()
-    )
-
-
-def message(front: Front, message_id: UUID) -> dict[str, Any]:
-    (row,) = front.rows("SELECT * FROM messages WHERE id = %s", message_id)
-    return row
-
-
-def media(front: Front) -> dict[str, Any]:
-    (row,) = front.rows("SELECT * FROM media")
-    return row
-
-
-def names(front: Front) -> list[tuple[str, str]]:
-    return [(work["name"], work["queue_name"]) for work in front.work()]
-
-
-def replies(front: Front) -> list[str]:
-    return [row["body"] for row in front.stored() if row["direction"] == "outbound"]
-
-
-def run(front: Front, query: str, *parameters: Any) -> None:
-    with psycopg.connect(front.database_url, options="-c search_path=recado") as conn:
-        conn.execute(query, parameters)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -347,162 +232,6 @@ async def test_a_picture_is_fetched_and_measured_and_its_turn_follows(front: Fro
     assert (kept["status"], kept["width"], kept["height"]) == ("stored", 30, 20)
     assert names(front)[1] == ("process_ai_response", "turns")
     assert outside.languages == []
-
-
-async def test_an_earlier_turn_leaves_everything_to_the_notes_own_in_the_order_sent(
-    front: Front, outside: Outside
-) -> None:
-    first = await front.arrival("primeiro")
-    await front.accept(first)
-    message_id = await note(front)
-    await front.accept(await front.arrival("terceiro"))
-    mind = Mind()
-    await turn(front, first.message_id, mind)
-    assert mind.shown == [], "nothing was taken"
-    await understand(front, outside, message_id)
-    await turn(front, message_id, mind)
-    ((one, two, three),) = mind.shown
-    assert (one, three) == ("primeiro", "terceiro")
-    assert SAID in two
-    assert len(replies(front)) == 1
-
-
-async def test_a_note_that_comes_while_the_model_thinks_is_waited_for(front: Front, outside: Outside) -> None:
-    first = await front.arrival("primeiro")
-    await front.accept(first)
-    came: list[UUID] = []
-
-    async def meanwhile() -> None:
-        if not came:
-            came.append(await note(front))
-
-    mind = Mind(meanwhile=meanwhile)
-
-    async def soon() -> None:
-        while not came:
-            await asyncio.sleep(0.02)
-        await asyncio.sleep(0.4)
-        await understand(front, outside, came[0])
-
-    later = asyncio.create_task(soon())
-    await turn(front, first.message_id, mind)
-    await later
-    assert [len(lines) for lines in mind.shown] == [1, 2]
-    assert len(replies(front)) == 1
-
-
-async def test_a_note_that_takes_too_long_is_left_to_its_own_turn(
-    front: Front, outside: Outside, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("recado.journey.understand.MEDIA_S", 0.3)
-    first = await front.arrival("primeiro")
-    await front.accept(first)
-    came: list[UUID] = []
-
-    async def meanwhile() -> None:
-        if not came:
-            came.append(await note(front))
-
-    mind = Mind(meanwhile=meanwhile)
-    await turn(front, first.message_id, mind)
-    assert [len(lines) for lines in mind.shown] == [1, 1], "thought again once, and not once more"
-    assert len(replies(front)) == 1
-    assert message(front, came[0])["status"] == "received"
-    await understand(front, outside, came[0])
-    await turn(front, came[0], mind)
-    assert SAID in mind.shown[-1][0]
-    assert len(replies(front)) == 2
-
-
-def age(front: Front, message_id: UUID, seconds: int) -> UUID:
-    """Let the message have come so long ago; answers its new id, under which its attachment is too."""
-    with psycopg.connect(front.database_url, options="-c search_path=recado") as conn:
-        conn.execute("ALTER TABLE media DROP CONSTRAINT IF EXISTS media_owner_id_message_id_fkey")
-        row = conn.execute(
-            "UPDATE messages SET id = uuid_floor(now() - make_interval(secs => %(s)s)), "
-            "received_at = now() - make_interval(secs => %(s)s) WHERE id = %(id)s RETURNING id",
-            {"s": seconds, "id": message_id},
-        ).fetchone()
-        assert row is not None
-        conn.execute("UPDATE media SET message_id = %s WHERE message_id = %s", [row[0], message_id])
-    found: UUID = row[0]
-    return found
-
-
-async def late(front: Front) -> int:
-    async with front.wiring.platform_pool() as pool:
-        return await recovery.give_up_late_media(pool, front.wiring.clock.now())
-
-
-async def strays(front: Front) -> tuple[int, int]:
-    async with front.wiring.platform_pool() as pool:
-        return await recovery.fetch_stray_media(pool), await recovery.give_work_to_strays(pool)
-
-
-async def test_attachments_that_nobody_fetches_are_given_up_and_the_conversation_goes_on(
-    front: Front, outside: Outside
-) -> None:
-    message_id = await note(front)
-    assert await late(front) == 0
-    run(front, "UPDATE dbos.workflow_status SET created_at = 0")
-    message_id = age(front, message_id, recovery.LATE_S + 5)
-    assert await late(front) == 1
-    assert await late(front) == 0
-    assert (media(front)["status"], media(front)["reason"]) == ("failed", "late")
-    assert names(front)[-1] == ("process_ai_response", "turns")
-    (event,) = front.rows("SELECT what FROM events WHERE step = 'understand'")
-    assert event["what"] == "late"
-    await turn(front, message_id)
-    assert replies(front) == [unheard.WORDS["pt"]]
-    # Who comes to it after all still keeps it, for people, and nobody is answered twice.
-    await understand(front, outside, message_id)
-    assert (media(front)["status"], message(front, message_id)["transcript"]) == ("stored", SAID)
-    assert names(front).count(("process_ai_response", "turns")) == 1
-
-
-async def test_awaited_attachments_without_work_get_it_and_their_conversation_gets_no_other(front: Front) -> None:
-    await front.accept(await front.arrival("antes"))
-    message_id = age(front, await note(front), recovery.STRAY_S + 5)
-    run(front, "DELETE FROM dbos.workflow_status")
-    assert await strays(front) == (1, 0)
-    assert await strays(front) == (0, 0)
-    assert [(work["name"], work["workflow_uuid"]) for work in front.work()] == [
-        ("transcribe_audio", f"{message_id}:media:1")
-    ]
-
-
-async def test_fetching_that_ends_in_an_error_again_and_again_ends_as_late(front: Front) -> None:
-    age(front, await note(front), recovery.LATE_S + 5)
-    run(front, "DELETE FROM dbos.workflow_status")
-    for _ in range(recovery.TRIES):
-        assert await strays(front) == (1, 0)
-        run(front, "UPDATE dbos.workflow_status SET status = 'ERROR'")
-    assert await strays(front) == (0, 0)
-    assert await late(front) == 1
-
-
-async def test_a_held_note_that_is_retried_is_fetched_first_and_then_answered(front: Front, outside: Outside) -> None:
-    message_id = await note(front)
-    run(front, "DELETE FROM dbos.workflow_status")
-    run(front, "UPDATE messages SET status = 'held', awaits_media = false")
-    async with await front.wiring.connect("recado_platform") as conn:
-        assert await failed.retry(conn, message_id) == "queued"
-        assert await failed.retry(conn, message_id) == "in work"
-    (work,) = front.work()
-    assert (work["name"], work["queue_name"]) == ("transcribe_audio", "media")
-    await understand(front, outside, message_id)
-    await turn(front, message_id)
-    assert message(front, message_id)["status"] == "answered"
-
-
-async def test_a_retried_note_whose_turn_there_was_before_gets_another(front: Front, outside: Outside) -> None:
-    message_id = await note(front)
-    await understand(front, outside, message_id)
-    run(front, "UPDATE messages SET awaits_media = true")
-    run(front, "UPDATE media SET status = 'waiting'")
-    await understand(front, outside, message_id)
-    turns = [work["workflow_uuid"] for work in front.work() if work["queue_name"] == "turns"]
-    assert len(set(turns)) == 2
 
 
 async def test_a_message_that_is_gone_is_an_error(front: Front, outside: Outside) -> None:

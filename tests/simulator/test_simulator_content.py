@@ -1,15 +1,15 @@
-"""Templates and rich messages: made, approved, listed, rendered, shown, tapped, and held to WhatsApp's rules."""
+"""Templates and rich messages: made, approved, listed, rendered, shown, tapped."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simulator_contents import LIST_PICKER, QUICK_REPLY, call, create, send, template
 from simulator_specs import assert_is, raw
 from simulator_stage import ACCOUNT, CONTACT, NUMBER, TOKEN, Receiver, official_client
 from twilio.base.exceptions import TwilioRestException
@@ -24,29 +24,6 @@ from recado.simulator.client import SimulatorClient, SimulatorError
 from recado.simulator.contents import Content, MissingVariable, render
 from recado.simulator.engine import Pace
 from recado.simulator.handset import Phone
-from recado.simulator.views import Template
-
-T = TypeVar("T")
-QUICK_REPLY = {
-    "twilio/quick-reply": {
-        "body": "Confirma {{1}}?",
-        "actions": [
-            {"title": "Confirmar", "id": "yes_{{2}}"},
-            {"type": "QUICK_REPLY", "title": "Remarcar", "id": "no"},
-        ],
-    },
-    "twilio/text": {"body": "Confirma {{1}}? Responda SIM ou NÃO."},
-}
-LIST_PICKER = {
-    "twilio/list-picker": {
-        "body": "O que deseja?",
-        "button": "Ver opções",
-        "items": [
-            {"id": "invoice_copy", "item": "Segunda via", "description": "Receber o boleto"},
-            {"id": "person", "item": "Falar com alguém"},
-        ],
-    }
-}
 
 
 @pytest.fixture
@@ -69,27 +46,6 @@ def twilio(sim: SimulatorClient) -> Iterator[Client]:
 @pytest.fixture
 def phone(sim: SimulatorClient) -> Phone:
     return Phone(client=sim, account_sid=ACCOUNT, number=NUMBER, address=CONTACT, name="Maria")
-
-
-async def call(work: Callable[..., T], *args: Any, **fields: Any) -> T:
-    return await asyncio.to_thread(work, *args, **fields)
-
-
-async def create(sim: SimulatorClient, types: dict[str, Any], **more: Any) -> str:
-    body = {"friendly_name": "x", "language": "pt_BR", "types": types, "variables": {}, **more}
-    status, made = await raw(sim.base_url, "POST", "/v1/Content", json_body=body)
-    assert status == 201, made
-    return str(made["sid"])
-
-
-async def send(twilio: Client, sid: str, variables: dict[str, str] | None = None, **fields: str) -> str:
-    form = {"to": CONTACT, "from_": NUMBER, "content_sid": sid, **fields}
-    return str((await call(twilio.messages.create, content_variables=json.dumps(variables or {}), **form)).sid)
-
-
-async def template(sim: SimulatorClient, name: str, language: str = "pt_BR") -> Template:
-    (found,) = [each for each in await sim.templates() if (each.name, each.language) == (name, language)]
-    return found
 
 
 async def test_every_answer_is_as_twilios_specification_says(sim: SimulatorClient) -> None:
@@ -304,81 +260,6 @@ def test_variables_fill_every_place_once_and_samples_stand_in(variables: dict[st
     else:
         with pytest.raises(MissingVariable):
             render(content, variables)
-
-
-async def test_outside_the_window_words_are_undelivered_with_63016_and_a_message_of_the_contact_opens_it(
-    sim: SimulatorClient, twilio: Client, phone: Phone, receiver: Receiver
-) -> None:
-    async def write(body: str) -> None:
-        fields = {"body": body, "status_callback": f"{receiver.url}/status"}
-        await call(twilio.messages.create, to=CONTACT, from_=NUMBER, **fields)
-
-    await write("quem nunca escreveu")
-    await receiver.until(lambda: receiver.statuses() == ["sent", "undelivered"])
-    assert receiver.hits[-1].params["ErrorCode"] == "63016"
-    await phone.says("oi")
-    assert 86_390 < (await sim.threads())[0]["window_s"] <= 86_400
-    await write("dentro")
-    await receiver.until(lambda: receiver.statuses()[-1:] == ["delivered"])
-    await phone.closes_window()
-    await write("fora")
-    await receiver.until(lambda: receiver.statuses()[-1:] == ["undelivered"])
-    await sim.window(CONTACT, 0.3, account_sid=ACCOUNT, number=NUMBER)
-    await write("ainda")
-    await receiver.until(lambda: receiver.statuses()[-1:] == ["delivered"])
-    await asyncio.sleep(0.3)
-    await write("tarde")
-    await receiver.until(lambda: receiver.statuses()[-1:] == ["undelivered"])
-
-
-async def test_outside_the_window_an_approved_template_goes_and_its_button_opens_the_window(
-    sim: SimulatorClient, twilio: Client, phone: Phone
-) -> None:
-    await send(twilio, (await template(sim, "continue_conversation")).sid, {"1": "Ana"})
-    (reply,) = await sim.wait_for_replies(CONTACT, 1, status="delivered")
-    assert reply.body == "Oi, Ana! Vimos a sua mensagem. Podemos continuar a conversa?"
-    await phone.taps(reply, "continue")
-    assert (await sim.threads())[0]["window_s"] > 86_000
-
-
-@pytest.mark.parametrize(
-    ("status", "outcome", "code"),
-    [
-        ("pending", "undelivered", 63016),
-        ("unsubmitted", "undelivered", 63016),
-        ("rejected", "failed", 63040),
-        ("paused", "failed", 63041),
-    ],
-)
-async def test_outside_the_window_a_template_that_is_not_approved_does_not_go(
-    sim: SimulatorClient, twilio: Client, status: str, outcome: str, code: int
-) -> None:
-    sid = (await template(sim, "order_ready", "es")).sid
-    await sim.decide(sid, status)
-    await sim.pace(approved_ms=60_000)
-    await send(twilio, sid, {"1": "Ana", "2": "7"})
-    (reply,) = await sim.wait_for_replies(CONTACT, 1, status=outcome)
-    assert reply.error_code == code
-
-
-async def test_a_window_is_whatsapps_and_binds_no_other_channel(sim: SimulatorClient, twilio: Client) -> None:
-    await sim.add_number(ACCOUNT, "+14155550100")
-    await call(twilio.messages.create, to="+5511987654321", from_="+14155550100", body="sms")
-    await sim.wait_for_replies("+5511987654321", 1, status="delivered")
-
-
-async def test_a_contact_who_opted_out_or_blocked_the_business_is_a_fault(
-    sim: SimulatorClient, twilio: Client, phone: Phone
-) -> None:
-    await phone.says("oi")
-    await sim.add_fault("opted-out", count=1)
-    with pytest.raises(TwilioRestException) as caught:
-        await call(twilio.messages.create, to=CONTACT, from_=NUMBER, body="x")
-    assert (caught.value.status, caught.value.code) == (400, 21610)
-    await sim.add_fault("blocked", count=1)
-    await call(twilio.messages.create, to=CONTACT, from_=NUMBER, body="y")
-    (reply,) = await sim.wait_for_replies(CONTACT, 1, status="undelivered")
-    assert reply.error_code == 63033
 
 
 async def test_the_products_own_client_lists_and_makes_contents_and_reads_their_failure(sim: SimulatorClient) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from recado.channels.port import Inbound
-from recado.channels.twilio.accounts import Account, Number
+from recado.channels.twilio.directory import Account, Number
 from recado.conversations import consent
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection

@@ -17,7 +17,7 @@ import structlog
 
 from recado.assistants.words import detect
 from recado.channels.port import Inbound
-from recado.channels.twilio.accounts import Account
+from recado.channels.twilio.directory import Account
 from recado.conversations import events, messages
 from recado.counters import Counters
 from recado.db.pool import PASSING, Pool

@@ -13,8 +13,8 @@ import structlog
 from fastapi import Request, Response
 
 from recado.channels.port import Inbound
-from recado.channels.twilio.accounts import Account, Directory
 from recado.channels.twilio.addresses import canonical_address
+from recado.channels.twilio.directory import Account, Directory
 from recado.channels.twilio.parse import contact_words, parse_inbound
 from recado.channels.twilio.signature import canonical_url, is_form, is_signed, parse_form, parse_json
 from recado.clock import Clock

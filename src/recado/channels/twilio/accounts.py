@@ -1,7 +1,6 @@
-"""Twilio accounts and their numbers: whose webhook is it, which tokens may have signed it, who answers.
+"""Twilio accounts as the owner adds and changes them, and their secrets: given, stored, and opened for use.
 
-Tokens are stored encrypted, bound to their row, or as a reference to where they are kept. A look-up is remembered for
-a minute at most, and until it changes (`db/changes.py`).
+Tokens are stored encrypted, bound to their row, or as a reference to where they are kept.
 """
 
 from __future__ import annotations
@@ -15,10 +14,7 @@ from uuid import UUID
 
 from recado import references
 from recado.channels.twilio import numbers
-from recado.db.changes import Change
-from recado.db.lookup import Lookup
-from recado.db.pool import Pool, Row, once_more
-from recado.db.scope import Scope, scoped
+from recado.db.scope import Scope
 from recado.db.secrets import Keyring
 from recado.errors import Conflict, NotFound, SecretError, UsageError
 from recado.ids import new_id
@@ -26,147 +22,6 @@ from recado.references import References
 
 ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 API_KEY_SID = re.compile(r"SK[0-9a-fA-F]{32}")
-CACHE_S = 60.0
-#: What a reference stands for changes without anybody telling us.
-REFERENCED_S = 15.0
-UNKNOWN_S = 5.0
-UNREADABLE_S = 2.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """A Twilio (sub)account with its auth tokens in clear; never stored or logged like this.
-
-    `unreadable` says why the tokens can't be read now, when they can't; `public_url` is set where Twilio calls this
-    account's webhooks at another address than the others'.
-    """
-
-    owner_id: UUID
-    id: UUID
-    account_sid: str
-    active: bool
-    tokens: tuple[str, ...] = field(repr=False)
-    public_url: str | None = None
-    referenced: bool = False
-    unreadable: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Number:
-    """A WhatsApp sender of an account; `routed` when the owner has added it."""
-
-    id: UUID
-    routed: bool
-
-
-class Directory:
-    """AccountSid -> account and (account, To) -> number, each looked up at most once a minute.
-
-    An unknown AccountSid is remembered too, so that a flood of forged ones costs no query each.
-    """
-
-    def __init__(self, pool: Pool, keyring: Keyring, known: References | None = None) -> None:
-        self._pool = pool
-        self._keyring = keyring
-        self._references = known or References()
-        self._accounts: Lookup[str, Account | None] = Lookup(self._find, _keep_s)
-        self._numbers: Lookup[tuple[UUID, UUID, str], Number] = Lookup(
-            self._find_number, lambda number: CACHE_S if number.routed else UNKNOWN_S
-        )
-
-    async def account(self, account_sid: str) -> Account | None:
-        """The account of that AccountSid, or None."""
-        return await self._accounts.get(account_sid) if ACCOUNT_SID.fullmatch(account_sid) else None
-
-    async def number(self, account: Account, address: str) -> Number:
-        """The account's number of that address; one that the owner has not added is kept as unrouted."""
-        return await self._numbers.get((account.owner_id, account.id, address))
-
-    def forget(self, change: Change | None) -> None:
-        """Forget what the change touches; all, when there may have been changes that nobody told of."""
-        if change is None:
-            self._accounts.forget()
-            self._numbers.forget()
-        elif change.table in ("twilio_accounts", "owners"):
-            self._accounts.forget(lambda _, known: known is None or change.id in (known.id, known.owner_id))
-        elif change.table == "numbers":
-            self._numbers.forget(lambda _, known: not known.routed or known.id == change.id)
-
-    async def _find(self, account_sid: str) -> Account | None:
-        async def ask() -> Row | None:
-            async with self._pool.connection() as conn:
-                return await (await conn.execute("SELECT * FROM account_by_sid(%s)", [account_sid])).fetchone()
-
-        row = await once_more(self._pool, ask)
-        if row is None:
-            return None
-        tokens: tuple[str, ...] = ()
-        unreadable = None
-        try:
-            tokens = await tokens_in(row, self._keyring, self._references)
-        except SecretError as error:
-            unreadable = str(error)
-        return Account(
-            owner_id=row["owner_id"],
-            id=row["id"],
-            account_sid=account_sid,
-            active=row["owner_status"] == "active",
-            tokens=tokens,
-            public_url=row["public_url"],
-            referenced=row["auth_token_ref"] is not None or row["secondary_token_ref"] is not None,
-            unreadable=unreadable,
-        )
-
-    async def _find_number(self, key: tuple[UUID, UUID, str]) -> Number:
-        owner_id, account_id, address = key
-
-        async def ask() -> Number:
-            async with scoped(self._pool, owner_id) as scope:
-                return await _find_or_keep(scope, account_id, address)
-
-        return await once_more(self._pool, ask)
-
-
-def _keep_s(account: Account | None) -> float:
-    if account is None:
-        return UNKNOWN_S
-    if account.unreadable is not None:
-        return UNREADABLE_S
-    return REFERENCED_S if account.referenced else CACHE_S
-
-
-async def _find_or_keep(scope: Scope, account_id: UUID, address: str) -> Number:
-    row = await (
-        await scope.conn.execute(
-            """
-            WITH kept AS (
-                INSERT INTO numbers (owner_id, id, account_id, address, status)
-                VALUES (%(owner_id)s, %(id)s, %(account_id)s, %(address)s, 'unrouted')
-                ON CONFLICT (account_id, address) DO NOTHING
-                RETURNING id, status
-            )
-            SELECT id, status FROM kept
-            UNION ALL SELECT id, status FROM numbers WHERE account_id = %(account_id)s AND address = %(address)s
-            """,
-            {"owner_id": scope.owner_id, "id": new_id(), "account_id": account_id, "address": address},
-        )
-    ).fetchone()
-    if row is None:  # another process kept it while our statement ran: a new snapshot sees it
-        return await _find_or_keep(scope, account_id, address)
-    return Number(id=row["id"], routed=row["status"] == "active")
-
-
-async def _opened(row: Mapping[str, Any], column: str, keyring: Keyring, known: References) -> str | None:
-    reference, sealed = row[f"{column}_ref"], row[column]
-    if reference is not None:
-        return await known.resolve(reference)
-    return None if sealed is None else keyring.open(sealed, row=f"twilio_accounts/{row['id']}/{column}")
-
-
-async def tokens_in(row: Mapping[str, Any], keyring: Keyring, known: References) -> tuple[str, ...]:
-    """The auth tokens of a row of `twilio_accounts`, the primary one first. Raises SecretError."""
-    found = [await _opened(row, column, keyring, known) for column in ("auth_token", "secondary_token")]
-    return tuple(token for token in found if token is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +52,33 @@ class Secret:
             return keyring.open(sealed, row=f"twilio_accounts/{row['id']}/{column}") == self.value
         except SecretError:
             return False
+
+
+async def _opened(row: Mapping[str, Any], column: str, keyring: Keyring, known: References) -> str | None:
+    reference, sealed = row[f"{column}_ref"], row[column]
+    if reference is not None:
+        return await known.resolve(reference)
+    return None if sealed is None else keyring.open(sealed, row=f"twilio_accounts/{row['id']}/{column}")
+
+
+async def tokens_in(row: Mapping[str, Any], keyring: Keyring, known: References) -> tuple[str, ...]:
+    """The auth tokens of a row of `twilio_accounts`, the primary one first. Raises SecretError."""
+    found = [await _opened(row, column, keyring, known) for column in ("auth_token", "secondary_token")]
+    return tuple(token for token in found if token is not None)
+
+
+async def login_in(row: Mapping[str, Any], keyring: Keyring, known: References) -> tuple[str, str]:
+    """User name and password for Twilio's REST API: the account's API key if it has one, else its newest auth token.
+
+    During a rotation that is the secondary token, which Twilio takes before and after its promotion, while the
+    primary one is refused from the promotion on. Raises SecretError.
+    """
+    secret = await _opened(row, "api_key_secret", keyring, known)
+    if secret is not None:
+        return row["api_key_sid"], secret
+    token = await _opened(row, "secondary_token", keyring, known) or await _opened(row, "auth_token", keyring, known)
+    assert token is not None  # noqa: S101 - the table demands one
+    return row["account_sid"], token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,20 +254,6 @@ async def row_for_sending(scope: Scope, account_id: UUID) -> dict[str, Any]:
     if row is None:
         raise NotFound("the Twilio account is gone")
     return row
-
-
-async def login_in(row: Mapping[str, Any], keyring: Keyring, known: References) -> tuple[str, str]:
-    """User name and password for Twilio's REST API: the account's API key if it has one, else its newest auth token.
-
-    During a rotation that is the secondary token, which Twilio takes before and after its promotion, while the
-    primary one is refused from the promotion on. Raises SecretError.
-    """
-    secret = await _opened(row, "api_key_secret", keyring, known)
-    if secret is not None:
-        return row["api_key_sid"], secret
-    token = await _opened(row, "secondary_token", keyring, known) or await _opened(row, "auth_token", keyring, known)
-    assert token is not None  # noqa: S101 - the table demands one
-    return row["account_sid"], token
 
 
 async def add_number(scope: Scope, *, account_sid: str, address: str, assistant_id: UUID | None) -> Saved:

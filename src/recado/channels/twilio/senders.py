@@ -6,9 +6,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from recado.channels.port import Contents, ErrorClass, Sender, SendError
-from recado.channels.twilio.accounts import CACHE_S, REFERENCED_S, login_in, row_for_sending
+from recado.channels.twilio.accounts import login_in, row_for_sending
 from recado.channels.twilio.client import TwilioHttp, TwilioSender
 from recado.channels.twilio.content import ContentApi
+from recado.channels.twilio.directory import CACHE_S, REFERENCED_S
 from recado.db.changes import Change
 from recado.db.lookup import Lookup
 from recado.db.pool import Pool, Row, persistently

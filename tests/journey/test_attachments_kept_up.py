@@ -1,0 +1,117 @@
+"""understand, attachments that nobody fetches: given work again, given up in time, retried by people; never silence."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from recado.assistants import unheard
+from recado.ops import failed, recovery
+from tests.journey.attached import SAID, Outside, media, message, names, note, replies, run, turn, understand
+from tests.journey.front import Front, open_front
+
+
+@pytest.fixture
+async def front(front_url: str, tmp_path: Path) -> AsyncIterator[Front]:
+    async with open_front(front_url, tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Outside:
+    return Outside(tmp_path)
+
+
+def age(front: Front, message_id: UUID, seconds: int) -> UUID:
+    """Let the message have come so long ago; answers its new id, under which its attachment is too."""
+    with psycopg.connect(front.database_url, options="-c search_path=recado") as conn:
+        conn.execute("ALTER TABLE media DROP CONSTRAINT IF EXISTS media_owner_id_message_id_fkey")
+        row = conn.execute(
+            "UPDATE messages SET id = uuid_floor(now() - make_interval(secs => %(s)s)), "
+            "received_at = now() - make_interval(secs => %(s)s) WHERE id = %(id)s RETURNING id",
+            {"s": seconds, "id": message_id},
+        ).fetchone()
+        assert row is not None
+        conn.execute("UPDATE media SET message_id = %s WHERE message_id = %s", [row[0], message_id])
+    found: UUID = row[0]
+    return found
+
+
+async def late(front: Front) -> int:
+    async with front.wiring.platform_pool() as pool:
+        return await recovery.give_up_late_media(pool, front.wiring.clock.now())
+
+
+async def strays(front: Front) -> tuple[int, int]:
+    async with front.wiring.platform_pool() as pool:
+        return await recovery.fetch_stray_media(pool), await recovery.give_work_to_strays(pool)
+
+
+async def test_attachments_that_nobody_fetches_are_given_up_and_the_conversation_goes_on(
+    front: Front, outside: Outside
+) -> None:
+    message_id = await note(front)
+    assert await late(front) == 0
+    run(front, "UPDATE dbos.workflow_status SET created_at = 0")
+    message_id = age(front, message_id, recovery.LATE_S + 5)
+    assert await late(front) == 1
+    assert await late(front) == 0
+    assert (media(front)["status"], media(front)["reason"]) == ("failed", "late")
+    assert names(front)[-1] == ("process_ai_response", "turns")
+    (event,) = front.rows("SELECT what FROM events WHERE step = 'understand'")
+    assert event["what"] == "late"
+    await turn(front, message_id)
+    assert replies(front) == [unheard.WORDS["pt"]]
+    # Who comes to it after all still keeps it, for people, and nobody is answered twice.
+    await understand(front, outside, message_id)
+    assert (media(front)["status"], message(front, message_id)["transcript"]) == ("stored", SAID)
+    assert names(front).count(("process_ai_response", "turns")) == 1
+
+
+async def test_awaited_attachments_without_work_get_it_and_their_conversation_gets_no_other(front: Front) -> None:
+    await front.accept(await front.arrival("antes"))
+    message_id = age(front, await note(front), recovery.STRAY_S + 5)
+    run(front, "DELETE FROM dbos.workflow_status")
+    assert await strays(front) == (1, 0)
+    assert await strays(front) == (0, 0)
+    assert [(work["name"], work["workflow_uuid"]) for work in front.work()] == [
+        ("transcribe_audio", f"{message_id}:media:1")
+    ]
+
+
+async def test_fetching_that_ends_in_an_error_again_and_again_ends_as_late(front: Front) -> None:
+    age(front, await note(front), recovery.LATE_S + 5)
+    run(front, "DELETE FROM dbos.workflow_status")
+    for _ in range(recovery.TRIES):
+        assert await strays(front) == (1, 0)
+        run(front, "UPDATE dbos.workflow_status SET status = 'ERROR'")
+    assert await strays(front) == (0, 0)
+    assert await late(front) == 1
+
+
+async def test_a_held_note_that_is_retried_is_fetched_first_and_then_answered(front: Front, outside: Outside) -> None:
+    message_id = await note(front)
+    run(front, "DELETE FROM dbos.workflow_status")
+    run(front, "UPDATE messages SET status = 'held', awaits_media = false")
+    async with await front.wiring.connect("recado_platform") as conn:
+        assert await failed.retry(conn, message_id) == "queued"
+        assert await failed.retry(conn, message_id) == "in work"
+    (work,) = front.work()
+    assert (work["name"], work["queue_name"]) == ("transcribe_audio", "media")
+    await understand(front, outside, message_id)
+    await turn(front, message_id)
+    assert message(front, message_id)["status"] == "answered"
+
+
+async def test_a_retried_note_whose_turn_there_was_before_gets_another(front: Front, outside: Outside) -> None:
+    message_id = await note(front)
+    await understand(front, outside, message_id)
+    run(front, "UPDATE messages SET awaits_media = true")
+    run(front, "UPDATE media SET status = 'waiting'")
+    await understand(front, outside, message_id)
+    turns = [work["workflow_uuid"] for work in front.work() if work["queue_name"] == "turns"]
+    assert len(set(turns)) == 2
