@@ -46,6 +46,7 @@ def offer(*templates: Offered, status: str = "approved") -> Offer:
     async def check(content_sid: str, variables: Mapping[str, str]) -> Chosen:
         if status != rules.APPROVED:
             raise Conflict(f"the template is {status}: only an approved one can be sent")
+        await asyncio.sleep(0.02 if variables.get("1") == "Ana" else 0)  # the second call must not overtake the first
         one = found[content_sid]
         rules.check(one.variables, variables, one.body)
         return Chosen(

@@ -56,7 +56,7 @@ async def nobody(_owner_id: UUID, _account_id: UUID) -> Sender:
     raise SendError(ErrorClass.CONFIGURATION, "there is no Twilio here")
 
 
-def desk_of(front: Front, mind: Mind) -> AnswerDesk:
+def desk_of(front: Front, mind: Callable[..., Awaitable[Thought]]) -> AnswerDesk:
     return AnswerDesk(
         pool=front.wiring.pool,
         clock=front.wiring.clock,
