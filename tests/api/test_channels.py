@@ -8,7 +8,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from recado.channels.twilio.directory import Directory
 from recado.db.secrets import keyring
+from tests.api.browsers import OURS, Browser, join
 from tests.api.programs import Office, Program
 from tests.channels.examples import inbound
 from tests.conftest import SECRET_KEYS
@@ -102,6 +104,50 @@ async def test_no_owners_key_can_have_the_machines_secrets_read_by_a_reference(o
     [row] = office.front.rows("SELECT * FROM twilio_accounts")
     assert [row[f"{column}_ref"] for column in ("auth_token", "secondary_token", "api_key_secret")] == [None] * 3
     assert len(before) == 1
+
+
+async def test_a_platform_administrator_may_say_where_an_owners_secrets_are_kept(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PADARIA_TOKEN", "kept-elsewhere")
+    root = (await join(office.front, "admin", platform=True)).browser
+    for_ours = OURS | {"Recado-Owner": str(office.front.owner_id)}
+    path = f"/v1/twilio-accounts/{office.ids['account_id']}"
+
+    async def ask(browser: Browser, method: str, path: str, body: dict[str, Any]) -> httpx2.Response:
+        etag = (await browser.ask("GET", f"/v1/twilio-accounts/{office.ids['account_id']}", headers=for_ours)).headers
+        return await browser.ask(method, path, headers=for_ours | {"If-Match": etag["ETag"]}, json=body)
+
+    requests: list[tuple[str, str, dict[str, Any]]] = [
+        ("POST", "/v1/twilio-accounts", {"account_sid": SID, "auth_token_ref": "env:PADARIA_TOKEN"}),
+        ("PATCH", path, {"auth_token_ref": "env:PADARIA_TOKEN"}),
+        ("PATCH", path, {"api_key": {"sid": KEY["sid"], "secret_ref": "env:PADARIA_KEY"}}),
+        ("POST", f"{path}/rotate", {"auth_token_ref": "vault:kv/padaria#next"}),
+    ]
+    ana = (await join(office.front, "admin")).browser
+    before = office.front.rows("SELECT * FROM twilio_accounts")
+    for method, where, body in requests:
+        refused = await ask(ana, method, where, body)
+        assert refused.status_code == 403, refused.text
+        assert "platform's administrators" in refused.json()["detail"]
+    assert office.front.rows("SELECT * FROM twilio_accounts") == before
+    for method, where, body in requests:
+        taken = await ask(root, method, where, body)
+        assert taken.status_code in (200, 201), taken.text
+        assert "kept-elsewhere" not in taken.text
+    [kept] = office.front.rows("SELECT * FROM twilio_accounts WHERE account_sid = %s", ACCOUNT_SID)
+    assert (kept["auth_token_ref"], kept["auth_token"]) == ("env:PADARIA_TOKEN", None)
+    assert (kept["api_key_secret_ref"], kept["api_key_secret"]) == ("env:PADARIA_KEY", None)
+    assert (kept["secondary_token_ref"], kept["secondary_token"]) == ("vault:kv/padaria#next", None)
+    [added] = office.front.rows("SELECT * FROM twilio_accounts WHERE account_sid = %s", SID)
+    assert (added["owner_id"], added["auth_token_ref"]) == (office.front.owner_id, "env:PADARIA_TOKEN")
+    known = await Directory(office.front.wiring.pool, office.front.wiring.keyring).account(SID)
+    assert known is not None
+    assert known.tokens == ("kept-elsewhere",)
+    kinds = office.front.rows("SELECT DISTINCT caller_kind FROM audit WHERE thing = 'twilio_account'")
+    assert [entry["caller_kind"] for entry in kinds] == ["platform"]
+    nonsense = await ask(root, "PATCH", path, {"auth_token_ref": "what:ever"})
+    assert nonsense.status_code == 422
 
 
 async def test_a_token_is_changed_without_a_gap(office: Office) -> None:

@@ -15,8 +15,8 @@ def answered(rows: Rows) -> tuple[UUID, UUID, str]:
     """A message, its reply in two parts, and the MessageSid of the reply's second part."""
     sid = new_sid()
     message = rows.inbound()
-    rows.conn.execute("UPDATE messages SET turn_id = id")
     rows.turn(message)
+    rows.conn.execute("UPDATE messages SET turn_id = id")
     reply = rows.outbound(
         status="delivered", parts=[("delivered", new_sid()), ("delivered", sid)], answers=message, turn=message
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer
@@ -14,6 +14,10 @@ from recado import errors
 from recado.channels.port import ErrorClass
 from recado.channels.twilio.codes import CODES
 from recado.cli.app import app
+from recado.journey.attachments import Own
+from recado.media.download import Absence, Refusal
+from recado.media.transcription import Failure
+from recado.ops.failed import REASONS
 from recado.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +50,26 @@ def test_every_error_code_is_documented_with_its_class_and_its_words() -> None:
             assert found[1] == found[2]
             documented[int(found[1])] = tuple(row[1:])
     assert documented == {code: (f"`{kind}`", text) for code, (kind, text) in CODES.items()}
+
+
+def _table(page: str, head: str) -> dict[str, str]:
+    """The rows of the table with that first heading: what stands in backquotes, and the next cell."""
+    text = (ROOT / page).read_text().partition(f"| {head} | ")[2].partition("\n\n")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE))
+
+
+def test_every_reason_why_a_message_is_held_is_documented_with_its_words() -> None:
+    assert _table("docs/reference/errors.md", "held or failed") == REASONS
+
+
+def test_every_reason_why_an_attachment_was_not_kept_or_understood_is_documented() -> None:
+    words = {word for kind in (Refusal, Absence, Failure, Own) for word in get_args(kind)}
+    assert set(_table("docs/reference/errors.md", "attachment")) == words
+    # The how-to pages explain a part of them: none that there is not.
+    for page in ("docs/how-to/media.md", "docs/how-to/voice.md"):
+        rows = [row[0] for row in _rows(page) if row[0].startswith("`")]
+        named = {word for cell in rows for word in re.findall(r"`([a-z_]+)`", cell)} - {"none"}
+        assert named <= words, page
 
 
 def test_every_error_class_and_every_error_of_ours_is_documented() -> None:

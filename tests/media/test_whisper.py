@@ -8,9 +8,12 @@ import wave
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
+import av
+import numpy as np
 import psutil
 import pytest
 import pytest_asyncio
+from numpy.typing import NDArray
 
 from recado.media.transcription import TranscriptionFailed
 from recado.media.voice.whisper import Whisper
@@ -54,6 +57,37 @@ async def test_in_silence_nothing_is_heard(whisper: Whisper, tmp_path: Path) -> 
     silence = sound(tmp_path / "silence.wav", seconds=5, sample=lambda _: 0)
     transcript = await whisper.transcribe(silence, language="pt")
     assert (transcript.text, transcript.duration_s) == ("", 5)
+
+
+def opus(path: Path, samples: NDArray[np.float32]) -> Path:
+    """A voice note as WhatsApp has them, of these samples at 48 kHz."""
+    frame = av.AudioFrame.from_ndarray((samples * 32767).astype(np.int16).reshape(1, -1), format="s16", layout="mono")
+    frame.sample_rate = 48_000
+    with av.open(str(path), "w", format="ogg") as note:
+        stream = note.add_stream("libopus", rate=48_000, layout="mono")
+        note.mux(stream.encode(frame))
+        note.mux(stream.encode(None))
+    return path
+
+
+def ticking(*, every_s: float, width: int) -> NDArray[np.float32]:
+    """Five seconds of a clock, or of something that knocks on the microphone."""
+    heard = np.zeros(5 * 48_000, np.float32)
+    for offset in range(width):
+        heard[offset :: int(every_s * 48_000)] = 0.8
+    return heard
+
+
+# In each of them Whisper base hears words ("E aí? E aí?", "Welcome to our channel.") as long as nobody has taken out
+# what is no speech.
+@pytest.mark.parametrize(("every_s", "width"), [(0.5, 3), (1, 3), (1, 240)])
+async def test_in_noise_without_speech_nothing_is_heard(
+    whisper: Whisper, tmp_path: Path, every_s: float, width: int
+) -> None:
+    note = opus(tmp_path / "note.ogg", ticking(every_s=every_s, width=width))
+    transcript = await whisper.transcribe(note, language="pt")
+    assert transcript.text == ""
+    assert transcript.duration_s == pytest.approx(5, abs=0.1)
 
 
 async def test_a_note_that_is_too_long_is_refused(whisper: Whisper, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Final, Literal, Protocol
 from uuid import UUID
 
 import structlog
@@ -31,15 +31,18 @@ from recado.db.pool import Pool, persistently
 from recado.db.scope import scoped
 from recado.errors import RecadoError
 from recado.identity import plans
-from recado.media.download import Downloaded, MediaRefused, MediaUnavailable
+from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
 from recado.media.reading import Read
 from recado.media.storage import Storage, key_of
-from recado.media.transcription import Transcriber, Transcript, TranscriptionFailed
+from recado.media.transcription import Failure, Transcriber, Transcript, TranscriptionFailed
 
 log = structlog.get_logger(__name__)
 
+#: Why an attachment was not kept or not understood, where neither the fetching nor the transcriber says it.
+Own = Literal["account", "storage", "fault", "no_transcriber", "over_budget", "no_speech", "late"]
+Reason = Refusal | Absence | Failure | Own
 #: Why an attachment that nobody had settled in time was given up (`ops/recovery`); it is still fetched, for people.
-LATE = "late"
+LATE: Final = "late"
 #: Why a note was not transcribed that the owner can do something about: people are asked to look.
 _FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow"})
 
@@ -92,7 +95,7 @@ class _Outcome:
 
     media_id: UUID
     status: str
-    reason: str | None = None
+    reason: Reason | None = None
     downloaded: Downloaded | None = None
     storage_key: str | None = None
     transcript: Transcript | None = None
@@ -179,7 +182,7 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
         return replace(outcome, reason=outcome.reason or "fault")
 
 
-async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcript | None, str | None]:
+async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcript | None, Reason | None]:
     """The transcript, or why there is none; a transcript without words is there to be counted."""
     if desk.transcriber is None:
         return None, "no_transcriber"
