@@ -325,7 +325,7 @@ class TestPassingFailures:
             address = gone.url
         monkeypatch.setenv("OPENAI_BASE_URL", address)
         with pytest.raises(ModelFailed, match="unreachable"):
-            await think(timeout_s=3.0)
+            await think(timeout_s=6.0)
 
 
 class TestLastingFailures:
