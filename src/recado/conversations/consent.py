@@ -105,15 +105,22 @@ def language_of(text: str) -> Language | None:
 #: For `accept`, whose rows carry `word` and `asks`: heeds what was stored by this very statement, in its order.
 HEED: Final = """
 PERFORM heed(owned.owner_id, said.id, said.conversation_id, said.identity_key, said.action) FROM (
-    SELECT m.id, m.conversation_id, coalesce(r.asks, w.action) AS action,
-           (SELECT c.identity_key FROM conversations v
-            JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
-            WHERE v.owner_id = m.owner_id AND v.id = m.conversation_id LIMIT 1) AS identity_key
-    FROM json_to_recordset(owned.rows) AS r(id uuid, word text, asks text)
-    JOIN messages m ON m.owner_id = owned.owner_id AND m.id = r.id
-    LEFT JOIN consent_words w ON w.owner_id = owned.owner_id AND w.word = r.word
-    WHERE r.word IS NOT NULL AND coalesce(r.asks, w.action) IS NOT NULL
-    ORDER BY m.id OFFSET 0
+    SELECT asked.id, asked.action, m.conversation_id, m.identity_key
+    FROM (
+        SELECT r.id, coalesce(r.asks, (SELECT w.action FROM consent_words w
+                                       WHERE w.owner_id = owned.owner_id AND w.word = r.word LIMIT 1)) AS action
+        FROM json_to_recordset(owned.rows) AS r(id uuid, word text, asks text)
+        WHERE r.word IS NOT NULL OFFSET 0
+    ) asked
+    CROSS JOIN LATERAL (
+        SELECT conversation_id, (SELECT c.identity_key FROM conversations v
+                                 JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
+                                 WHERE v.owner_id = owned.owner_id AND v.id = messages.conversation_id LIMIT 1
+                                ) AS identity_key
+        FROM messages WHERE owner_id = owned.owner_id AND id = asked.id LIMIT 1
+    ) m
+    WHERE asked.action IS NOT NULL
+    ORDER BY asked.id OFFSET 0
 ) said
 """
 
