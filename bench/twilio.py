@@ -9,4 +9,5 @@ import uvloop
 from recado.simulator.app import SimulatorSettings, serve
 
 if __name__ == "__main__":
-    uvloop.run(serve(SimulatorSettings(port=int(sys.argv[1]))))
+    # Measurements post webhooks themselves, so this Twilio never hears a contact open the window.
+    uvloop.run(serve(SimulatorSettings(port=int(sys.argv[1]), keeps_window=False)))
