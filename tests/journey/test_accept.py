@@ -20,6 +20,7 @@ from recado.assistants import assistant
 from recado.channels.twilio import accounts
 from recado.db.embedded import Lease
 from recado.db.group_commit import GroupCommit
+from recado.db.pool import Connection
 from recado.db.scope import scoped
 from recado.journey import accept
 from recado.journey.accept import Accepted
@@ -311,3 +312,26 @@ async def test_who_was_two_contacts_before_both_were_given_stays_so_and_writes_b
         await front.accept(await front.arrival(**form))
     first, second, third = (row["conversation_id"] for row in front.stored())
     assert first == third != second
+
+
+async def test_what_it_reads_does_not_grow_with_what_is_stored(front: Front) -> None:
+    # Plans are made on small tables and kept: one that reads all of an owner's rows costs more with every message.
+    async with await front.lane() as lane:
+        read = []
+        for batch in range(12):  # from the sixth on the plan is the one that is kept
+            people = [f"whatsapp:+5511987{batch:03}{number:03}" for number in range(20)]
+            arrivals = [await front.arrival(f"Oi {batch}", From=address) for address in people]
+            async with lane.transaction():
+                before = await _rows_read(lane)
+                await accept.write(lane, arrivals)
+                read.append(await _rows_read(lane) - before)
+    assert max(read[6:]) <= min(read[1:6]) + 20, read
+
+
+async def _rows_read(lane: Connection) -> int:
+    cursor = await lane.execute(
+        "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) AS rows FROM pg_stat_xact_user_tables "
+        "WHERE schemaname = 'recado'"
+    )
+    [row] = await cursor.fetchall()
+    return int(row["rows"])
