@@ -35,7 +35,7 @@ from recado.journey.dispatch import DeliverDesk
 from recado.media import links
 from recado.media.download import open_downloads
 from recado.media.reading import read
-from recado.media.scratch import scratch, sweep
+from recado.media.scratch import scratch
 from recado.media.transcription import open_transcriber
 from recado.ops import recovery, retention
 from recado.ops.executors import Executor, keep_alive
@@ -109,10 +109,9 @@ async def working(
 
 @asynccontextmanager
 async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
-    """What the queue `media` needs; temporary files of workers that died are removed first."""
+    """What the queue `media` needs."""
     settings = wiring.settings
     transcriber = open_transcriber(settings)
-    await asyncio.to_thread(sweep, settings.home)
     with scratch(settings.home) as folder:
         downloads = open_downloads(settings)
         loading = None if transcriber is None else asyncio.create_task(transcriber.start(), name="transcriber")

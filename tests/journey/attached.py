@@ -23,7 +23,7 @@ from tests.journey.test_answer import Mind, desk_of
 SAID = "Vocês fazem entrega?"
 
 
-@dataclass(slots=True)
+@dataclass
 class Outside:
     """Twilio's media, the storage and the transcriber, as the test wants them."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from recado.identity import plans
 from recado.journey.attachments import understand_media
 from recado.media.download import MediaRefused, MediaUnavailable
 from recado.media.storage import StorageUnavailable
-from recado.media.transcription import TranscriptionFailed
+from recado.media.transcription import Transcript, TranscriptionFailed
 from tests.journey.attached import SAID, Outside, media, message, names, note, replies, run, turn, understand
 from tests.journey.front import ACCOUNT_SID, Front, open_front
 from tests.journey.test_answer import Mind
@@ -125,6 +126,23 @@ async def test_done_again_after_a_crash_it_changes_nothing(front: Front, outside
     assert len(front.work()) == 2
     assert len(outside.languages) == 1
     assert len(front.rows("SELECT FROM events WHERE step = 'understand'")) == 1
+
+
+async def test_two_executors_with_the_same_note_in_work_count_it_once(front: Front, outside: Outside) -> None:
+    # As when a worker is declared dead that only was slow.
+    message_id = await note(front)
+    both, hear = asyncio.Barrier(2), outside.transcribe
+
+    async def together(path: Path, *, language: str | None) -> Transcript:
+        await both.wait()
+        return await hear(path, language=language)
+
+    outside.transcribe = together  # type: ignore[method-assign]
+    await asyncio.gather(understand(front, outside, message_id), understand(front, outside, message_id))
+    assert message(front, message_id)["transcript"] == SAID
+    assert front.rows("SELECT amount FROM usage WHERE metric = 'transcription_seconds'") == [{"amount": 5}]
+    assert len(front.rows("SELECT FROM events WHERE step = 'understand'")) == 1
+    assert len(front.work()) == 2
 
 
 async def test_the_contacts_language_is_passed_on_else_the_assistants(front: Front, outside: Outside) -> None:

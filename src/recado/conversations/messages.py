@@ -128,11 +128,20 @@ class Awaiting:
     waits: bool
 
 
-async def awaiting(scope: Scope, message_id: UUID) -> Awaiting:
-    """The message as the fetching of its attachments needs it. Raises NotFound."""
+_AWAITING = """
+SELECT id, conversation_id, account_id, provider_sid, correlation_id, awaits_media AS waits
+FROM messages WHERE owner_id = %s AND id = %s
+"""
+_AWAITING_LOCKED = f"{_AWAITING} FOR UPDATE"
+
+
+async def awaiting(scope: Scope, message_id: UUID, *, lock: bool = False) -> Awaiting:
+    """The message as the fetching of its attachments needs it; with `lock`, nobody else settles them before the commit.
+
+    Raises NotFound.
+    """
     cursor = await scope.conn.execute(
-        "SELECT id, conversation_id, account_id, provider_sid, correlation_id, awaits_media AS waits FROM messages "
-        "WHERE owner_id = %s AND id = %s",
+        _AWAITING_LOCKED if lock else _AWAITING,
         [scope.owner_id, message_id],
     )
     row = await cursor.fetchone()

@@ -140,10 +140,14 @@ async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_
         return _Case(
             owner_id=owner_id,
             message=message,
-            media=tuple(one for one in found if one.status == WAITING or (one.status, one.reason) == (FAILED, LATE)),
+            media=tuple(one for one in found if _is_open(one)),
             language=language.partition("-")[0].lower(),
             over_budget=await plans.reached(scope, "transcription_seconds", desk.clock.now()),
         )
+
+
+def _is_open(one: Media) -> bool:
+    return one.status == WAITING or (one.status, one.reason) == (FAILED, LATE)
 
 
 async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice: bool) -> _Outcome:
@@ -195,12 +199,19 @@ async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcr
     return transcript, None if transcript.text else "no_speech"
 
 
-async def _conclude(desk: MediaDesk, case: _Case, outcomes: Sequence[_Outcome]) -> None:
+async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> None:
     now = desk.clock.now()
     message = case.message
-    transcripts = [outcome.transcript for outcome in outcomes if outcome.transcript is not None]
-    said = [transcript for transcript in transcripts if transcript.text]
     async with scoped(desk.pool, case.owner_id) as scope:
+        # Another executor may have done the same work meanwhile: what it settled is neither counted nor told again.
+        await messages.awaiting(scope, message.id, lock=True)
+        there = (await attachments.of_messages(scope, [message.id])).get(message.id, [])
+        unsettled = {one.id for one in there if _is_open(one)}
+        outcomes = [outcome for outcome in done if outcome.media_id in unsettled]
+        if done and not outcomes:
+            return
+        transcripts = [outcome.transcript for outcome in outcomes if outcome.transcript is not None]
+        said = [transcript for transcript in transcripts if transcript.text]
         if any(outcome.reason in _FOR_PEOPLE for outcome in outcomes):
             await conversations.ask_for_people(scope, message.conversation_id, why="unheard")
         for outcome in outcomes:
