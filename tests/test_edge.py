@@ -352,6 +352,10 @@ async def test_when_connections_run_out_the_longest_idle_makes_room(
             writer.close()
 
 
+def test_an_idle_connection_is_kept_for_longer_than_proxies_keep_theirs(front: Front) -> None:
+    assert server(front.app, "127.0.0.1", 0).config.timeout_keep_alive > 60
+
+
 async def test_a_head_that_is_too_large_is_431(front: Front) -> None:
     start = f"POST {INBOUND} HTTP/1.1\r\nHost: x\r\n".encode()
     async with serving(front) as port:

@@ -42,6 +42,9 @@ log = structlog.get_logger(__name__)
 WEBHOOKS = "/channels/twilio/v1/webhooks"
 #: Routes of the API that let strangers try.
 SIGN_INS, INVITED = "/v1/sessions", "/v1/invitations/accept"
+#: An idle connection is kept for longer than proxies keep theirs (nginx and the usual load balancers: 60 s). A server
+#: that closes first may do so just as a webhook is on its way, and a proxy may not send a POST twice.
+KEEP_ALIVE_S = 75
 
 
 def create_app(wiring: Wiring) -> FastAPI:
@@ -303,7 +306,7 @@ def server(app: FastAPI, host: str, port: int) -> Server:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=30,
+            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=5,
             limit_concurrency=1000,
             backlog=2048,

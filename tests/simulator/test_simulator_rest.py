@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import aiohttp
 import pytest
 import simulator_specs
+import uvicorn
 from simulator_specs import assert_is
 from simulator_stage import ACCOUNT, CONTACT, NUMBER, TOKEN, official_client
 from twilio.base.exceptions import TwilioRestException
@@ -33,6 +34,18 @@ async def raw(sim: SimulatorClient, method: str, path: str, **form: str) -> tupl
 
 async def create(sim: SimulatorClient, **fields: str) -> tuple[int, Any]:
     return await raw(sim, "POST", MESSAGES, **{"To": CONTACT, "From": NUMBER, "Body": "olá"} | fields)
+
+
+async def test_a_client_that_was_idle_longer_than_uvicorn_waits_finds_its_connection_open(sim: SimulatorClient) -> None:
+    host, port = sim.base_url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    ask = b"GET /sim/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    writer.write(ask)
+    await asyncio.wait_for(reader.readuntil(b'"ok":true'), 5)
+    await asyncio.sleep(uvicorn.Config("x").timeout_keep_alive + 0.5)
+    writer.write(ask)
+    await asyncio.wait_for(reader.readuntil(b'"ok":true'), 5)
+    writer.close()
 
 
 async def test_the_official_client_sends_a_message_and_follows_it_to_delivered(

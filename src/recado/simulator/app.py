@@ -26,6 +26,9 @@ from recado.simulator.state import Account, Number
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 GRACE_S = 3
+#: An idle connection is kept for longer than any client keeps one: a server that closes first may do so just as the
+#: next request is on its way, which then fails though nothing is wrong (uvicorn's own 5 s are less than aiohttp's 15).
+KEEP_ALIVE_S = 75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +156,12 @@ class EmbeddedServer(uvicorn.Server):
 
 def _server(app: ASGIApp, closing: asyncio.Event) -> EmbeddedServer:
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, timeout_graceful_shutdown=GRACE_S, server_header=False
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
     )
     return EmbeddedServer(config, closing)
 
