@@ -82,7 +82,7 @@ class Fleet:
         ready = threading.Event()
         self._threads.append(threading.Thread(target=lambda: asyncio.run(self._simulate(ready)), daemon=True))
         self._threads[0].start()
-        assert ready.wait(20)
+        assert ready.wait(60)
         asyncio.run(self._set_up())
         ports = [free_port() for _ in range(self.apis)]
         self.api_urls = [f"http://127.0.0.1:{port}" for port in ports]

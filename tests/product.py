@@ -31,6 +31,8 @@ from recado.wiring import Wiring, wire
 from recado.worker import working
 
 T = TypeVar("T")
+#: How long anything is waited for that should come at once: the machine may be busy with other tests.
+WAIT_S = 60.0
 INBOUND = "/channels/twilio/v1/webhooks/inbound"
 OUTBOUND = "/channels/twilio/v1/webhooks/outbound"
 FAQ = """# Qual o horário de funcionamento?
@@ -63,7 +65,7 @@ class Product:
     def __enter__(self) -> Product:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        self._ready.wait(30)
+        self._ready.wait(WAIT_S)
         if self._failure is not None:
             raise self._failure
         return self
@@ -73,7 +75,7 @@ class Product:
         assert self._stop is not None
         assert self._thread is not None
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(30)
+        self._thread.join(WAIT_S)
         assert not self._thread.is_alive(), "the product did not stop"
         if self._failure is not None:
             raise self._failure
@@ -127,7 +129,7 @@ class Product:
         async def run() -> T:
             return await work()
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(WAIT_S + 5)
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Rows of the database, as its superuser sees them."""
@@ -238,7 +240,7 @@ class Contact:
 
         return self._call(work)
 
-    def replies(self, count: int = 1, *, timeout_s: float = 15.0, status: str | None = None) -> list[Bubble]:
+    def replies(self, count: int = 1, *, timeout_s: float = WAIT_S, status: str | None = None) -> list[Bubble]:
         """What the contact was sent, once there are that many."""
         return self._call(lambda client: client.wait_for_replies(self.address, count, timeout_s, status=status))
 
@@ -255,7 +257,7 @@ class Contact:
         fault.setdefault(key, "^" + self.address.replace("+", r"\+") + "$")
         return self._call(lambda client: client.add_fault(preset, **fault))
 
-    def settled(self, count: int, status: str = "delivered", *, timeout_s: float = 10.0) -> list[dict[str, Any]]:
+    def settled(self, count: int, status: str = "delivered", *, timeout_s: float = WAIT_S) -> list[dict[str, Any]]:
         """The outbound messages in the database, once there are that many with that status."""
         deadline = time.monotonic() + timeout_s
         while True:

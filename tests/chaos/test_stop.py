@@ -38,7 +38,7 @@ def write(fleet: Fleet, words: str) -> None:
 
 
 def wait_until_asked(model: ModelServer, times: int = 1) -> None:
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 40
     while len(model.requests) < times:
         assert time.monotonic() < deadline
         time.sleep(0.02)

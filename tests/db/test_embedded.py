@@ -117,7 +117,7 @@ def lease(home: Path) -> Iterator[Lease]:
         yield lease
 
 
-def eventually(condition: Callable[[], object], within_s: float = 20.0) -> float:
+def eventually(condition: Callable[[], object], within_s: float = 60.0) -> float:
     """How long it took, in seconds, until the condition held."""
     began = time.monotonic()
     while not condition():

@@ -39,7 +39,7 @@ def product(
     url = create_database(cluster, template)
     telemetry.configure(format="json", level="DEBUG")
     home: Path = tmp_path_factory.mktemp("home")
-    settings = {"secret_keys": SECRET_KEYS, "model_timeout_s": 3, "transcriber": "openai:whisper-1"}
+    settings = {"secret_keys": SECRET_KEYS, "transcriber": "openai:whisper-1"}
     with Product(url, home, settings) as running:
         yield running
     drop_database(cluster, url)

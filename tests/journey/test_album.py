@@ -54,7 +54,7 @@ def test_an_album_with_a_question_is_one_turn_and_the_model_sees_the_pictures(
         ("", NOTE, "audio/ogg", ""),
         then="Qual ficou melhor?",
     )
-    (reply,) = contact.replies(timeout_s=40)
+    (reply,) = contact.replies()
     assert reply.body == "O vermelho!"
     time.sleep(1)
     assert len(contact.seen()) == 1

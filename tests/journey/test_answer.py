@@ -13,11 +13,13 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from recado.assistants.run import Thought
+from recado.assistants.run import Thought, think
 from recado.channels.port import ErrorClass, Sender, SendError
 from recado.errors import RecadoError
 from recado.journey.answer import AnswerDesk, process_ai_response
+from tests.journey.conftest import MODEL
 from tests.journey.front import Front, open_front
+from tests.model_server import ModelServer, Reply
 
 
 @pytest.fixture
@@ -106,6 +108,18 @@ async def test_a_turn_stores_reply_delivery_turn_and_event(front: Front) -> None
     (event,) = front.rows("SELECT what, data FROM events WHERE step = 'answer'")
     assert event["what"] == "answered"
     assert "Olá" not in str(event["data"])
+
+
+async def test_a_model_that_hangs_costs_the_contact_a_bounded_time(front: Front, model_server: ModelServer) -> None:
+    model_server.script = lambda _: Reply(hang=True)
+    conversation_id = await say(front)
+    desk = replace(desk_of(front, think), default_model=MODEL, model_timeout_s=1.0)
+    async with asyncio.timeout(30):
+        await turn(front, desk, conversation_id)
+    assert len(replies(front)) == 1
+    (made,) = front.rows("SELECT outcome, error FROM turns")
+    assert made["outcome"] == "keyless"
+    assert "timed_out" in made["error"]
 
 
 @pytest.mark.parametrize("broken", ["recado.events", "dbos.workflow_status", "recado.messages", "recado.turns"])

@@ -116,7 +116,7 @@ async def signed_for(front: Front, url: str) -> int:
     return (await front.post(text(), url=url)).status_code
 
 
-async def until(ask: Callable[[], Awaitable[int]], status: int, *, within_s: float = 10.0) -> None:
+async def until(ask: Callable[[], Awaitable[int]], status: int, *, within_s: float = 25.0) -> None:
     async with asyncio.timeout(within_s):
         while await ask() != status:
             await asyncio.sleep(0.02)

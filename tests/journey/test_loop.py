@@ -98,4 +98,4 @@ def talk(contacts: list[Contact]) -> None:
         for _ in range(3):
             list(pool.map(lambda contact: contact.says("Que horas vocês abrem?"), contacts))
     for contact in contacts:
-        contact.replies(1, timeout_s=40)
+        contact.replies(1)

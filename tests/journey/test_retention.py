@@ -112,7 +112,7 @@ def workflows(contact: Contact) -> list[str]:
 
 
 def wait_until_ended(product: Product, ids: list[str]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while product.rows(
         "SELECT FROM dbos.workflow_status WHERE workflow_uuid = ANY(%s) AND status IN ('ENQUEUED', 'PENDING')", ids
     ):

@@ -39,7 +39,7 @@ def test_the_process_that_listens_ends_with_a_worker_that_is_killed(model: Path)
         assert worker.stderr is not None
         child = int(worker.stderr.readline())
         worker.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 40
     while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -56,7 +56,7 @@ class Receiver:
     def statuses(self) -> list[str]:
         return [hit.params["MessageStatus"] for hit in self.hits if "MessageStatus" in hit.params]
 
-    async def until(self, fits: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    async def until(self, fits: Callable[[], bool], timeout_s: float = 30.0) -> None:
         async with asyncio.timeout(timeout_s):
             while not fits():
                 await asyncio.sleep(0.01)
