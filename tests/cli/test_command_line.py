@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 import typer
 
+from recado import __version__
 from recado.cli.app import app
 from tests.cli.conftest import Terminal
 
@@ -50,6 +51,11 @@ def test_the_reference_has_every_option_of_a_command_and_no_other(path: str) -> 
     listed = set(re.findall(r"^\| `(--[a-z-]+)", section, flags=re.MULTILINE))
     options = {name for parameter in ALL[path].params for name in parameter.opts if name.startswith("--")}
     assert listed == options - {"--help"}
+
+
+def test_the_version_is_said(recado: Terminal) -> None:
+    said = recado("--version")
+    assert (said.code, said.out.strip()) == (0, f"recado {__version__}")
 
 
 def test_no_command_takes_a_secret_as_an_argument() -> None:

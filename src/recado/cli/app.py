@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
+
+from recado import __version__
 
 
 def group(name: str, help: str) -> typer.Typer:  # noqa: A002 - typer's word
@@ -19,6 +23,22 @@ def group(name: str, help: str) -> typer.Typer:  # noqa: A002 - typer's word
 
 
 app = group("recado", "Answers WhatsApp messages with AI over Twilio, for many companies at once.")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"recado {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take what comes before a command's name."""
+
 
 from recado.cli import run as _run  # noqa: E402, F401, I001 - each module adds its commands to `app`, in this order
 from recado.cli import setup as _setup  # noqa: E402, F401
