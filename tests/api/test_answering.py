@@ -43,6 +43,14 @@ async def test_an_assistant_is_made_beside_the_default_one(office: Office) -> No
     assert audited(office) == ["add"]
 
 
+@pytest.mark.parametrize("model", ["test", "gpt-5-mini", "openai:", "open ai:x", "openai:a b"])
+async def test_what_is_no_model_is_refused(office: Office, model: str) -> None:
+    answer = await make(office, "night", model=model)
+    assert answer.status_code == 422
+    assert "PROVIDER:MODEL" in answer.text
+    assert audited(office) == []
+
+
 async def test_of_two_who_make_the_default_assistant_at_once_the_last_is_it(office: Office) -> None:
     pool, owner_id = office.front.wiring.pool, office.front.owner_id
     made = [(await make(office, name)).json()["id"] for name in ("night", "day")]

@@ -19,6 +19,7 @@ import pytest
 
 from recado.assistants import run
 from recado.assistants.assistant import Assistant
+from recado.assistants.failures import Tokens
 from recado.assistants.knowledge import Match
 from recado.assistants.run import Author, Line, ModelFailed, Picture, Thought
 from recado.errors import RecadoError, SettingsError
@@ -326,6 +327,20 @@ class TestPassingFailures:
         monkeypatch.setenv("OPENAI_BASE_URL", address)
         with pytest.raises(ModelFailed, match="unreachable"):
             await think(timeout_s=6.0)
+
+
+class TestWhatFailuresCost:
+    async def test_an_empty_answer_was_paid_for(self, server: ModelServer) -> None:
+        server.script = lambda _request: Reply(text=" ", input_tokens=31, output_tokens=5)
+        with pytest.raises(ModelFailed) as failed:
+            await think()
+        assert (failed.value.reason, failed.value.used) == ("empty_answer", Tokens(input_tokens=31, output_tokens=5))
+
+    async def test_what_never_came_costs_nothing(self, server: ModelServer) -> None:
+        server.script = say_status(400)
+        with pytest.raises(ModelFailed) as failed:
+            await think()
+        assert failed.value.used == Tokens()
 
 
 class TestLastingFailures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recado.assistants import prices
+from recado.assistants.failures import Tokens
+from recado.assistants.run import ModelFailed
 from recado.conversations import parts
 from recado.db.pool import Connection
 from recado.db.scope import scoped
@@ -176,6 +179,52 @@ async def test_a_model_without_a_price_costs_nothing_and_an_event_says_so_once_f
     assert await used(front, plans.period_of(front.wiring.clock.now())) == {"model_tokens": 72, "unpriced_tokens": 72}
     told = [(event["what"], event["model"]) for event in budget_events(front)]
     assert told == [("price_unknown", "nobodys"), ("price_unknown", "anybodys")]
+
+
+async def test_a_model_that_answers_nothing_is_counted_all_the_same(front: Front) -> None:
+    used_up = Tokens(input_tokens=31, output_tokens=5)
+    mind = Mind(ModelFailed("empty_answer", attempts=1, used=used_up))
+    await turn(front, replace(desk_of(front, mind), default_model="openai:gpt-5-mini"), await say(front))
+    assert await used(front, plans.period_of(front.wiring.clock.now())) == {"model_tokens": 36, "money": 18}
+    assert front.rows("SELECT outcome, input_tokens, output_tokens FROM turns") == [
+        {"outcome": "keyless", "input_tokens": 31, "output_tokens": 5}
+    ]
+
+
+async def test_what_was_thought_before_the_contact_opted_out_is_counted(front: Front) -> None:
+    async def opt_out() -> None:
+        await say(front, "SAIR")
+
+    mind = Mind(meanwhile=opt_out)
+    await turn(front, desk_of(front, mind), await say(front))
+    assert replies(front) == []
+    assert (await used(front, plans.period_of(front.wiring.clock.now())))["model_tokens"] == 18
+
+
+@pytest.mark.parametrize("hard_action", ["keyless", "people"])
+@pytest.mark.parametrize("model", ["openai:ft-nobody-prices", "ollama:llama3"])
+async def test_under_a_limit_in_money_an_owner_can_not_choose_a_model_without_a_price(
+    front: Front, platform: Connection, model: str, hard_action: Any
+) -> None:
+    await on_plan(front, platform, money=10**6, hard_action=hard_action)
+    conversation = await say(front, "Oi")
+    mind = Mind()
+    run(front, f"UPDATE assistants SET model = '{model}'")
+    await turn(front, desk_of(front, mind), conversation)
+    assert mind.shown == []
+    assert front.rows("SELECT outcome, error FROM turns") == [{"outcome": "keyless", "error": "model without a price"}]
+
+
+@pytest.mark.parametrize("chosen", ["openai:gpt-5-mini", None])
+async def test_under_a_limit_in_money_a_priced_model_and_the_installations_own_are_asked(
+    front: Front, platform: Connection, chosen: str | None
+) -> None:
+    await on_plan(front, platform, money=10**6)
+    conversation = await say(front, "Oi")
+    mind = Mind()
+    run(front, f"UPDATE assistants SET model = {'NULL' if chosen is None else repr(chosen)}")
+    await turn(front, desk_of(front, mind), conversation)
+    assert mind.shown == [["Oi"]]
 
 
 async def test_over_its_limit_an_owners_model_is_not_asked_and_the_keyless_assistant_answers(

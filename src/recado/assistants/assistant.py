@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -13,6 +14,8 @@ from recado.errors import Conflict, NotFound, UsageError
 from recado.ids import new_id
 
 DEFAULT_NAME = "default"
+#: The form of a model's name; whether there is such a one only a worker can tell, with the provider's package and key.
+MODEL = re.compile(r"[a-z0-9][a-z0-9_-]*:[^\s\x00-\x1f\x7f]{1,180}")
 LANGUAGES = ("pt", "es", "en")
 
 
@@ -108,8 +111,10 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
 
     An empty `model` goes back to RECADO_MODEL, an empty `apology` to recado's own words, `sees="auto"` to what is known
     of the model. What stays as it was gets no new version. Raises UsageError for a language that is not one of
-    `LANGUAGES` and for a blank name.
+    `LANGUAGES`, for a model that is not PROVIDER:MODEL, and for a blank name.
     """
+    if model and not MODEL.fullmatch(model):
+        raise UsageError("a model is PROVIDER:MODEL, for instance openai:gpt-5-mini")
     if language is not None and language not in LANGUAGES:
         raise UsageError(f"language must be one of {', '.join(LANGUAGES)}")
     if name is not None and not name.strip():

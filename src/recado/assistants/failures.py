@@ -32,11 +32,28 @@ BLIND: frozenset[Reason] = frozenset({"rejected", "not_found", "context_too_long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What a model read and wrote, as its provider counts it; of an answer that never came nothing is known."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(
+            input_tokens=self.input_tokens + other.input_tokens, output_tokens=self.output_tokens + other.output_tokens
+        )
+
+
+NO_TOKENS = Tokens()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One attempt's reason, and how many seconds the provider asks to be left alone."""
+    """One attempt's reason, how many seconds the provider asks to be left alone, and what the attempt used."""
 
     reason: Reason
     retry_after_s: float = 0.0
+    used: Tokens = NO_TOKENS
 
 
 def failure_of(error: Exception) -> Failure:

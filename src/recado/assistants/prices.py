@@ -31,3 +31,8 @@ def cost_micros(model: str, *, input_tokens: int, output_tokens: int, at: dateti
     except LookupError:
         return None
     return int((price.total_price * 1_000_000).to_integral_value(ROUND_CEILING))
+
+
+def is_known(model: str, *, at: datetime) -> bool:
+    """Whether the list has a price for the model; the first call loads it, see `cost_micros`."""
+    return cost_micros(model, input_tokens=0, output_tokens=0, at=at) is not None

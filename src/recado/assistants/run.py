@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from types import NoneType
@@ -22,14 +22,14 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
-from recado.assistants.assistant import Assistant
-from recado.assistants.failures import BLIND, PASSING, Failure, Reason, failure_of
+from recado.assistants.assistant import MODEL, Assistant
+from recado.assistants.failures import BLIND, NO_TOKENS, PASSING, Failure, Reason, Tokens, failure_of
 from recado.assistants.knowledge import Match
 from recado.assistants.tools import TRIES, Choosing, Chosen, Offer, Offered, toolset
 from recado.errors import RecadoError, SettingsError
 
 if TYPE_CHECKING:
-    from pydantic_ai import Agent
+    from pydantic_ai import Agent, RunUsage
     from pydantic_ai.messages import ModelMessage, UserContent
     from pydantic_ai.models import Model
     from pydantic_ai.settings import ModelSettings
@@ -68,13 +68,15 @@ never invent prices, times, addresses or policies."""
 class ModelFailed(RecadoError):
     """The model gave no usable answer within its time; `reason` is one word of a closed list.
 
-    Neither the text nor a chained exception holds anything that was said: a provider's error may echo the prompt.
+    `used` is what its attempts used all the same. Neither the text nor a chained exception holds anything that was
+    said: a provider's error may echo the prompt.
     """
 
-    def __init__(self, reason: Reason, *, attempts: int) -> None:
+    def __init__(self, reason: Reason, *, attempts: int, used: Tokens = NO_TOKENS) -> None:
         super().__init__(f"the model gave no answer ({reason}, attempts: {attempts})")
         self.reason: Reason = reason
         self.attempts = attempts
+        self.used = used
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thought:
-    """What the model answered, and what it cost; `text` is empty only where the `template` that it chose says all."""
+    """What the model answered, and what it cost, attempts that failed before included.
+
+    `text` is empty only where the `template` that it chose says all.
+    """
 
     text: str
     model: str
@@ -152,13 +157,19 @@ async def think(
     loop = asyncio.get_running_loop()
     end = loop.time() + timeout_s
     attempts = 0
+    used = NO_TOKENS
     pause_s = FIRST_PAUSE_S
     while True:
         attempts += 1
         limit_s = max(0.0, min(ATTEMPT_SHARE * timeout_s, end - loop.time()))
         outcome = await _attempt(agent, model, prompt, messages, instructions, offer, limit_s)
         if isinstance(outcome, Thought):
-            return outcome
+            return replace(
+                outcome,
+                input_tokens=outcome.input_tokens + used.input_tokens,
+                output_tokens=outcome.output_tokens + used.output_tokens,
+            )
+        used += outcome.used
         if shows and outcome.reason in BLIND:
             shows = False
             log.info("model_takes_no_pictures", model=model, reason=outcome.reason)
@@ -166,7 +177,7 @@ async def think(
             continue
         wait_s = max(pause_s * random.uniform(0.5, 1.0), outcome.retry_after_s)  # noqa: S311 - jitter
         if outcome.reason not in PASSING or loop.time() + wait_s >= end:
-            raise ModelFailed(outcome.reason, attempts=attempts)
+            raise ModelFailed(outcome.reason, attempts=attempts, used=used)
         log.info("model_retried", model=model, reason=outcome.reason, tries=attempts, retry_in_s=round(wait_s, 2))
         await asyncio.sleep(wait_s)
         pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
@@ -202,7 +213,10 @@ async def _attempt(
     limit_s: float,
 ) -> Thought | Failure:
     """One run. A failure comes back as a value, so that no exception of the provider's chains into ours."""
+    from pydantic_ai import RunUsage
+
     choosing = Choosing(offer=offer) if offer is not None else None
+    usage = RunUsage()  # the run counts into it, also where it then fails
     try:
         async with asyncio.timeout(limit_s):
             # One agent serves every assistant of a model: what differs between assistants is given for the run.
@@ -210,17 +224,17 @@ async def _attempt(
                 prompt,
                 message_history=messages,
                 instructions=instructions,
+                usage=usage,
                 infer_name=False,
                 deps=None,
                 **_with_tool(choosing),
             )
     except Exception as error:
-        return failure_of(error)
+        return replace(failure_of(error), used=_tokens(usage))
     text = (result.output or "").strip()
     chosen = choosing.chosen if choosing is not None else None
     if not text and chosen is None:
-        return Failure(reason="empty_answer")
-    usage = result.usage
+        return Failure(reason="empty_answer", used=_tokens(usage))
     return Thought(
         text=text,
         model=model,
@@ -228,6 +242,10 @@ async def _attempt(
         output_tokens=usage.output_tokens,
         template=chosen,
     )
+
+
+def _tokens(usage: RunUsage) -> Tokens:
+    return Tokens(input_tokens=usage.input_tokens, output_tokens=usage.output_tokens)
 
 
 def _with_tool(choosing: Choosing | None) -> dict[str, Any]:
@@ -277,6 +295,9 @@ async def _open(model: str, minds: _Minds) -> Agent[None, str]:
 
 def _make(model: str) -> Model:
     """The model, without a request to anyone. Raises SettingsError, in one line that says what is missing."""
+    # Without a provider pydantic-ai would guess one, and `test` is a model that makes answers up.
+    if not MODEL.fullmatch(model):
+        raise SettingsError(f"RECADO_MODEL {model}: not a known PROVIDER:MODEL")
     try:
         from pydantic_ai.exceptions import UserError
         from pydantic_ai.models import infer_model

@@ -42,11 +42,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """Where an owner stands in a period, and what follows when a limit is reached."""
+    """Where an owner stands in a period, and what follows when a limit is reached.
+
+    `limits_money` says that the plan has a limit in money, which what nobody can price would slip past.
+    """
 
     period: date
     state: State
     hard_action: HardAction
+    limits_money: bool = False
 
     @property
     def people_only(self) -> bool:
@@ -177,7 +181,8 @@ async def budget(scope: Scope, now: datetime) -> Budget:
         await scope.conn.execute(
             f"""
             SELECT p.hard_action, bool_or(coalesce(u.amount, 0) >= l.most) AS hard,
-                   bool_or(coalesce(u.amount, 0) >= l.most * p.soft_share) AS soft
+                   bool_or(coalesce(u.amount, 0) >= l.most * p.soft_share) AS soft,
+                   bool_or(l.metric = 'money') AS limits_money
             FROM {_LIMITS} LEFT JOIN usage u ON u.owner_id = o.id AND u.period = %s AND u.metric = l.metric
             WHERE o.id = %s AND l.most IS NOT NULL GROUP BY p.hard_action
             """,  # noqa: S608 - a constant
@@ -187,7 +192,7 @@ async def budget(scope: Scope, now: datetime) -> Budget:
     if row is None:
         return Budget(period=period, state="ok", hard_action="keyless")
     state: State = "hard" if row["hard"] else "soft" if row["soft"] else "ok"
-    return Budget(period=period, state=state, hard_action=row["hard_action"])
+    return Budget(period=period, state=state, hard_action=row["hard_action"], limits_money=row["limits_money"])
 
 
 async def reached(scope: Scope, metric: Metric, now: datetime) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ import structlog
 from recado.assistants import assistant as assistants
 from recado.assistants import keyless, knowledge, prices, run, unheard
 from recado.assistants.assistant import Assistant
-from recado.assistants.run import Picture, Thought
+from recado.assistants.run import ModelFailed, Picture, Thought
 from recado.assistants.tools import Chosen, Offer, Offered, bounded
 from recado.channels.port import Sender, SendError
 from recado.clock import Clock
@@ -40,8 +40,9 @@ log = structlog.get_logger(__name__)
 
 #: Twilio shows a typing indicator for 25 s.
 TYPING_S = 20.0
-#: Why a model that is there did not answer.
-OVER_BUDGET = "over budget"
+#: Why a model that is there did not answer: a limit of the plan is reached, or the owner chose a model without a price
+#: while the plan has a limit in money.
+OVER_BUDGET, UNPRICED = "over budget", "model without a price"
 
 Readings = dict[UUID, Reading]
 _SHOWING: set[asyncio.Task[None]] = set()
@@ -159,6 +160,9 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
         return await _without_model(desk, owner_id, conversation, assistant, heard, error=None)
     if budget.state == "hard":
         return await _without_model(desk, owner_id, conversation, assistant, heard, error=OVER_BUDGET)
+    if budget.limits_money and model != desk.default_model and not await _has_price(desk, model):
+        log.warning("model_without_price", step="answer", owner_id=owner_id, model=model)
+        return await _without_model(desk, owner_id, conversation, assistant, heard, error=UNPRICED)
 
     async def think() -> dict[str, Any]:
         """The step: its result says what it covers, so that a replay can't claim what the model never saw."""
@@ -177,6 +181,8 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
                 knowledge=known.found,
                 offer=_offer(desk, owner_id, conversation, assistant, known.approved),
             )
+        except ModelFailed as error:
+            return {"covered": covered, "error": str(error), **asdict(error.used)}
         except RecadoError as error:
             return {"covered": covered, "error": str(error)}
         except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
@@ -196,19 +202,34 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
     covered = tuple(UUID(item) for item in result["covered"])
     if "error" in result:
         seen = [message for message in heard if message.id in covered]
-        return await _without_model(desk, owner_id, conversation, assistant, seen or heard, error=result["error"])
-    tokens = {"input_tokens": result["input_tokens"], "output_tokens": result["output_tokens"]}
-    cost = await asyncio.to_thread(prices.cost_micros, result["model"], **tokens, at=desk.clock.now())
-    return Draft(
+        draft = await _without_model(desk, owner_id, conversation, assistant, seen or heard, error=result["error"])
+        return await _charged(desk, draft, model, result)
+    draft = Draft(
         covered=covered,
         text=result["text"],
         outcome="answered",
         model=result["model"],
+        template=_chosen_from_json(result.get("template")),
+    )
+    return await _charged(desk, draft, result["model"], result)
+
+
+async def _has_price(desk: AnswerDesk, model: str) -> bool:
+    return await asyncio.to_thread(prices.is_known, model, at=desk.clock.now())
+
+
+async def _charged(desk: AnswerDesk, draft: Draft, model: str, used: Mapping[str, Any]) -> Draft:
+    """The draft with what the model used, also where that came to nothing: the provider charges for it all the same."""
+    tokens = {"input_tokens": used.get("input_tokens", 0), "output_tokens": used.get("output_tokens", 0)}
+    if not any(tokens.values()):
+        return draft
+    cost = await asyncio.to_thread(prices.cost_micros, model, **tokens, at=desk.clock.now())
+    return replace(
+        draft,
         **tokens,
         unpriced_tokens=sum(tokens.values()) if cost is None else 0,
-        unpriced_model=result["model"] if cost is None else None,
+        unpriced_model=model if cost is None else None,
         cost_micros=cost or 0,
-        template=_chosen_from_json(result.get("template")),
     )
 
 
