@@ -32,6 +32,7 @@ def suppressing(*, owner_id: str, message_id: str, reason: str) -> str:
         JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
         JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
         WHERE m.owner_id = {owner_id} AND m.id = {message_id}
+        FOR KEY SHARE OF c
         ON CONFLICT (owner_id, identity_key) DO NOTHING
     """  # noqa: S608 - the expressions are constants
 
@@ -78,13 +79,15 @@ async def with_address(scope: Scope, address: str) -> UUID:
     """
     key = identity_key(address)
     scoped_id = key if is_scoped_id(key) else None
+    if scoped_id is not None:
+        await scope.conn.execute("SELECT unite(%s, %s, %s)", [scope.owner_id, scoped_id, scoped_id])
     cursor = await scope.conn.execute(
         """
         INSERT INTO contacts AS c (owner_id, id, identity_key, address, external_id)
         SELECT %(owner)s, %(id)s, coalesce(
                    (SELECT identity_key FROM contacts WHERE owner_id = %(owner)s AND identity_key = %(key)s LIMIT 1),
-                   (SELECT identity_key FROM contacts WHERE owner_id = %(owner)s AND external_id = %(scoped_id)s
-                    ORDER BY id LIMIT 1),
+                   (SELECT identity_key FROM contacts
+                    WHERE owner_id = %(owner)s AND external_id = %(scoped_id)s LIMIT 1),
                    %(key)s), %(address)s, %(scoped_id)s
         ON CONFLICT (owner_id, identity_key) DO UPDATE SET address = c.address RETURNING id
         """,

@@ -52,13 +52,18 @@ JOIN owners o ON o.id = v.owner_id
 LEFT JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
 WHERE v.owner_id = %s AND v.id = %s
 """
-_GET_LOCKED = f"{_GET} FOR UPDATE OF v"
+_LOCK = "SELECT FROM conversations WHERE owner_id = %s AND id = %s FOR UPDATE"
 
 
 async def get(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Conversation:
     """The conversation; with `lock`, no message is accepted into it and no other turn ends before the commit."""
-    query = _GET_LOCKED if lock else _GET
-    cursor = await scope.conn.execute(query, [scope.owner_id, conversation_id])
+    if lock:
+        # By itself: a statement that had to wait would join the contact who the conversation's was before.
+        async with scope.conn.pipeline():
+            await scope.conn.execute(_LOCK, [scope.owner_id, conversation_id])
+            cursor = await scope.conn.execute(_GET, [scope.owner_id, conversation_id])
+    else:
+        cursor = await scope.conn.execute(_GET, [scope.owner_id, conversation_id])
     row = await cursor.fetchone()
     if row is None:
         raise LookupError(f"conversation {conversation_id}")
