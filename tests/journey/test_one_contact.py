@@ -108,15 +108,12 @@ class Expected:
             self.stopped.discard(which)
 
 
-@pytest.mark.parametrize(
-    "words", [("Oi", "Oi", "Oi"), ("SAIR", "Oi", "Oi"), ("Oi", "SAIR", "VOLTAR"), ("SAIR", "VOLTAR", "SAIR")]
-)
-async def test_from_when_both_are_told_they_are_one_with_one_consent_in_every_order(
-    front: Front, words: tuple[str, ...]
-) -> None:
-    for number, forms in enumerate(every(FORMS, repeat=len(words))):
+@pytest.mark.parametrize("words", ["Oi Oi Oi", "SAIR Oi Oi", "Oi SAIR VOLTAR", "SAIR VOLTAR SAIR"])
+async def test_from_when_both_are_told_they_are_one_with_one_consent_in_every_order(front: Front, words: str) -> None:
+    bodies = words.split()
+    for number, forms in enumerate(every(FORMS, repeat=len(bodies))):
         person, expected = Person(number), Expected()
-        for form, body in zip(forms, words, strict=True):
+        for form, body in zip(forms, bodies, strict=True):
             await say(front, person, form, body)
             expected.hear(form, body)
         found = contacts(front, person)
@@ -131,7 +128,7 @@ async def test_from_when_both_are_told_they_are_one_with_one_consent_in_every_or
         if expected.one:
             [contact] = found
             heard = said(front, contact)
-            assert [row["body"] for row in heard] == list(words), forms
+            assert [row["body"] for row in heard] == bodies, forms
             assert {row["conversation_status"] for row in heard} == {"open"}, forms
             assert len({row["conversation_id"] for row in heard}) == 1, forms
             assert contact["address"] == person.form(forms[-1])["From"], forms
