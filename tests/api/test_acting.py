@@ -162,7 +162,7 @@ async def test_a_conversation_is_assigned_to_a_user_who_may_act_and_by_one_of_tw
 
 
 async def test_every_post_that_acts_does_so_once_for_a_key_of_two_requests_at_once(office: Office) -> None:
-    known = bodies(office.ids["account_id"])
+    known = bodies(office.ids)
     path = f"/v1/twilio-accounts/{office.ids['account_id']}"
     posts = [route for route in routes() if route.methods == {"POST"}]
     acting = [route for route in posts if "idempotency_key" in inspect.signature(route.endpoint).parameters]

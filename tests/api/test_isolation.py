@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi.routing import APIRoute
@@ -14,6 +15,8 @@ from tests.journey.front import ACCOUNT_SID
 
 #: Where a path names something by the caller's own words, which are no secret and mean nothing to others.
 OWN_WORDS = {"source": "faq.md"}
+#: A person who wrote to the stranger, and to the first owner too.
+CONTACT = "whatsapp:+5511987654321"
 #: What changes by reading and by another owner's own acts, which are none of the first owner's.
 _TABLES = (
     "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -62,8 +65,9 @@ def rows_of(office: Office) -> dict[str, str]:
     return owned
 
 
-def bodies(account_id: str) -> dict[str, Any]:
-    """A body for every route that takes one, of a caller who has that Twilio account; None for routes without."""
+def bodies(ids: Mapping[str, str]) -> dict[str, Any]:
+    """A body for every route that takes one, of a caller who has these things; None for routes without."""
+    account_id = ids["account_id"]
     return {
         "add_consent_word": {"word": "chega", "action": "stop"},
         "add_number": {"account_id": account_id, "address": "whatsapp:+14155557777"},
@@ -89,6 +93,7 @@ def bodies(account_id: str) -> dict[str, Any]:
         "set_fallback_template": {"content_sid": None},
         "rotate_token": {"auth_token": "token"},
         "send_message": {"body": "Oi"},
+        "send_message_to": {"number_id": ids["number_id"], "to": CONTACT, "body": "Oi"},
         "take_conversation": None,
         "upload_media": JPEG,
     }
@@ -102,7 +107,11 @@ def sending(body: Any) -> dict[str, Any]:
 async def test_no_route_shows_or_changes_anything_of_another_owner(office: Office) -> None:
     stranger = await office.stranger()
     [account] = (await stranger.get("/v1/twilio-accounts"))["items"]
-    before, known_bodies = rows_of(office), bodies(account["id"])
+    [number] = (await stranger.get("/v1/numbers"))["items"]
+    await office.front.accept(
+        await office.front.arrival("Oi", account_sid=account["account_sid"], to=number["address"], From=CONTACT)
+    )
+    before, known_bodies = rows_of(office), bodies({"account_id": account["id"], "number_id": number["id"]})
     named = 0
     for route in of_keys():
         assert route.operation_id
@@ -134,6 +143,7 @@ async def test_what_a_body_names_must_be_the_callers_own(office: Office) -> None
         ("POST", "/v1/numbers", number | {"account_id": theirs["account_id"]}, 422),
         ("POST", "/v1/numbers", number | {"assistant_id": theirs["assistant_id"]}, 422),
         ("PATCH", f"/v1/numbers/{own_number['id']}", {"assistant_id": theirs["assistant_id"]}, 422),
+        ("POST", "/v1/messages", {"number_id": theirs["number_id"], "to": CONTACT, "body": "Oi"}, 422),
     ):
         answer = await stranger.ask(method, path, json=body, headers=version)
         assert answer.status_code == status, f"{path}: {answer.text}"

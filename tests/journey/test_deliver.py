@@ -83,6 +83,19 @@ def test_a_number_with_a_messaging_service_is_sent_by_it_and_still_from_that_num
     assert post.bodies() == ["Pronto!"]
 
 
+def test_what_twilio_took_is_looked_for_where_it_went_though_the_contact_has_another_address_by_then(
+    post: PostOffice,
+) -> None:
+    post.contact.fault(operation="callback", lose=True)
+    message = post.write("Pronto!")
+    with pytest.raises(ProcessDied):
+        post.deliver(message, sender=Dying(post.real_sender(), after=True))
+    post.product.execute("UPDATE contacts SET address = 'whatsapp:BR.123' WHERE owner_id = %s", post.company.owner_id)
+    post.deliver(message)
+    assert post.operations().count("create") == 1
+    assert [event["what"] for event in post.events(message)] == ["reconciled_taken"]
+
+
 def test_a_part_is_posted_only_after_the_one_before_it_was_sent(post: PostOffice) -> None:
     post.contact.fault(operation="callback", delay_ms=250)
     post.deliver(post.write(LONG))

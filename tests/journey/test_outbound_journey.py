@@ -17,17 +17,17 @@ from recado.conversations.templates import Fallback, Template
 from recado.db.scope import scoped
 from recado.identity import keys
 from tests.api.programs import JPEG
-from tests.product import Company, Contact, Product
+from tests.product import Company, Contact
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program of the owner's, and the contact whose conversation it writes in."""
+    """A program of the owner's, the contact it writes to, and their conversation if there is one."""
 
     company: Company
     contact: Contact
-    conversation_id: UUID
     key: str
+    conversation_id: UUID | None = None
 
     def ask(self, method: str, path: str, **more: Any) -> Any:
         headers = {"Authorization": f"Bearer {self.key}"} | more.pop("headers", {})
@@ -59,19 +59,24 @@ class Program:
         return one
 
 
-@pytest.fixture
-def program(product: Product, company: Company) -> Program:
-    contact = company.contact()
-    contact.says("Vocês fazem entrega?")
-    contact.replies(1, status="delivered")
-    wiring = product.wiring
+def key_of(company: Company) -> str:
+    """The text of a new key that may do everything."""
+    wiring = company.product.wiring
     assert wiring is not None
 
     async def make() -> str:
         async with scoped(wiring.pool, company.owner_id) as scope:
             return (await keys.make(scope, name=secrets.token_hex(4), scopes=["admin"]))[1]
 
-    return Program(company, contact, contact.messages()[0]["conversation_id"], product.call(make))
+    return company.product.call(make)
+
+
+@pytest.fixture
+def program(company: Company) -> Program:
+    contact = company.contact()
+    contact.says("Vocês fazem entrega?")
+    contact.replies(1, status="delivered")
+    return Program(company, contact, key_of(company), contact.messages()[0]["conversation_id"])
 
 
 def test_buttons_reach_the_phone_and_the_tap_comes_back(program: Program) -> None:

@@ -1,4 +1,4 @@
-"""The route that sends: a text, an attachment, buttons, a list, or a template."""
+"""The routes that send: a text, an attachment, buttons, a list, or a template, in a conversation or to write first."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from pydantic import ConfigDict, Field
 
 from recado.api.acting import IdempotencyKey, once
 from recado.api.door import GuardedRoute, Visit, needs, visit
-from recado.api.problems import describe
+from recado.api.problems import describe, wrong
 from recado.api.showing import shown
 from recado.api.views import NO_NUL, NOT_BLANK, Given, MessageView
-from recado.conversations import consent, conversations, media, messages, templates
+from recado.channels.twilio import numbers
+from recado.channels.twilio.addresses import PERSON
+from recado.conversations import consent, contacts, conversations, media, messages, templates
+from recado.conversations.conversations import Listed
 from recado.db.scope import Scope
 from recado.delivery import content as rules
 from recado.delivery.content import Attachment, Button, Content, Item, ListPicker, QuickReplies
@@ -86,6 +89,64 @@ class NewMessage(Given):
     template: NewTemplate | None = None
 
 
+class NewMessageTo(NewMessage):
+    """What to send, to whom, and from which number."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {
+                    "number_id": "0199a5b1-7c2e-7d3f-8a4b-1c2d3e4f5a6b",
+                    "to": "whatsapp:+5511987654321",
+                    "template": {"content_sid": "HX" + "0" * 32, "variables": {"1": "Ana"}},
+                },
+            ]
+        },
+    )
+
+    number_id: Annotated[UUID, Field(description="The owner's number that it comes from.")]
+    to: Annotated[
+        str,
+        Field(
+            pattern=PERSON,
+            description="`whatsapp:+` and the telephone number, or `whatsapp:` and a business-scoped id.",
+        ),
+    ]
+
+
+@router.post(
+    "/messages",
+    tags=["Messages"],
+    operation_id="send_message_to",
+    status_code=201,
+    response_model=MessageView,
+    responses=describe(409, sends={201: ["Location"]}),
+    openapi_extra=WRITE,
+)
+async def send_message_to(
+    request: Request, who: Who, given: NewMessageTo, idempotency_key: IdempotencyKey = None
+) -> Response:
+    """Send a message to an address, also as the first ever: contact and open conversation are found, or made.
+
+    All else is as for a message in a conversation. To a contact who has not written to this number within 24 hours only
+    a template is taken (409 for everything else).
+    """
+
+    async def send(scope: Scope) -> MessageView:
+        try:
+            number = await numbers.look(scope, given.number_id)
+        except NotFound:
+            raise wrong("number_id", "is no number of this owner") from None
+        if number.status != "active":
+            raise wrong("number_id", "is not routed: nobody would answer what the contact writes back")
+        contact_id = await contacts.with_address(scope, given.to)
+        found = await conversations.with_contact(scope, number_id=number.id, contact_id=contact_id)
+        return await _send(scope, who, found, given)
+
+    return await once(request, who, idempotency_key, send, status=201, location="/v1/messages/{id}")
+
+
 @router.post(
     "/conversations/{conversation_id}/messages",
     tags=["Messages"],
@@ -108,31 +169,36 @@ async def send_message(
         found = await conversations.look(scope, conversation_id, lock=True)
         if found.status == "closed":
             raise Conflict("the conversation is closed: nothing can be sent in it")
-        if (await owners.get(scope.conn, scope.owner_id)).status != "active":
-            raise Conflict("the owner is suspended: nothing is sent")
-        await consent.demand(scope, conversation_id)
-        now = who.wiring.clock.now()
-        if given.template is None and not window(found.last_inbound_at, now).open:
-            raise Conflict(
-                "the contact's last message is more than 24 hours old: WhatsApp takes only a template until they write "
-                "again, so give `template`"
-            )
-        body, content, kind = await _content(scope, found.id, given)
-        message_id = await messages.enqueue_outbound(
-            scope,
-            conversation_id=conversation_id,
-            author="api",
-            body=body,
-            correlation_id=new_id(),
-            now=now,
-            content=content,
-            kind=kind,
-        )
-        await audit.record(scope, who.caller, "send", "message", str(message_id))
-        [message] = await shown(scope, [await messages.get(scope, message_id)])
-        return message
+        return await _send(scope, who, found, given)
 
     return await once(request, who, idempotency_key, send, status=201, location="/v1/messages/{id}")
+
+
+async def _send(scope: Scope, who: Visit, found: Listed, given: NewMessage) -> MessageView:
+    """Store the message in the conversation, which is locked, with its delivery. Raises Conflict, UsageError."""
+    if (await owners.get(scope.conn, scope.owner_id)).status != "active":
+        raise Conflict("the owner is suspended: nothing is sent")
+    await consent.demand(scope, found.id)
+    now = who.wiring.clock.now()
+    if given.template is None and not window(found.last_inbound_at, now).open:
+        raise Conflict(
+            "the contact has not written within the last 24 hours: WhatsApp takes only a template until they do, "
+            "so give `template`"
+        )
+    body, content, kind = await _content(scope, found.id, given)
+    message_id = await messages.enqueue_outbound(
+        scope,
+        conversation_id=found.id,
+        author="api",
+        body=body,
+        correlation_id=new_id(),
+        now=now,
+        content=content,
+        kind=kind,
+    )
+    await audit.record(scope, who.caller, "send", "message", str(message_id))
+    [message] = await shown(scope, [await messages.get(scope, message_id)])
+    return message
 
 
 async def _content(scope: Scope, conversation_id: UUID, given: NewMessage) -> tuple[str, Content | None, str]:

@@ -141,7 +141,7 @@ class WindowView(BaseModel):
     """While it is open anything may be sent, then only templates."""
 
     open: bool
-    closes_at: datetime
+    closes_at: Annotated[datetime | None, Field(description="Null while the contact has not written to this number.")]
     seconds_left: Annotated[int, Field(ge=0, le=86_400)]
 
 
@@ -157,7 +157,9 @@ class ConversationView(BaseModel):
     assignee_id: Annotated[UUID | None, Field(description="The user who sees to it.")]
     attention: Annotated[str | None, Field(description="Why people should look at it.")]
     close_reason: Annotated[str | None, Field(examples=["resolved"])]
-    last_inbound_at: datetime
+    last_inbound_at: Annotated[
+        datetime | None, Field(description="When the contact last wrote to this number; null if they never did.")
+    ]
     opened_at: datetime
     closed_at: datetime | None
     version: int

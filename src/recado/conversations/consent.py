@@ -139,7 +139,7 @@ async def heed_spoken(scope: Scope, message_ids: Sequence[UUID]) -> None:
         SELECT m.id, m.conversation_id, m.transcript, c.identity_key FROM messages m
         JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
         JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
-        WHERE m.owner_id = %s AND m.id = ANY(%s) AND m.transcript IS NOT NULL ORDER BY m.id
+        WHERE m.owner_id = %s AND m.id = ANY(%s) AND m.transcript IS NOT NULL ORDER BY m.id FOR KEY SHARE OF c
         """,
         [scope.owner_id, list(message_ids)],
     )
@@ -242,7 +242,9 @@ async def allow(scope: Scope, contact_id: UUID) -> None:
 
 async def _identity(scope: Scope, contact_id: UUID) -> str:
     cursor = await scope.conn.execute(
-        "SELECT identity_key FROM contacts WHERE owner_id = %s AND id = %s", [scope.owner_id, contact_id]
+        # What the contact is known by stays until the commit.
+        "SELECT identity_key FROM contacts WHERE owner_id = %s AND id = %s FOR KEY SHARE",
+        [scope.owner_id, contact_id],
     )
     row = await cursor.fetchone()
     if row is None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from recado.channels.twilio.addresses import identity_key, is_scoped_id
 from recado.db.scope import Scope
 from recado.errors import NotFound
+from recado.ids import new_id
 
 #: Twilio's codes that mean the contact wants no more messages: opted out, blocked.
 OPT_OUT_CODES = frozenset({21610, 63033})
@@ -30,6 +32,7 @@ def suppressing(*, owner_id: str, message_id: str, reason: str) -> str:
         JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
         JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
         WHERE m.owner_id = {owner_id} AND m.id = {message_id}
+        FOR KEY SHARE OF c
         ON CONFLICT (owner_id, identity_key) DO NOTHING
     """  # noqa: S608 - the expressions are constants
 
@@ -67,6 +70,33 @@ async def get(scope: Scope, contact_id: UUID) -> Contact:
     if row is None:
         raise NotFound(f"no contact {contact_id}")
     return Contact(**row)
+
+
+async def with_address(scope: Scope, address: str) -> UUID:
+    """The contact whom this address means, in whatever form it is written, or a new one; answers their id.
+
+    A contact who is known keeps the address as it last came. One made elsewhere at the same moment is waited for.
+    """
+    key = identity_key(address)
+    scoped_id = key if is_scoped_id(key) else None
+    if scoped_id is not None:
+        await scope.conn.execute("SELECT unite(%s, %s, %s)", [scope.owner_id, scoped_id, scoped_id])
+    cursor = await scope.conn.execute(
+        """
+        INSERT INTO contacts AS c (owner_id, id, identity_key, address, external_id)
+        SELECT %(owner)s, %(id)s, coalesce(
+                   (SELECT identity_key FROM contacts WHERE owner_id = %(owner)s AND identity_key = %(key)s LIMIT 1),
+                   (SELECT identity_key FROM contacts
+                    WHERE owner_id = %(owner)s AND external_id = %(scoped_id)s LIMIT 1),
+                   %(key)s), %(address)s, %(scoped_id)s
+        ON CONFLICT (owner_id, identity_key) DO UPDATE SET address = c.address RETURNING id
+        """,
+        {"owner": scope.owner_id, "id": new_id(), "key": key, "scoped_id": scoped_id, "address": address},
+    )
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - it was inserted or found
+    contact_id: UUID = row["id"]
+    return contact_id
 
 
 _SELECT = """

@@ -10,6 +10,7 @@ from recado.conversations import events
 from recado.conversations.states import Action, State, after
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound
+from recado.ids import new_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,7 @@ class Conversation:
     contact_name: str | None = field(repr=False)
     contact_language: str | None
     identity_key: str = field(repr=False)
-    last_inbound_at: datetime
+    last_inbound_at: datetime | None
     owner_status: str
     public_url: str | None
     suppressed: bool
@@ -51,13 +52,18 @@ JOIN owners o ON o.id = v.owner_id
 LEFT JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
 WHERE v.owner_id = %s AND v.id = %s
 """
-_GET_LOCKED = f"{_GET} FOR UPDATE OF v"
+_LOCK = "SELECT FROM conversations WHERE owner_id = %s AND id = %s FOR UPDATE"
 
 
 async def get(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Conversation:
     """The conversation; with `lock`, no message is accepted into it and no other turn ends before the commit."""
-    query = _GET_LOCKED if lock else _GET
-    cursor = await scope.conn.execute(query, [scope.owner_id, conversation_id])
+    if lock:
+        # By itself: a statement that had to wait would join the contact who the conversation's was before.
+        async with scope.conn.pipeline():
+            await scope.conn.execute(_LOCK, [scope.owner_id, conversation_id])
+            cursor = await scope.conn.execute(_GET, [scope.owner_id, conversation_id])
+    else:
+        cursor = await scope.conn.execute(_GET, [scope.owner_id, conversation_id])
     row = await cursor.fetchone()
     if row is None:
         raise LookupError(f"conversation {conversation_id}")
@@ -92,7 +98,7 @@ class Listed:
     assignee_id: UUID | None
     attention: str | None
     close_reason: str | None
-    last_inbound_at: datetime
+    last_inbound_at: datetime | None
     opened_at: datetime
     closed_at: datetime | None
     version: int
@@ -145,6 +151,29 @@ async def look(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Li
     row = await cursor.fetchone()
     if row is None:
         raise NotFound(f"no conversation {conversation_id}")
+    return Listed(**row)
+
+
+async def with_contact(scope: Scope, *, number_id: UUID, contact_id: UUID) -> Listed:
+    """The contact's conversation with that number that is not closed, or a new one, locked until the commit.
+
+    A new one has the window that the contact's last message to that number opened, in whichever conversation it was.
+    """
+    # Changes nothing where there is one: it locks that, and waits for one that somebody is opening just now.
+    cursor = await scope.conn.execute(
+        f"""
+        INSERT INTO conversations AS v (owner_id, id, number_id, contact_id, last_inbound_at)
+        VALUES (%(owner)s, %(id)s, %(number)s, %(contact)s, (
+            SELECT max(last_inbound_at) FROM conversations
+            WHERE owner_id = %(owner)s AND contact_id = %(contact)s AND number_id = %(number)s))
+        ON CONFLICT (owner_id, number_id, contact_id) WHERE status <> 'closed'
+        DO UPDATE SET last_inbound_at = v.last_inbound_at
+        RETURNING {_LISTED}
+        """,  # noqa: S608 - the columns are a constant
+        {"owner": scope.owner_id, "id": new_id(), "number": number_id, "contact": contact_id},
+    )
+    row = await cursor.fetchone()
+    assert row is not None  # noqa: S101 - it was inserted or found
     return Listed(**row)
 
 

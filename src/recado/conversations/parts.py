@@ -42,11 +42,13 @@ class Part:
 class Attempt:
     """One try to hand a part to Twilio; `started` without an end means that its outcome is not known.
 
-    `tries` counts the attempts at this part, this one included.
+    `tries` counts the attempts at this part, this one included. `address` is where it went, None for one that began
+    before that was kept.
     """
 
     id: UUID
     outcome: str
+    address: str | None = field(repr=False)
     started_at: datetime
     tries: int
 
@@ -251,7 +253,7 @@ async def stop(scope: Scope, message_id: UUID, *, error_code: int | None, reason
     )
 
 
-async def begin_attempt(scope: Scope, message_id: UUID, part: int) -> Attempt | None:
+async def begin_attempt(scope: Scope, message_id: UUID, part: int, *, address: str) -> Attempt | None:
     """Record a new attempt before the call, or None when one with unknown outcome, or a result, stands in its way.
 
     Times of attempts are the database's: whoever looks later at how long ago it was may be another machine. A unique
@@ -270,14 +272,20 @@ async def begin_attempt(scope: Scope, message_id: UUID, part: int) -> Attempt | 
                 SELECT count(*)::int AS tries FROM delivery_attempts
                 WHERE owner_id = %(owner_id)s AND message_id = %(message_id)s AND part = %(part)s
             ), begun AS (
-                INSERT INTO delivery_attempts (owner_id, id, message_id, part, started_at)
-                SELECT %(owner_id)s, %(id)s, %(message_id)s, mine.part, clock_timestamp() FROM mine
+                INSERT INTO delivery_attempts (owner_id, id, message_id, part, address, started_at)
+                SELECT %(owner_id)s, %(id)s, %(message_id)s, mine.part, %(address)s, clock_timestamp() FROM mine
                 ON CONFLICT (owner_id, message_id, part) WHERE outcome IN ('started', 'unknown') DO NOTHING
-                RETURNING id, outcome, started_at
+                RETURNING id, outcome, address, started_at
             )
             SELECT begun.*, before.tries + 1 AS tries FROM begun, before
             """,
-            {"owner_id": scope.owner_id, "id": new_id(), "message_id": message_id, "part": part},
+            {
+                "owner_id": scope.owner_id,
+                "id": new_id(),
+                "message_id": message_id,
+                "part": part,
+                "address": address,
+            },
         )
     ).fetchone()
     return Attempt(**row) if row else None
@@ -288,7 +296,7 @@ async def open_attempt(scope: Scope, message_id: UUID, part: int) -> Attempt | N
     row = await (
         await scope.conn.execute(
             """
-            SELECT id, outcome, started_at, (count(*) OVER ())::int AS tries FROM delivery_attempts
+            SELECT id, outcome, address, started_at, (count(*) OVER ())::int AS tries FROM delivery_attempts
             WHERE owner_id = %s AND message_id = %s AND part = %s
             ORDER BY outcome NOT IN ('started', 'unknown'), id DESC LIMIT 1
             """,

@@ -3,13 +3,14 @@
 An answer means committed. A repeated MessageSid changes nothing, whoever repeats it, on whichever process. Message
 and work can't be parted: `dbos.enqueue_workflow` is a function of the same statement. The work is the turn; of a
 message with attachments it is to fetch them first, and the turn follows from that (`journey/attachments`). STOP and
-START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out.
+START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. Of a telephone
+number and a business-scoped id that come together one contact is made before, if they were two (migration m0016).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -90,7 +91,7 @@ WITH input AS (
         profile_name text, kind text, body text, parameters jsonb, received_at timestamptz, routed boolean, held text,
         task text, media json, contact_id uuid, conversation_id uuid)
 ), fresh AS (
-    -- Someone with a business-scoped id may be known by their telephone number, or the other way round.
+    -- Who comes with a business-scoped id alone may be known by their telephone number.
     SELECT DISTINCT ON (i.account_id, i.provider_sid) i.*,
            CASE WHEN i.external_id IS NULL THEN i.own_key ELSE coalesce(
                (SELECT c.identity_key FROM contacts c
@@ -173,13 +174,19 @@ SELECT m.id FROM message m LEFT JOIN work w ON w.id = m.id
 # A function of the lane's session: the plan is kept, and owners, statement and commit are one round trip with one
 # message each way. Sent one by one down a pipeline they cost a quarter of the webhook's time in system calls.
 _FUNCTION = f"""
-CREATE OR REPLACE FUNCTION pg_temp.accept(input json) RETURNS SETOF uuid LANGUAGE plpgsql AS $accept$
+CREATE OR REPLACE FUNCTION pg_temp.accept(input json, told json) RETURNS SETOF uuid LANGUAGE plpgsql AS $accept$
 #variable_conflict use_column
 DECLARE
     owned record;
 BEGIN
     FOR owned IN SELECT key::uuid AS owner_id, value AS rows FROM json_each(input) ORDER BY key LOOP
         PERFORM set_config('recado.owner_id', owned.owner_id::text, true);
+        IF told IS NOT NULL THEN
+            PERFORM unite(owned.owner_id, ids.own_key, ids.scoped) FROM (
+                SELECT key AS scoped, value AS own_key FROM json_each_text(told -> owned.owner_id::text)
+                ORDER BY key OFFSET 0
+            ) ids;
+        END IF;
         RETURN QUERY {_STATEMENT};
         {consent.HEED};
     END LOOP;
@@ -211,10 +218,12 @@ async def write(conn: Connection, rows: Sequence[Arrival]) -> list[Accepted]:
 
 
 async def _store(conn: Connection, rows: Sequence[Arrival]) -> set[UUID]:
+    told = _told(rows)
     owned: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        owned.setdefault(str(row.owner_id), []).append(_columns(row))
-    cursor = await conn.execute("SELECT accept FROM pg_temp.accept(%s::json)", [json.dumps(owned)], prepare=True)
+        owned.setdefault(str(row.owner_id), []).append(_columns(row, told))
+    given = [json.dumps(owned), json.dumps(told) if told else None]
+    cursor = await conn.execute("SELECT accept FROM pg_temp.accept(%s::json, %s::json)", given, prepare=True)
     return {row["accept"] for row in await cursor.fetchall()}
 
 
@@ -233,15 +242,29 @@ async def _stored_before(conn: Connection, row: Arrival) -> Accepted:
     return Accepted(before["id"], new=False)
 
 
-def _columns(row: Arrival) -> dict[str, Any]:
+def _told(rows: Sequence[Arrival]) -> dict[str, dict[str, str]]:
+    """By owner, each business-scoped id that came, and the key that it goes by: a number's if one came with it."""
+    told: dict[str, dict[str, str]] = {}
+    for row in rows:
+        key, external_id = row.inbound.identity_key, row.inbound.external_id
+        if external_id is not None:
+            ids = told.setdefault(str(row.owner_id), {})
+            ids[external_id] = ids.get(external_id, key) if key == external_id else key
+    return told
+
+
+def _columns(row: Arrival, told: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
     inbound = row.inbound
+    own_key = inbound.identity_key
+    if own_key == inbound.external_id:
+        own_key = told[str(row.owner_id)][own_key]
     word = consent.normal(row.words)
     return {
         "id": str(row.message_id),
         "account_id": str(row.account_id),
         "number_id": str(row.number.id),
         "provider_sid": inbound.message_sid,
-        "own_key": inbound.identity_key,
+        "own_key": own_key,
         "external_id": inbound.external_id,
         "address": inbound.from_address,
         "profile_name": inbound.profile_name,

@@ -201,10 +201,10 @@ async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcr
 
 async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> None:
     now = desk.clock.now()
-    message = case.message
     async with scoped(desk.pool, case.owner_id) as scope:
-        # Another executor may have done the same work meanwhile: what it settled is neither counted nor told again.
-        await messages.awaiting(scope, message.id, lock=True)
+        # Another executor may have done the same work meanwhile: what it settled is neither counted nor told again. And
+        # the message may have come into another conversation.
+        message = await messages.awaiting(scope, case.message.id, lock=True)
         there = (await attachments.of_messages(scope, [message.id])).get(message.id, [])
         unsettled = {one.id for one in there if _is_open(one)}
         outcomes = [outcome for outcome in done if outcome.media_id in unsettled]

@@ -69,7 +69,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
             await scope.conn.execute(
                 f"""
                 SELECT m.id, m.conversation_id, m.body, m.content, m.status, m.error_code, m.correlation_id,
-                       m.received_at, {consent.SHARE}
+                       m.received_at, c.identity_key, {consent.SHARE}
                 FROM messages m
                 JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
                 JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
@@ -81,6 +81,8 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
         if message is None or message["status"] == "held":
             return None
         conversation = await conversations.get(scope, message["conversation_id"])
+        if conversation.identity_key != message["identity_key"]:
+            return _Wait(now)  # the contact has become another meanwhile: their opt-outs have another lock
         if message["status"] == "failed":
             if message["error_code"] != OUTSIDE:
                 return None
@@ -122,7 +124,11 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
         wait = await _predecessor(scope, conversation.id, message_id, part.part)
         if wait is not None and wait + timedelta(seconds=desk.predecessor_s) > now:
             return _Wait(wait + timedelta(seconds=desk.predecessor_s))
-        begun = None if opted_out or late else await parts.begin_attempt(scope, message_id, part.part)
+        begun = (
+            None
+            if opted_out or late
+            else await parts.begin_attempt(scope, message_id, part.part, address=conversation.contact_address)
+        )
         attempt = begun or await parts.open_attempt(scope, message_id, part.part)
         if attempt is None:
             return _Wait(now)  # its status moved this moment: look again

@@ -29,7 +29,7 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
         sender = await desk.sender_of(owner_id, job.conversation.account_id)
         looked_at = await persistently(lambda: _database_time(desk))
         listed = await sender.find(
-            to=job.conversation.contact_address,
+            to=job.attempt.address or job.conversation.contact_address,
             from_=job.conversation.number_address,
             since=started_at - timedelta(minutes=2),
         )

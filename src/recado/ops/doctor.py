@@ -273,7 +273,7 @@ async def _attention(conn: Connection) -> list[Finding]:
         conn,
         """
         SELECT count(*) AS n, min(id::text) AS first,
-               coalesce(extract(epoch FROM now() - min(last_inbound_at)), 0)::int AS age_s
+               coalesce(extract(epoch FROM now() - min(coalesce(last_inbound_at, opened_at))), 0)::int AS age_s
         FROM conversations WHERE status <> 'closed' AND (attention IS NOT NULL OR status = 'handoff')
         """,
     )

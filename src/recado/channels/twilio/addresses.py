@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 
+#: A person's address as we take it from the owner's side: exactly Twilio's own form.
+PERSON = r"^whatsapp:(\+[1-9][0-9]{6,14}|[A-Z]{2}\.[0-9A-Za-z.]{1,128})$"
+
 _PREFIX = re.compile(r"(?i)^\s*whatsapp:")
 _PHONE = re.compile(r"\+?([0-9]{5,20})")
 _SCOPED_ID = re.compile(r"[A-Za-z]{2}\.[0-9A-Za-z.]{1,128}")
