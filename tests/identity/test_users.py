@@ -97,7 +97,10 @@ async def test_of_two_admins_who_dismiss_each_other_at_once_one_stays(house: Hou
 
 async def test_whoever_holds_a_user_and_whoever_dismisses_them_do_not_wait_for_each_other(house: House) -> None:
     ana, _ = await house.user(role="admin"), await house.user("eva@padaria.example", role="admin")
-    waiting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND NOT granted"
+    waiting = """
+        SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE datname = current_database() AND NOT granted
+    """
 
     async def disable() -> None:
         async with house.scope() as scope:
