@@ -95,28 +95,33 @@ async def test_of_two_admins_who_dismiss_each_other_at_once_one_stays(house: Hou
                 await users.change(scope, user.id, role="admin", now=house.clock.now())
 
 
-async def test_whoever_holds_a_user_and_whoever_dismisses_them_do_not_wait_for_each_other(house: House) -> None:
+@pytest.mark.parametrize("given", [{"status": "disabled"}, {"name": "Ana"}])
+async def test_whoever_changes_a_user_whom_somebody_holds_waits_and_neither_waits_for_the_other(
+    house: House, given: dict[str, Any]
+) -> None:
     ana, _ = await house.user(role="admin"), await house.user("eva@padaria.example", role="admin")
     waiting = """
         SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE datname = current_database() AND NOT granted
     """
 
-    async def disable() -> None:
+    async def change() -> None:
         async with house.scope() as scope:
-            await users.disable(scope, ana.id, now=house.clock.now())
+            await users.change(scope, ana.id, **given, now=house.clock.now())
 
     async with house.scope() as scope:
         await users.get(scope, ana.id, lock=True)
-        second = asyncio.create_task(disable())
+        second = asyncio.create_task(change())
         async with asyncio.timeout(20):
             while await house.value(waiting) == 0:
+                assert not second.done()
                 await asyncio.sleep(0.02)
         await users.change(scope, ana.id, role="viewer", now=house.clock.now())
     await second
     async with house.scope() as scope:
         left = await users.get(scope, ana.id)
-    assert (left.role, left.status, left.version) == ("viewer", "disabled", ana.version + 2)
+    assert (left.role, left.version) == ("viewer", ana.version + 2)
+    assert {name: getattr(left, name) for name in given} == given
 
 
 async def test_a_users_version_grows_with_name_role_and_status_and_with_nothing_else(house: House) -> None:
