@@ -47,6 +47,11 @@ class Browser:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def change(self, path: str, given: dict[str, Any]) -> httpx2.Response:
+        """A change of the version that is there now."""
+        read = (await self.ask("GET", path)).headers["ETag"]
+        return await self.ask("PATCH", path, json=given, headers=OURS | {"If-Match": read})
+
     async def sign_in(self, email: str, password: str = PASSWORD, **more: Any) -> httpx2.Response:
         return await self.ask("POST", "/v1/sessions", json={"email": email, "password": password}, **more)
 

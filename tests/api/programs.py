@@ -40,6 +40,11 @@ class Program:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
+    async def change(self, path: str, given: dict[str, Any]) -> httpx2.Response:
+        """A change of the version that is there now."""
+        read = (await self.ask("GET", path)).headers["ETag"]
+        return await self.ask("PATCH", path, json=given, headers={"If-Match": read})
+
 
 @dataclass(frozen=True, slots=True)
 class Office:

@@ -71,11 +71,13 @@ def bodies(ids: Mapping[str, str]) -> dict[str, Any]:
     return {
         "add_consent_word": {"word": "chega", "action": "stop"},
         "add_number": {"account_id": account_id, "address": "whatsapp:+14155557777"},
+        "add_owner": {"name": "Clínica Norte"},
         "add_twilio_account": {"account_sid": "AC" + "e" * 32, "auth_token": "token"},
         "assign_conversation": {"assignee_id": None},
         "cancel_rotation": None,
         "change_assistant": {"instructions": "x"},
         "change_number": {"status": "unrouted"},
+        "change_owner": {"status": "suspended"},
         "change_user": {"name": "x"},
         "change_twilio_account": {"public_url": "https://stranger.example"},
         "close_conversation": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import psycopg
@@ -15,11 +16,11 @@ from tests.journey.front import open_front
 async def test_an_admin_gives_the_owner_another_name_unless_it_is_taken(office: Office) -> None:
     stranger = await office.stranger()
     taken = (await stranger.get("/v1/owners/me"))["name"]
-    renamed = await office.admin.ask("PATCH", "/v1/owners/me", json={"name": " Padaria  Nova "})
+    renamed = await office.admin.change("/v1/owners/me", {"name": " Padaria  Nova "})
     assert (renamed.status_code, renamed.json()["name"]) == (200, "Padaria Nova")
-    again = await office.admin.ask("PATCH", "/v1/owners/me", json={"name": taken})
-    blank = await office.admin.ask("PATCH", "/v1/owners/me", json={"name": " "})
-    more = await office.admin.ask("PATCH", "/v1/owners/me", json={"name": "x", "status": "active"})
+    again = await office.admin.change("/v1/owners/me", {"name": taken})
+    blank = await office.admin.change("/v1/owners/me", {"name": " "})
+    more = await office.admin.change("/v1/owners/me", {"name": "x", "status": "active"})
     assert (again.status_code, blank.status_code, more.status_code) == (409, 422, 422)
     assert (await office.admin.get("/v1/owners/me"))["name"] == "Padaria Nova"
     [entry] = office.front.rows("SELECT action, owner_id FROM audit")
@@ -38,15 +39,16 @@ async def test_a_platform_administrator_makes_suspends_and_names_owners(office: 
     listed = await root.browser.get("/v1/plans")
     assert [(plan["name"], plan["messages"]) for plan in listed["items"]] == [("small", 100)]
     for given in ({"status": "suspended"}, {"status": "active", "plan": "small"}, {"plan": "small"}, {"plan": None}):
-        changed = await root.browser.ask("PATCH", path, json=given)
+        changed = await root.browser.change(path, given)
         assert changed.status_code == 200
-        assert (await root.browser.get(path)) == changed.json() == made.json() | given
-    wrong = await root.browser.ask("PATCH", path, json={"name": "Outro", "plan": "huge"})
+        assert (await root.browser.get(path)) == changed.json()
+        assert changed.json() == made.json() | given | {"version": changed.json()["version"]}
+    wrong = await root.browser.change(path, {"name": "Outro", "plan": "huge"})
     assert wrong.status_code == 422
     assert (await root.browser.get(path))["name"] == "Clínica Sul", "all of a change, or nothing"
     taken = (await office.admin.get("/v1/owners/me"))["name"]
-    assert (await root.browser.ask("PATCH", path, json={"name": taken})).status_code == 409
-    assert (await root.browser.ask("PATCH", path, json={"name": "Clínica Norte"})).json()["name"] == "Clínica Norte"
+    assert (await root.browser.change(path, {"name": taken})).status_code == 409
+    assert (await root.browser.change(path, {"name": "Clínica Norte"})).json()["name"] == "Clínica Norte"
     rows = office.front.rows("SELECT action, caller_kind, caller_id, owner_id::text FROM audit ORDER BY id")
     assert [row["action"] for row in rows] == ["add", "suspend", "activate", "set_plan", "set_plan", "rename"]
     assert {(row["caller_kind"], row["caller_id"], row["owner_id"]) for row in rows} == {
@@ -59,9 +61,42 @@ async def test_a_platform_administrator_makes_suspends_and_names_owners(office: 
     assert (await root.browser.ask("GET", f"/v1/owners/{office.ids['key_id']}")).status_code == 404
 
 
+async def test_an_owner_is_added_once_for_a_key_and_the_answer_is_the_administrators_alone(office: Office) -> None:
+    root, other = [(await join(office.front, "admin", platform=True)).browser for _ in range(2)]
+    key, given = OURS | {"Idempotency-Key": "padaria-17"}, {"name": "Clínica Sul"}
+    answers = await asyncio.gather(*(root.ask("POST", "/v1/owners", json=given, headers=key) for _ in range(6)))
+    assert {(answer.status_code, answer.text) for answer in answers} == {(201, answers[0].text)}
+    made = answers[0].json()
+    for answer in answers:
+        assert (answer.headers["ETag"], answer.headers["Location"]) == ('"1"', f"/v1/owners/{made['id']}")
+    assert (await root.ask("POST", "/v1/owners", json={"name": "Outra"}, headers=key)).status_code == 422
+    found = await other.ask("POST", "/v1/owners", json=given, headers=key)
+    assert (found.status_code, found.json(), found.headers["ETag"]) == (200, made, '"1"')
+    assert "Location" not in found.headers
+    # What has changed since is not in the answer: it is that of the request, not the owner as it is.
+    await other.change(f"/v1/owners/{made['id']}", {"status": "suspended"})
+    again = await root.ask("POST", "/v1/owners", json=given, headers=key)
+    assert (again.status_code, again.text) == (201, answers[0].text)
+    kept = office.front.rows("SELECT owner_id, answer FROM idempotency_keys")
+    assert [row["owner_id"] for row in kept] == [None, None]
+    assert made["id"].encode() not in b"".join(bytes(row["answer"]) for row in kept)
+    assert len(office.front.rows("SELECT FROM audit WHERE action = 'add'")) == 1
+    assert len(office.front.rows("SELECT FROM owners")) == 2
+
+
+async def test_a_key_means_one_request_for_each_owner_and_another_for_none(office: Office) -> None:
+    root = (await join(office.front, "admin", platform=True)).browser
+    headers = OURS | {"Idempotency-Key": "1", "Recado-Owner": str(office.front.owner_id)}
+    taken = await root.ask("POST", f"/v1/conversations/{office.conversation_id}/take", headers=headers)
+    made = await root.ask("POST", "/v1/owners", json={"name": "Clínica Sul"}, headers=headers)
+    assert (taken.status_code, made.status_code) == (200, 201)
+    rows = office.front.rows("SELECT owner_id FROM idempotency_keys ORDER BY owner_id NULLS LAST")
+    assert [row["owner_id"] for row in rows] == [office.front.owner_id, None]
+
+
 async def test_a_suspended_owner_is_suspended_for_its_programs_at_once(office: Office) -> None:
     root = await join(office.front, "admin", platform=True)
-    await root.browser.ask("PATCH", f"/v1/owners/{office.front.owner_id}", json={"status": "suspended"})
+    await root.browser.change(f"/v1/owners/{office.front.owner_id}", {"status": "suspended"})
     sent = await office.admin.ask("POST", f"/v1/conversations/{office.conversation_id}/messages", json={"body": "Oi"})
     assert sent.status_code == 409
 

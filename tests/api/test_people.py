@@ -25,7 +25,7 @@ async def test_a_user_is_changed_field_by_field_and_each_change_stands_in_the_au
         {},
         {"name": "Ana Lima", "role": "viewer", "status": "active"},
     ):
-        answer = await admin.browser.ask("PATCH", path, json=given)
+        answer = await admin.browser.change(path, given)
         assert answer.status_code == 200
         shown = await admin.browser.get(path)
         assert shown == answer.json()
@@ -42,7 +42,7 @@ async def test_disabling_ends_a_users_sessions_at_once_and_enabling_begins_none(
     path = f"/v1/users/{ana.user.id}"
     statuses = []
     for status in ("disabled", "active"):
-        await admin.browser.ask("PATCH", path, json={"status": status})
+        await admin.browser.change(path, {"status": status})
         statuses.append((await ana.browser.ask("GET", "/v1/users/me")).status_code)
         statuses.append((await Browser(office.front).sign_in(ana.user.email)).status_code)
     assert statuses == [401, 401, 401, 201]
@@ -50,16 +50,17 @@ async def test_disabling_ends_a_users_sessions_at_once_and_enabling_begins_none(
 
 async def test_the_last_active_admin_stays_also_when_two_dismiss_each_other_at_once(office: Office) -> None:
     ana, eva = await join(office.front, "admin"), await join(office.front, "admin")
+    first = OURS | {"If-Match": '"1"'}
     answers = await asyncio.gather(
-        ana.browser.ask("PATCH", f"/v1/users/{eva.user.id}", json={"role": "viewer"}),
-        eva.browser.ask("PATCH", f"/v1/users/{ana.user.id}", json={"status": "disabled"}),
+        ana.browser.ask("PATCH", f"/v1/users/{eva.user.id}", json={"role": "viewer"}, headers=first),
+        eva.browser.ask("PATCH", f"/v1/users/{ana.user.id}", json={"status": "disabled"}, headers=first),
     )
     # Whoever comes second is refused: as the last one, or as one who is no admin any more.
     assert sorted(answer.status_code for answer in answers)[0] == 200
     assert sorted(answer.status_code for answer in answers)[1] in (401, 403, 409)
     [left] = office.front.rows("SELECT id FROM users WHERE role = 'admin' AND status = 'active'")
     for given in ({"role": "operator"}, {"status": "disabled"}):
-        answer = await office.admin.ask("PATCH", f"/v1/users/{left['id']}", json=given)
+        answer = await office.admin.change(f"/v1/users/{left['id']}", given)
         assert answer.status_code == 409
         assert "last active admin" in answer.json()["detail"]
 
@@ -67,11 +68,11 @@ async def test_the_last_active_admin_stays_also_when_two_dismiss_each_other_at_o
 async def test_what_can_not_be_is_said_by_field(office: Office) -> None:
     path = f"/v1/users/{office.ids['user_id']}"
     for given in ({"role": "root"}, {"status": "gone"}, {"name": "a" * 201}):
-        answer = await office.admin.ask("PATCH", path, json=given)
+        answer = await office.admin.change(path, given)
         assert answer.status_code == 422
         assert [error["where"] for error in answer.json()["errors"]] == [f"body.{next(iter(given))}"]
     for unknown in ({"email": "x@x.example"}, {"name": "Ana\u202e"}):
-        assert (await office.admin.ask("PATCH", path, json=unknown)).status_code == 422
+        assert (await office.admin.change(path, unknown)).status_code == 422
 
 
 async def test_an_invited_person_chooses_name_and_password_and_signs_in(office: Office) -> None:

@@ -43,7 +43,7 @@ async def test_the_session_that_a_browser_came_with_ends_and_no_planted_token_is
 async def test_wrong_unknown_and_disabled_hear_the_same_and_later_all_hear_when_to_try_again(office: Office) -> None:
     ana, rui = await join(office.front, "viewer"), await join(office.front, "viewer")
     admin = await join(office.front, "admin")
-    await admin.browser.ask("PATCH", f"/v1/users/{rui.user.id}", json={"status": "disabled"})
+    await admin.browser.change(f"/v1/users/{rui.user.id}", {"status": "disabled"})
     heard = []
     for number, (email, password) in enumerate(
         [(ana.user.email, WRONG), ("nobody@padaria.example", PASSWORD), (rui.user.email, PASSWORD), ("\0", PASSWORD)]

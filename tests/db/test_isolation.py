@@ -125,6 +125,31 @@ def test_without_an_owner_named_there_is_nothing(street: Street, table: str) -> 
             insert(street.app, table, street.ours.fresh(table))
 
 
+def test_a_row_without_an_owner_is_the_platforms_alone(street: Street, catalogue: Conn) -> None:
+    found = catalogue.execute(
+        """
+        SELECT c.relname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+        WHERE c.relnamespace = 'recado'::regnamespace AND c.relkind = 'r' AND a.attname = 'owner_id'
+          AND NOT a.attnotnull
+        """
+    ).fetchall()
+    ownerless = {table for [table] in found}
+    assert ownerless == {"audit", "idempotency_keys", "invitations", "sessions", "users"}
+    for table in ownerless:
+        fresh = street.ours.fresh(table)
+        row = fresh | {"owner_id": None} | ({"role": "admin"} if "role" in fresh else {})
+        with catalogue.transaction(force_rollback=True):
+            catalogue.execute("SET LOCAL search_path = recado")
+            assert insert(catalogue, table, row) == 1
+            catalogue.execute("SET LOCAL ROLE recado_app")
+            for named in (str(street.ours.id), ""):
+                catalogue.execute("SELECT set_config('recado.owner_id', %s, true)", [named])
+                seen = statement("SELECT count(*) FROM {table} WHERE {owner} IS NULL", table)
+                assert catalogue.execute(seen).fetchone() == (0,), table
+                with pytest.raises(errors.InsufficientPrivilege), catalogue.transaction():
+                    insert(catalogue, table, row | ({"id": uuid4()} if "id" in row else {}))
+
+
 @pytest.mark.parametrize("table", sorted(set(ROWS) - {"owners"}))
 def test_no_row_can_point_at_a_row_of_another_owner(street: Street, catalogue: Conn, table: str) -> None:
     street.name(street.ours.id)

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import psycopg
 import pytest
 
 from recado.db.scope import scoped
 from recado.errors import Conflict, NotFound, UsageError
-from recado.identity import audit, invitations, keys, owners, users
+from recado.identity import audit, invitations, keys, owners, plans, users
 from recado.identity.callers import at_command_line
 from recado.identity.sign_in import sign_in
 from recado.identity.users import User
@@ -94,6 +95,77 @@ async def test_of_two_admins_who_dismiss_each_other_at_once_one_stays(house: Hou
                 await users.change(scope, user.id, role="admin", now=house.clock.now())
 
 
+@pytest.mark.parametrize("given", [{"status": "disabled"}, {"name": "Ana"}])
+async def test_whoever_changes_a_user_whom_somebody_holds_waits_and_neither_waits_for_the_other(
+    house: House, given: dict[str, Any]
+) -> None:
+    ana, _ = await house.user(role="admin"), await house.user("eva@padaria.example", role="admin")
+    waiting = """
+        SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE datname = current_database() AND NOT granted
+    """
+
+    async def change() -> None:
+        async with house.scope() as scope:
+            await users.change(scope, ana.id, **given, now=house.clock.now())
+
+    async with house.scope() as scope:
+        await users.get(scope, ana.id, lock=True)
+        second = asyncio.create_task(change())
+        async with asyncio.timeout(20):
+            while await house.value(waiting) == 0:
+                assert not second.done()
+                await asyncio.sleep(0.02)
+        await users.change(scope, ana.id, role="viewer", now=house.clock.now())
+    await second
+    async with house.scope() as scope:
+        left = await users.get(scope, ana.id)
+    assert (left.role, left.version) == ("viewer", ana.version + 2)
+    assert {name: getattr(left, name) for name in given} == given
+
+
+async def test_a_users_version_grows_with_name_role_and_status_and_with_nothing_else(house: House) -> None:
+    ana, now = await house.user(), house.clock.now()
+    assert ana.version == 1
+    again: dict[str, Any] = {"email": ana.email, "password_hash": "y", "now": now}
+    for change, grows in (
+        (lambda scope: users.change(scope, ana.id, name="Ana", now=now), True),
+        (lambda scope: users.change(scope, ana.id, name="Ana", role="operator", status="active", now=now), False),
+        (lambda scope: users.disable(scope, ana.id, now=now), True),
+        (lambda scope: users.enable(scope, ana.id, now=now), True),
+        (lambda scope: users.put(scope, role="viewer", **again), True),
+        (lambda scope: users.put(scope, role="viewer", **again), False),
+        (lambda scope: users.put(scope, role="viewer", name="Ana Lima", **again), True),
+        (lambda scope: users.set_password(scope, ana.id, password_hash=CHEAP.hash(PASSWORD), now=now), False),
+    ):
+        async with house.scope() as scope:
+            before = (await users.get(scope, ana.id)).version
+            await change(scope)
+            assert (await users.get(scope, ana.id)).version == before + grows
+    signed_in = await sign_in(house.platform, email=ana.email, password=PASSWORD, source="", hashing=CHEAP)
+    async with house.scope() as scope:
+        assert (await users.get(scope, ana.id)).version == signed_in.user.version == 6
+
+
+async def test_an_owners_version_grows_with_name_status_and_plan(house: House) -> None:
+    owner = await house.another_owner("Terceira")
+    async with house.platform.connection() as conn, conn.transaction():
+        await plans.add(conn, "small", messages=100)
+        for change, grows in (
+            (lambda: owners.rename(conn, owner.id, "Quarta"), True),
+            (lambda: owners.rename(conn, owner.id, " Quarta"), False),
+            (lambda: owners.set_status(conn, owner.id, "suspended"), True),
+            (lambda: owners.set_status(conn, owner.id, "suspended"), False),
+            (lambda: plans.assign(conn, owner.id, "small"), True),
+            (lambda: plans.assign(conn, owner.id, "small"), False),
+            (lambda: plans.release(conn, owner.id), True),
+        ):
+            before = (await owners.get(conn, owner.id)).version
+            await change()
+            assert (await owners.get(conn, owner.id)).version == before + grows
+        assert (await owners.get(conn, owner.id)).version == 5
+
+
 async def test_a_platform_administrator_may_go_although_none_is_left(house: House) -> None:
     admin = await house.administrator()
     async with house.platform.connection() as conn:
@@ -120,7 +192,7 @@ async def test_an_owner_may_change_its_name_and_nothing_else_of_itself(house: Ho
     async with house.scope() as scope:
         with pytest.raises(Conflict):
             await owners.rename(scope.conn, house.owner.id, other.name)
-    for change in ("status = 'suspended'", "plan_id = NULL", "id = id"):
+    for change in ("status = 'suspended'", "plan_id = NULL", "version = 1", "id = id"):
         async with house.scope() as scope:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await scope.conn.execute(f"UPDATE owners SET {change}")

@@ -1,7 +1,8 @@
 """Requests that act: in one transaction, once for an `Idempotency-Key`, and only on the version that was read.
 
 The same key with the same request gets the same answer, status included, for a day; of two at once, one acts and the
-other waits for its answer. Answers are stored sealed: one may show a secret that nobody can have again.
+other waits for its answer. Answers are stored sealed: one may show a secret that nobody can have again. They are rows
+of the owner whom the request is about; of what a platform administrator asks about owners, rows without one.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
 from fastapi import Header, Request, Response
 from pydantic import BaseModel
 
-from recado.api.door import Visit
+from recado.api.door import Person, Visit
 from recado.api.problems import Problem, of_error, respond
+from recado.db.pool import Connection
 from recado.db.scope import Scope
 from recado.errors import SecretError
 from recado.identity.kept_answers import KEPT
+from recado.identity.users import Where, whose
 from recado.ids import new_id
 
 IdempotencyKey = Annotated[
@@ -34,7 +39,16 @@ IfMatch = Annotated[
     Header(pattern=r'^"[0-9]{1,9}"$', description="The `ETag` of the version that you read; 412 if there is a newer."),
 ]
 
-Work = Callable[[Scope], Awaitable[BaseModel]]
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was there already: it is answered with 200 and without `Location`, whatever a new one is answered with."""
+
+    shown: BaseModel
+
+
+Done = BaseModel | Found
+W = TypeVar("W", Scope, Connection)
 
 
 def etag(version: int) -> str:
@@ -59,7 +73,7 @@ async def once(
     request: Request,
     visit: Visit,
     key: str | None,
-    work: Work,
+    work: Callable[[Scope], Awaitable[Done]],
     *,
     status: int,
     location: str | None = None,
@@ -70,19 +84,45 @@ async def once(
     What has a version is answered with its ETag, and `location` with the id of what was made in its `{id}`. `asked`
     stands for the body where that was read already.
     """
+    return await _once(request, visit, visit.scope(), key, work, (status, location), asked)
+
+
+async def once_across(
+    request: Request,
+    who: Person,
+    key: str | None,
+    work: Callable[[Connection], Awaitable[Done]],
+    *,
+    status: int,
+    location: str | None = None,
+) -> Response:
+    """Like `once`, for a platform administrator: `work` sees all owners' rows, and the kept answer is no owner's."""
+    return await _once(request, who, who.across(), key, work, (status, location), None)
+
+
+async def _once(
+    request: Request,
+    who: Visit | Person,
+    transaction: AbstractAsyncContextManager[W],
+    key: str | None,
+    work: Callable[[W], Awaitable[Done]],
+    answered: tuple[int, str | None],
+    asked: bytes | None,
+) -> Response:
     if key is None:
-        async with visit.scope() as scope:
-            return _answer(status, await work(scope), location)
+        async with transaction as where:
+            return _answer(*answered, await work(where))
     body = await request.body() if asked is None else asked
     asked = "\n".join((request.method, request.url.path, request.url.query)).encode() + b"\n" + body
-    async with visit.scope() as scope:
-        entry = await _claim(scope, visit, key, asked)
+    async with transaction as where:
+        conn, _ = whose(where)
+        entry = await _claim(where, who, key, asked)
         if isinstance(entry, Response):
             return entry
         try:
             # A savepoint: what a refused request had begun is undone, and the refusal is kept as its answer.
-            async with scope.conn.transaction():
-                response = _answer(status, await work(scope), location)
+            async with conn.transaction():
+                response = _answer(*answered, await work(where))
         except Exception as error:
             problem = of_error(error)
             if problem is None:
@@ -93,34 +133,35 @@ async def once(
             "headers": [[name, value] for name, value in response.headers.items() if name != "content-length"],
             "body": bytes(response.body).decode(),
         }
-        await scope.conn.execute(
-            "UPDATE idempotency_keys SET answer = %s WHERE owner_id = %s AND id = %s",
-            [visit.wiring.keyring.seal(json.dumps(answer), row=_row(entry)), scope.owner_id, entry],
+        await conn.execute(
+            "UPDATE idempotency_keys SET answer = %s WHERE id = %s",
+            [who.wiring.keyring.seal(json.dumps(answer), row=_row(entry)), entry],
         )
     return response
 
 
-async def _claim(scope: Scope, visit: Visit, key: str, asked: bytes) -> Response | object:
+async def _claim(where: Where, who: Visit | Person, key: str, asked: bytes) -> Response | object:
     """The id of a new entry for this key, or the answer that the request got before."""
+    conn, owner_id = whose(where)
     parameters = {
-        "owner": scope.owner_id,
+        "owner": owner_id,
         "id": new_id(),
-        "caller": visit.caller.id,
+        "caller": who.caller.id,
         "key": hashlib.sha256(key.encode()).digest(),
         "request": hashlib.sha256(asked).digest(),
-        "now": visit.wiring.clock.now(),
-        "old": visit.wiring.clock.now() - KEPT,
+        "now": who.wiring.clock.now(),
+        "old": who.wiring.clock.now() - KEPT,
     }
-    await scope.conn.execute(
+    await conn.execute(
         """
-        DELETE FROM idempotency_keys WHERE owner_id = %(owner)s AND id IN (
-            SELECT id FROM idempotency_keys WHERE owner_id = %(owner)s AND created_at < %(old)s
+        DELETE FROM idempotency_keys WHERE id IN (
+            SELECT id FROM idempotency_keys WHERE owner_id IS NOT DISTINCT FROM %(owner)s AND created_at < %(old)s
             ORDER BY created_at LIMIT 100 FOR UPDATE SKIP LOCKED)
         """,
         parameters,
     )
     # Waits for another request with this key to commit, and then finds its entry.
-    made = await scope.conn.execute(
+    made = await conn.execute(
         """
         INSERT INTO idempotency_keys (owner_id, id, caller_id, key_hash, request_hash, created_at)
         VALUES (%(owner)s, %(id)s, %(caller)s, %(key)s, %(request)s, %(now)s)
@@ -131,10 +172,10 @@ async def _claim(scope: Scope, visit: Visit, key: str, asked: bytes) -> Response
     if made.rowcount:
         return parameters["id"]
     row = await (
-        await scope.conn.execute(
+        await conn.execute(
             """
             SELECT id, request_hash, answer FROM idempotency_keys
-            WHERE owner_id = %(owner)s AND caller_id = %(caller)s AND key_hash = %(key)s
+            WHERE owner_id IS NOT DISTINCT FROM %(owner)s AND caller_id = %(caller)s AND key_hash = %(key)s
             """,
             parameters,
         )
@@ -144,7 +185,7 @@ async def _claim(scope: Scope, visit: Visit, key: str, asked: bytes) -> Response
     if row["request_hash"] != parameters["request"]:
         raise Problem(422, "this Idempotency-Key was used for another request")
     try:
-        answer = json.loads(visit.wiring.keyring.open(row["answer"], row=_row(row["id"])))
+        answer = json.loads(who.wiring.keyring.open(row["answer"], row=_row(row["id"])))
     except SecretError:
         raise Problem(409, "the answer for this Idempotency-Key can't be read any more: use a new key") from None
     return Response(answer["body"], answer["status"], headers=dict(answer["headers"]))
@@ -154,10 +195,12 @@ def _row(entry: object) -> str:
     return f"idempotency_keys/{entry}/answer"
 
 
-def _answer(status: int, shown: BaseModel, location: str | None) -> Response:
+def _answer(status: int, location: str | None, done: Done) -> Response:
+    if isinstance(done, Found):
+        status, location, done = 200, None, done.shown
     headers = {}
-    if (version := getattr(shown, "version", None)) is not None:
+    if (version := getattr(done, "version", None)) is not None:
         headers["ETag"] = etag(version)
     if location is not None:
-        headers["Location"] = location.format(id=getattr(shown, "id", ""))
-    return Response(shown.model_dump_json(), status, headers=headers, media_type="application/json")
+        headers["Location"] = location.format(id=getattr(done, "id", ""))
+    return Response(done.model_dump_json(), status, headers=headers, media_type="application/json")

@@ -19,7 +19,7 @@ from starlette.types import Message
 
 from recado.api import browsers
 from recado.api.problems import FieldError, Problem
-from recado.db.pool import Pool
+from recado.db.pool import Connection, Pool
 from recado.db.scope import Scope, scoped
 from recado.errors import NotFound
 from recado.identity import keys, owners, sessions
@@ -69,6 +69,12 @@ class Person:
             async with scoped(self.wiring.pool, self.caller.owner_id) as scope:
                 yield scope
             return
+        async with self.across() as conn:
+            yield conn
+
+    @asynccontextmanager
+    async def across(self) -> AsyncIterator[Connection]:
+        """A transaction that sees all owners' rows, for what a platform administrator asks about owners."""
         async with self.platform.connection() as conn, conn.transaction():
             yield conn
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from recado.api import pages
+from recado.api.acting import Found, IdempotencyKey, IfMatch, check_version, demand, etag, once_across
 from recado.api.door import PLATFORM, GuardedRoute, Person, Visit, needs, person, visit
 from recado.api.pages import Cursor, Limit, Page
 from recado.api.people_views import NewOwner, OwnerChange, OwnNameChange, PlanView
@@ -22,17 +23,27 @@ router = APIRouter(prefix="/v1", route_class=GuardedRoute)
 ADMIN = needs("admin")
 Who = Annotated[Visit, Depends(visit)]
 Administrator = Annotated[Person, Depends(person)]
+_ADDED = describe(sends={200: ["ETag"], 201: ["ETag", "Location"]})
+_ADDED[200] |= {"description": "There is one of that name: it is this.", "model": OwnerView}
 
 
-@router.patch("/owners/me", tags=["Owners"], operation_id="rename_owner", responses=describe(409), openapi_extra=ADMIN)
-async def rename_owner(who: Who, given: OwnNameChange) -> OwnerView:
-    """Give the owner another name."""
+@router.patch(
+    "/owners/me",
+    tags=["Owners"],
+    operation_id="rename_owner",
+    responses=describe(409, 412, 428, sends={200: ["ETag"]}),
+    openapi_extra=ADMIN,
+)
+async def rename_owner(who: Who, given: OwnNameChange, response: Response, if_match: IfMatch = None) -> OwnerView:
+    """Give the owner another name. Needs `If-Match`."""
+    version = demand(if_match)
     async with who.scope() as scope:
-        before = await owners.get(scope.conn, scope.owner_id)
+        before = await owners.get(scope.conn, scope.owner_id, lock=True)
+        check_version(version, before.version)
         after = await owners.rename(scope.conn, scope.owner_id, given.name)
         if after != before:
             await audit.record(scope, who.caller, "rename", "owner", str(scope.owner_id))
-    return _view(after)
+    return _tagged(after, response)
 
 
 @router.get("/owners", tags=["Platform"], operation_id="list_owners", responses=describe(), openapi_extra=PLATFORM)
@@ -48,47 +59,56 @@ async def list_owners(who: Administrator, cursor: Cursor = None, limit: Limit = 
     tags=["Platform"],
     operation_id="add_owner",
     status_code=201,
-    responses={200: {"description": "There is one of that name: it is this.", "model": OwnerView}, **describe()},
+    response_model=OwnerView,
+    responses=_ADDED,
     openapi_extra=PLATFORM,
 )
-async def add_owner(who: Administrator, given: NewOwner, response: Response) -> OwnerView:
+async def add_owner(
+    request: Request, who: Administrator, given: NewOwner, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Add an owner, or find the one of that name, so that it may be asked again."""
-    async with who.platform.connection() as conn, conn.transaction():
+
+    async def add(conn: Connection) -> OwnerView | Found:
         owner, made = await owners.put(conn, given.name)
-        if made:
-            await audit.record(conn, who.caller, "add", "owner", str(owner.id), owner_id=owner.id)
-    if not made:
-        response.status_code = 200
-    return _view(owner)
+        if not made:
+            return Found(_view(owner))
+        await audit.record(conn, who.caller, "add", "owner", str(owner.id), owner_id=owner.id)
+        return _view(owner)
+
+    return await once_across(request, who, idempotency_key, add, status=201, location="/v1/owners/{id}")
 
 
 @router.get(
     "/owners/{owner_id}",
     tags=["Platform"],
     operation_id="get_any_owner",
-    responses=describe(404),
+    responses=describe(404, sends={200: ["ETag"]}),
     openapi_extra=PLATFORM,
 )
-async def get_any_owner(who: Administrator, owner_id: UUID) -> OwnerView:
-    """An owner."""
+async def get_any_owner(who: Administrator, owner_id: UUID, response: Response) -> OwnerView:
+    """An owner, with the ETag that a change needs."""
     async with who.platform.connection() as conn:
-        return _view(await owners.get(conn, owner_id))
+        return _tagged(await owners.get(conn, owner_id), response)
 
 
 @router.patch(
     "/owners/{owner_id}",
     tags=["Platform"],
     operation_id="change_owner",
-    responses=describe(404, 409),
+    responses=describe(404, 409, 412, 428, sends={200: ["ETag"]}),
     openapi_extra=PLATFORM,
 )
-async def change_owner(who: Administrator, owner_id: UUID, given: OwnerChange) -> OwnerView:
-    """Name an owner, suspend it, let it go on, or put it on a plan.
+async def change_owner(
+    who: Administrator, owner_id: UUID, given: OwnerChange, response: Response, if_match: IfMatch = None
+) -> OwnerView:
+    """Name an owner, suspend it, let it go on, or put it on a plan. Needs `If-Match`.
 
     What was held while it was suspended is answered by `recado failed retry`.
     """
-    async with who.platform.connection() as conn, conn.transaction():
-        before = await owners.get(conn, owner_id)
+    version = demand(if_match)
+    async with who.across() as conn:
+        before = await owners.get(conn, owner_id, lock=True)
+        check_version(version, before.version)
         if given.name is not None and (await owners.rename(conn, owner_id, given.name)).name != before.name:
             await audit.record(conn, who.caller, "rename", "owner", str(owner_id), owner_id=owner_id)
         if given.status not in (None, before.status):
@@ -99,7 +119,8 @@ async def change_owner(who: Administrator, owner_id: UUID, given: OwnerChange) -
             await _put_on(conn, owner_id, given.plan)
             data = {"plan": given.plan or None}
             await audit.record(conn, who.caller, "set_plan", "owner", str(owner_id), data, owner_id=owner_id)
-        return _view(await owners.get(conn, owner_id))
+        after = await owners.get(conn, owner_id)
+    return _tagged(after, response)
 
 
 @router.get("/plans", tags=["Platform"], operation_id="list_plans", responses=describe(), openapi_extra=PLATFORM)
@@ -119,6 +140,11 @@ async def _put_on(conn: Connection, owner_id: UUID, plan: str | None) -> None:
         await plans.assign(conn, owner_id, plan)
     except NotFound:
         raise wrong("plan", "must be a plan's name") from None
+
+
+def _tagged(owner: Owner, response: Response) -> OwnerView:
+    response.headers["ETag"] = etag(owner.version)
+    return _view(owner)
 
 
 def _view(owner: Owner) -> OwnerView:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from psycopg_pool import AsyncConnectionPool
 
 from recado.api import pages
-from recado.api.acting import IdempotencyKey, once
+from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, etag, once
 from recado.api.door import OPEN, GuardedRoute, Visit, needs, platform, visit
 from recado.api.pages import Cursor, Limit, Page
 from recado.api.people_views import Acceptance, NewInvitation, NewInvitationView, UserChange
@@ -33,23 +33,39 @@ async def list_users(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT
         return pages.page(UserView, pages.cut(await users.list_(scope), after, limit), limit)
 
 
-@router.get("/users/{user_id}", tags=["Users"], operation_id="get_user", responses=describe(404), openapi_extra=ADMIN)
-async def get_user(who: Who, user_id: UUID) -> UserView:
-    """A user of the owner."""
+@router.get(
+    "/users/{user_id}",
+    tags=["Users"],
+    operation_id="get_user",
+    responses=describe(404, sends={200: ["ETag"]}),
+    openapi_extra=ADMIN,
+)
+async def get_user(who: Who, user_id: UUID, response: Response) -> UserView:
+    """A user of the owner, with the ETag that a change needs."""
     async with who.scope() as scope:
-        return UserView.model_validate(await users.get(scope, user_id), from_attributes=True)
+        found = await users.get(scope, user_id)
+    response.headers["ETag"] = etag(found.version)
+    return UserView.model_validate(found, from_attributes=True)
 
 
 @router.patch(
-    "/users/{user_id}", tags=["Users"], operation_id="change_user", responses=describe(404, 409), openapi_extra=ADMIN
+    "/users/{user_id}",
+    tags=["Users"],
+    operation_id="change_user",
+    responses=describe(404, 409, 412, 428, sends={200: ["ETag"]}),
+    openapi_extra=ADMIN,
 )
-async def change_user(who: Who, user_id: UUID, given: UserChange) -> UserView:
-    """Change a user's name or role, disable them, which ends their sessions, or let them in again.
+async def change_user(
+    who: Who, user_id: UUID, given: UserChange, response: Response, if_match: IfMatch = None
+) -> UserView:
+    """Change a user's name or role, disable them, which ends their sessions, or let them in again. Needs `If-Match`.
 
     The owner's last active admin can't be disabled or given another role (409).
     """
+    version = demand(if_match)
     async with who.scope() as scope:
-        before = await users.get(scope, user_id)
+        before = await users.get(scope, user_id, lock=True)
+        check_version(version, before.version)
         after = await users.change(
             scope, user_id, name=given.name, role=given.role, status=given.status, now=who.wiring.clock.now()
         )
@@ -61,6 +77,7 @@ async def change_user(who: Who, user_id: UUID, given: UserChange) -> UserView:
             await audit.record(
                 scope, who.caller, "disable" if after.status == "disabled" else "enable", "user", str(user_id)
             )
+    response.headers["ETag"] = etag(after.version)
     return UserView.model_validate(after, from_attributes=True)
 
 

@@ -34,11 +34,19 @@ READ = needs("read")
 Who = Annotated[Visit, Depends(visit)]
 
 
-@router.get("/owners/me", tags=["Owners"], operation_id="get_owner", responses=describe(), openapi_extra=READ)
-async def get_owner(who: Who) -> OwnerView:
-    """The owner of this key."""
+@router.get(
+    "/owners/me",
+    tags=["Owners"],
+    operation_id="get_owner",
+    responses=describe(sends={200: ["ETag"]}),
+    openapi_extra=READ,
+)
+async def get_owner(who: Who, response: Response) -> OwnerView:
+    """The owner of this key, with the ETag that a change needs."""
     async with who.scope() as scope:
-        return OwnerView.model_validate(await owners.get(scope.conn, scope.owner_id), from_attributes=True)
+        found = await owners.get(scope.conn, scope.owner_id)
+    response.headers["ETag"] = etag(found.version)
+    return OwnerView.model_validate(found, from_attributes=True)
 
 
 @router.get(

@@ -31,12 +31,13 @@ NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 
 
 class OwnerView(BaseModel):
-    """A tenant; a suspended one's messages are accepted and held."""
+    """A tenant; a suspended one's messages are accepted and held. `version` is its ETag."""
 
     id: UUID
     name: str
     status: Literal["active", "suspended"]
     plan: Annotated[str | None, Field(description="The name of its plan; null: no limits.")]
+    version: int
     created_at: datetime
 
 
@@ -276,13 +277,14 @@ class AuditView(BaseModel):
 
 
 class UserView(BaseModel):
-    """A person who signs in."""
+    """A person who signs in. `version` is their ETag."""
 
     id: UUID
     email: str
     name: str
     role: Role
     status: Literal["active", "disabled"]
+    version: int
     last_sign_in_at: datetime | None
     created_at: datetime
 

@@ -14,17 +14,21 @@ from recado.errors import Conflict, NotFound, UsageError
 from recado.ids import new_id
 
 NAME_CHARS: Final = 200
-_COLUMNS = "id, name, status, (SELECT p.name FROM plans p WHERE p.id = owners.plan_id) AS plan, created_at"
+_COLUMNS = "id, name, status, (SELECT p.name FROM plans p WHERE p.id = owners.plan_id) AS plan, version, created_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owner:
-    """A tenant; a suspended one's messages are accepted and kept, not answered. `plan` is its plan's name."""
+    """A tenant; a suspended one's messages are accepted and kept, not answered. `plan` is its plan's name.
+
+    `version` grows with every change of its name, status and plan.
+    """
 
     id: UUID
     name: str
     status: str
     plan: str | None
+    version: int
     created_at: datetime
 
 
@@ -63,12 +67,14 @@ async def add(platform: Connection, name: str) -> Owner:
     return owner
 
 
-async def get(platform: Connection, owner_id: UUID) -> Owner:
-    """The owner. Raises NotFound."""
-    row = await (
-        await platform.execute(f"SELECT {_COLUMNS} FROM owners WHERE id = %s", [owner_id])  # noqa: S608 - a constant
-    ).fetchone()
-    return _found(row, owner_id)
+async def get(conn: Connection, owner_id: UUID, *, lock: bool = False) -> Owner:
+    """The owner; with `lock`, nobody else changes it before the commit. Raises NotFound."""
+    cursor = await conn.execute(
+        f"SELECT {_COLUMNS} FROM owners WHERE id = %s"  # noqa: S608 - the columns are a constant
+        + (" FOR NO KEY UPDATE" if lock else ""),
+        [owner_id],
+    )
+    return _found(await cursor.fetchone(), owner_id)
 
 
 async def set_status(platform: Connection, owner_id: UUID, status: Literal["active", "suspended"]) -> Owner:

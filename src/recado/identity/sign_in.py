@@ -269,7 +269,7 @@ async def _stored(conn: Connection, email: str | None) -> tuple[User, str] | Non
     row = await (
         await conn.execute(
             """
-            SELECT id, owner_id, email, name, role, status, password_changed_at, last_sign_in_at, created_at,
+            SELECT id, owner_id, email, name, role, status, password_changed_at, last_sign_in_at, version, created_at,
                    password_hash
             FROM users WHERE email = %s AND status = 'active'
             """,

@@ -23,12 +23,15 @@ EMAIL_CHARS = 254
 NAME_CHARS = 200
 # ASCII only: an address of another script has an ASCII form (punycode), and look-alikes stay apart.
 _EMAIL = re.compile(r"[a-z0-9.!#$%&'*+/=?^_`{|}~-]+@[a-z0-9-]+(\.[a-z0-9-]+)+")
-_COLUMNS = "id, owner_id, email, name, role, status, password_changed_at, last_sign_in_at, created_at"
+_COLUMNS = "id, owner_id, email, name, role, status, password_changed_at, last_sign_in_at, version, created_at"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """A person who signs in; `owner_id` is None for a platform administrator."""
+    """A person who signs in; `owner_id` is None for a platform administrator.
+
+    `version` grows with every change of their name, role and status.
+    """
 
     id: UUID
     owner_id: UUID | None
@@ -38,6 +41,7 @@ class User:
     status: str
     password_changed_at: datetime
     last_sign_in_at: datetime | None
+    version: int
     created_at: datetime
 
 
@@ -110,16 +114,17 @@ async def put(
     return User(**changed), False
 
 
-async def get(where: Where, user_id: UUID) -> User:
-    """The user. Raises NotFound."""
+async def get(where: Where, user_id: UUID, *, lock: bool = False) -> User:
+    """The user; with `lock`, nobody else changes them before the commit. Raises NotFound."""
     conn, owner_id = whose(where)
-    row = await (
-        await conn.execute(
-            f"SELECT {_COLUMNS} FROM users WHERE id = %s AND owner_id IS NOT DISTINCT FROM %s",  # noqa: S608 - constant
-            [user_id, owner_id],
-        )
-    ).fetchone()
-    return _found(row, user_id)
+    if lock:
+        await _hold_admins(where)
+    cursor = await conn.execute(
+        f"SELECT {_COLUMNS} FROM users WHERE id = %s AND owner_id IS NOT DISTINCT FROM %s"  # noqa: S608 - a constant
+        + (" FOR NO KEY UPDATE" if lock else ""),
+        [user_id, owner_id],
+    )
+    return _found(await cursor.fetchone(), user_id)
 
 
 async def list_(where: Where) -> list[User]:
@@ -206,21 +211,27 @@ async def end_sessions(where: Where, user_id: UUID, *, now: datetime) -> int:
     return cursor.rowcount
 
 
-async def _keep_an_admin(where: Where, *, user_id: UUID | None = None, email: str | None = None) -> None:
-    """Raise Conflict when this user is the owner's only active admin.
+async def _hold_admins(where: Where) -> None:
+    """Nobody else dismisses an admin of this owner before the commit.
 
-    The admins stay locked until the transaction ends: of two who dismiss each other at once, the second sees one left.
+    It comes before the lock of any user, so that two who dismiss each other at once don't wait for each other.
+    """
+    conn, owner_id = whose(where)
+    if owner_id is not None:
+        await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"admins of {owner_id}"])
+
+
+async def _keep_an_admin(where: Where, *, user_id: UUID | None = None, email: str | None = None) -> None:
+    """Raise Conflict when this user is the owner's only active admin; of two at once, the second sees one left.
+
     Platform administrators may go: at the command line another can always be made.
     """
     conn, owner_id = whose(where)
     if owner_id is None:
         return
+    await _hold_admins(where)
     cursor = await conn.execute(
-        """
-        SELECT id, email FROM users WHERE owner_id = %s AND role = 'admin' AND status = 'active'
-        ORDER BY id FOR NO KEY UPDATE
-        """,
-        [owner_id],
+        "SELECT id, email FROM users WHERE owner_id = %s AND role = 'admin' AND status = 'active'", [owner_id]
     )
     admins = await cursor.fetchall()
     if len(admins) == 1 and (admins[0]["id"] == user_id or admins[0]["email"] == email):
