@@ -200,13 +200,13 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
     async with _typing(desk, owner_id, conversation, heard[-1]):
         result = await desk.step("think", think)
     covered = tuple(UUID(item) for item in result["covered"])
+    answered = [message for message in heard if message.id in covered]
     if "error" in result:
-        seen = [message for message in heard if message.id in covered]
-        draft = await _without_model(desk, owner_id, conversation, assistant, seen or heard, error=result["error"])
+        draft = await _without_model(desk, owner_id, conversation, assistant, answered or heard, error=result["error"])
         return await _charged(desk, draft, model, result)
     draft = Draft(
         covered=covered,
-        text=result["text"],
+        text=_with_unheard(result["text"], answered, _language(conversation, assistant)),
         outcome="answered",
         model=result["model"],
         template=_chosen_from_json(result.get("template")),
@@ -349,7 +349,9 @@ def _unheard(message: Message) -> bool:
 
 def _with_unheard(text: str, heard: list[Message], language: str) -> str:
     """The answer to the rest, and that a voice note among it could not be understood: one message says both."""
-    return f"{text}\n\n{unheard.words_for_contact(language)}" if any(map(_unheard, heard)) else text
+    if not any(map(_unheard, heard)):
+        return text
+    return "\n\n".join(part for part in (text, unheard.words_for_contact(language)) if part)
 
 
 def _words(heard: list[Message]) -> str:
