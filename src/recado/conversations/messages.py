@@ -105,12 +105,17 @@ async def pending(scope: Scope, conversation_id: UUID) -> list[Message]:
 async def history(scope: Scope, conversation_id: UUID, *, limit: int = HISTORY) -> list[Message]:
     """What was said and dealt with, oldest first; what still waits, and what never reached anyone, is left out.
 
+    What the contact said while people had the conversation is there: a turn took it, and kept it for them. What came
+    over a limit no turn took; it is left out, or a flood would stand in the place of all that was said.
+
     No bound by id: a reply that was stored after the message that now waits had arrived belongs to it all the same, or
     the assistant would answer again what it has just answered.
     """
     cursor = await scope.conn.execute(
         f"SELECT * FROM (SELECT {_COLUMNS} FROM messages WHERE owner_id = %s AND conversation_id = %s "  # noqa: S608
-        "AND status NOT IN ('received', 'failed', 'held', 'unrouted') ORDER BY id DESC LIMIT %s) latest ORDER BY id",
+        "AND (status NOT IN ('received', 'failed', 'held', 'unrouted') "
+        "OR (status = 'held' AND direction = 'inbound' AND turn_id IS NOT NULL)) "
+        "ORDER BY id DESC LIMIT %s) latest ORDER BY id",
         [scope.owner_id, conversation_id, limit],
     )
     return [Message(**row) for row in await cursor.fetchall()]
