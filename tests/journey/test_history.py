@@ -11,6 +11,7 @@ import pytest
 
 from recado.conversations import messages
 from recado.db.scope import scoped
+from recado.delivery.content import Button, Content, QuickReplies
 from recado.ids import new_id
 from recado.ops import failed
 from tests.journey.front import Front, open_front
@@ -39,13 +40,13 @@ async def hear(front: Front, body: str, mind: Mind) -> None:
     await turn(front, desk_of(front, mind), await say(front, body))
 
 
-async def write(front: Front, body: str, *, status: str = "read") -> None:
+async def write(front: Front, body: str, *, status: str = "read", content: Content | None = None) -> None:
     """A person of the team writes it."""
     (row,) = front.rows("SELECT id FROM conversations")
     async with scoped(front.wiring.pool, front.owner_id) as scope:
         message_id = await messages.enqueue_outbound(
             scope, conversation_id=row["id"], author="operator", body=body, correlation_id=new_id(),
-            now=front.wiring.clock.now(),
+            now=front.wiring.clock.now(), content=content,
         )  # fmt: skip
         await messages.mark_taken(scope, [message_id], status=status, turn_id=None)
 
@@ -77,6 +78,14 @@ async def test_what_is_given_to_the_assistant_after_all_is_told_once(front: Fron
     assert (mind.before, mind.shown) == (["Oi"], [["Meu pedido é o 42"]])
     await hear(front, "E então?", mind)
     assert mind.before == ["Oi", "Meu pedido é o 42", "Olá!"]
+
+
+async def test_the_assistant_knows_which_buttons_it_sent(front: Front) -> None:
+    mind = Remembering()
+    await hear(front, "Oi", mind)
+    await write(front, "Quer bolo?", content=QuickReplies(buttons=(Button(id="y", title="Sim"),)))
+    await hear(front, "Sim", mind)
+    assert mind.before == ["Oi", "Olá!", "Quer bolo? [buttons: Sim]"]
 
 
 @pytest.mark.parametrize("status", ["held", "failed"])

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from recado.channels.visible import visible
 from recado.conversations.media import STORED, WAITING, Media
 from recado.conversations.reading import Card, Quote, Reading
+from recado.delivery.content import Attachment, Content, ListPicker, QuickReplies
 
 #: What is shown of a quoted message, and of a document.
 QUOTE_CHARS = 300
@@ -25,14 +26,35 @@ _KNOWN = {*_WITH_A_NOUN, "text", "button", "interactive", "call_permission"}
 
 
 def says(reading: Reading, *, document_chars: int = DOCUMENT_CHARS) -> str:
-    """All that the message says, what it came with first; the team's own messages are as they were written."""
+    """All that the message says, what it came with first; the team's own words are as they were written."""
     if reading.author != "contact":
-        return reading.body or _bracketed(_attachments(reading, document_chars))
+        return " ".join(part for part in (_bracketed(_enclosed(reading)), reading.body, _offered(reading.sent)) if part)
     return " ".join(part for part in (_bracketed(_remarks(reading, document_chars)), _theirs(reading.words)) if part)
 
 
 def _bracketed(remarks: Iterator[str]) -> str:
     return " ".join(f"[{remark}]" for remark in remarks)
+
+
+def _enclosed(reading: Reading) -> Iterator[str]:
+    """What the team sent with its words."""
+    for media in reading.media:
+        noun = _noun(reading, media)
+        yield f"{noun} {_quoted(media.file_name)}" if noun == "document" and media.file_name else noun
+    if isinstance(reading.sent, Attachment) and not reading.media:
+        yield f"{_NOUNS.get(reading.kind, reading.kind)} that is not there any more"
+
+
+def _offered(sent: Content | None) -> str:
+    """The buttons or the list under the team's words."""
+    match sent:
+        case QuickReplies():
+            return f"[buttons: {' | '.join(_one_line(button.title) for button in sent.buttons)}]"
+        case ListPicker():
+            items = (f"{item.title}: {item.description}" if item.description else item.title for item in sent.items)
+            return f"[list: {' | '.join(map(_one_line, items))}]"
+        case _:
+            return ""
 
 
 def _remarks(reading: Reading, document_chars: int) -> Iterator[str]:
