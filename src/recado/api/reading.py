@@ -23,6 +23,7 @@ from recado.api.views import (
     NumberView,
     OwnerView,
     TwilioAccountView,
+    WholeMessageView,
 )
 from recado.assistants import assistant, knowledge
 from recado.channels.twilio import listing, numbers
@@ -225,11 +226,11 @@ async def list_messages(
     responses=describe(404),
     openapi_extra=READ,
 )
-async def get_message(who: Who, message_id: UUID) -> MessageView:
-    """A message and what came of it."""
+async def get_message(who: Who, message_id: UUID) -> WholeMessageView:
+    """A message whole, and what came of it."""
     async with who.scope() as scope:
         [message] = await shown(scope, [await messages.get(scope, message_id)])
-        return message
+        return WholeMessageView(**message.model_dump(), parameters=await messages.parameters(scope, message_id))
 
 
 @router.get("/events", tags=["Events"], operation_id="list_events", responses=describe(), openapi_extra=READ)

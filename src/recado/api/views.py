@@ -210,6 +210,18 @@ class MessageView(BaseModel):
     reason: Annotated[str | None, Field(description="A word for why it is held or failed, where no code says it.")]
 
 
+class WholeMessageView(MessageView):
+    """A message with everything that came with it."""
+
+    parameters: Annotated[
+        dict[str, list[str]] | None,
+        Field(
+            description="All that Twilio posted, by name, also what recado does not read yet; null for what was sent.",
+            examples=[{"MessageType": ["order"], "Body": [""], "OrderText": ["2 bolos"]}],
+        ),
+    ]
+
+
 class MediaLinkView(BaseModel):
     """A link to an attachment's content; whoever has it needs no key."""
 

@@ -92,6 +92,18 @@ async def get(scope: Scope, message_id: UUID) -> Listed:
     return Listed(**row)
 
 
+async def parameters(scope: Scope, message_id: UUID) -> dict[str, list[str]] | None:
+    """All that came with the message, as it came; None for what was sent. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        "SELECT parameters FROM messages WHERE owner_id = %s AND id = %s", [scope.owner_id, message_id]
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no message {message_id}")
+    found: dict[str, list[str]] | None = row["parameters"]
+    return found
+
+
 async def pending(scope: Scope, conversation_id: UUID) -> list[Message]:
     """What the contact has said since the last answer, in the order it came."""
     cursor = await scope.conn.execute(

@@ -12,7 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from recado.channels.port import Forwarded, Inbound, Referral
-from recado.channels.twilio.parse import read_stored
+from recado.channels.twilio.parse import read_stored, unread
 from recado.channels.visible import visible
 from recado.conversations import media as attachments
 from recado.conversations.media import Media
@@ -73,7 +73,8 @@ class Quote:
 class Reading:
     """What one message holds. `body` is what the contact wrote, `transcript` what they said aloud.
 
-    `sent` is what an outbound message is beyond its text; its attachment is among `media`.
+    `others` are its own parameters that nothing else here tells, by their names. `sent` is what an outbound message is
+    beyond its text; its attachment is among `media`.
     """
 
     author: str
@@ -89,6 +90,7 @@ class Reading:
     quote: Quote | None = None
     forwarded: Forwarded | None = None
     referral: Referral | None = None
+    others: Mapping[str, str] = field(default_factory=dict, repr=False)
     sent: Content | None = field(default=None, repr=False)
 
     @property
@@ -150,6 +152,7 @@ def read(
             "quote": quoted or (Quote() if told.replied_to_sid else None),
             "forwarded": told.forwarded,
             "referral": told.referral,
+            "others": unread(told),
         }
     return Reading(
         author=row["author"],
