@@ -71,6 +71,7 @@ def bodies(account_id: str) -> dict[str, Any]:
         "assign_conversation": {"assignee_id": None},
         "cancel_rotation": None,
         "change_assistant": {"instructions": "x"},
+        "change_contact": {"language": "es"},
         "change_number": {"status": "unrouted"},
         "change_user": {"name": "x"},
         "change_twilio_account": {"public_url": "https://stranger.example"},

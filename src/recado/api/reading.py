@@ -152,13 +152,15 @@ async def list_contacts(who: Who, cursor: Cursor = None, limit: Limit = pages.LI
     "/contacts/{contact_id}",
     tags=["Contacts"],
     operation_id="get_contact",
-    responses=describe(404),
+    responses=describe(404, sends={200: ["ETag"]}),
     openapi_extra=READ,
 )
-async def get_contact(who: Who, contact_id: UUID) -> ContactView:
-    """A contact."""
+async def get_contact(who: Who, contact_id: UUID, response: Response) -> ContactView:
+    """A contact, with the ETag that a change needs."""
     async with who.scope() as scope:
-        return ContactView.model_validate(await contacts.get(scope, contact_id), from_attributes=True)
+        found = await contacts.get(scope, contact_id)
+    response.headers["ETag"] = etag(found.version)
+    return ContactView.model_validate(found, from_attributes=True)
 
 
 @router.get(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -131,6 +131,29 @@ async def history(scope: Scope, conversation_id: UUID, *, limit: int = HISTORY) 
         [scope.owner_id, conversation_id, limit],
     )
     return [Message(**row) for row in await cursor.fetchall()]
+
+
+#: Kinds whose body the contact wrote; a button's or a list's are the owner's words.
+WRITTEN: Final = ("text", "image", "video")
+
+
+async def written(scope: Scope, conversation_id: UUID, *, limit: int = 6) -> list[str]:
+    """What the contact wrote last, newest first; not what they passed on, nor what a machine heard them say."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT body FROM (
+            SELECT id, kind, body, parameters FROM messages
+            WHERE owner_id = %(owner)s AND conversation_id = %(conversation)s AND direction = 'inbound'
+            ORDER BY id DESC LIMIT 40
+        ) latest
+        WHERE kind = ANY(%(kinds)s) AND body <> ''
+          AND lower(coalesce(parameters #>> '{Forwarded,0}', '')) NOT IN ('true', '1', 'yes')
+          AND lower(coalesce(parameters #>> '{FrequentlyForwarded,0}', '')) NOT IN ('true', '1', 'yes')
+        ORDER BY id DESC LIMIT %(limit)s
+        """,
+        {"owner": scope.owner_id, "conversation": conversation_id, "kinds": list(WRITTEN), "limit": limit},
+    )
+    return [row["body"] for row in await cursor.fetchall()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
