@@ -76,6 +76,7 @@ def bodies(ids: Mapping[str, str]) -> dict[str, Any]:
         "assign_conversation": {"assignee_id": None},
         "cancel_rotation": None,
         "change_assistant": {"instructions": "x"},
+        "change_contact": {"language": "es"},
         "change_number": {"status": "unrouted"},
         "change_owner": {"status": "suspended"},
         "change_user": {"name": "x"},

@@ -167,4 +167,17 @@ async def test_a_list_of_messages_shows_the_same_as_each_of_them(office: Office)
     page = await office.admin.get(f"/v1/conversations/{office.conversation_id}/messages")
     assert len(page["items"]) == 5
     for item in page["items"]:
-        assert await office.admin.get(f"/v1/messages/{item['id']}") == item
+        whole = await office.admin.get(f"/v1/messages/{item['id']}")
+        parameters = whole.pop("parameters")
+        assert item["direction"] == "outbound" or parameters["MessageSid"] == [item["provider_sid"]]
+        assert whole == item
+
+
+async def test_a_message_shows_all_that_came_with_it_and_what_was_sent_came_with_nothing(office: Office) -> None:
+    shown = await _replay(office, KINDS["19-unknown"])
+    assert shown["parameters"]["OrderText"] == ["2 bolos de milho"]
+    assert shown["parameters"]["ProfileName"]
+    path = f"/v1/conversations/{office.conversation_id}/messages"
+    sent = await office.admin.ask("POST", path, json={"body": "Oi"})
+    assert "parameters" not in sent.json()
+    assert (await office.admin.get(f"/v1/messages/{sent.json()['id']}"))["parameters"] is None

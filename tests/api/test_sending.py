@@ -88,6 +88,19 @@ async def test_buttons_a_list_and_an_attachment_are_stored_as_what_they_are(offi
         assert made["id"] in [row["workflow_uuid"] for row in office.front.work()]
 
 
+async def test_what_was_sent_beyond_text_is_told_in_one_text_and_its_attachment_shown(office: Office) -> None:
+    media_id = attachment(office)
+    buttons = [{"id": "yes", "title": "Sim"}, {"id": "no", "title": "Não"}]
+    for body, told in (
+        ({"media_id": media_id}, "[picture]"),
+        ({"body": "Veja", "media_id": media_id}, "[picture] Veja"),
+        ({"body": "Quer?", "quick_replies": buttons}, "Quer? [buttons: Sim | Não]"),
+    ):
+        made = (await send(office, **body)).json()
+        assert (made["says"], [one["id"] for one in made["media"]]) == (told, [media_id] if "media_id" in body else [])
+        assert await office.admin.get(f"/v1/messages/{made['id']}") == made | {"parameters": None}
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -31,6 +31,26 @@ def test_shortened_words_are_read_in_full() -> None:
     assert [word.text for word in words.asked("q hrs? qual o end?", "pt")] == ["horas", "endereco"]
 
 
+@pytest.mark.parametrize(
+    ("texts", "language"),
+    [
+        (["Vocês fazem entrega hoje?"], "pt"),
+        (["Hola, ¿cuánto cuesta?"], "es"),
+        (["Hi, do you deliver?"], "en"),
+        (["Oi"], None),
+        (["Oi", "obrigado"], "pt"),
+        (["Hola", "thanks"], None),
+        (["ok", "👍", "42", ""], None),
+        ([], None),
+        (["https://example.com/what/is/this?how=you"], None),
+        (["www.padaria.com.br", "ana@bom.com", "padaria.com/bom-dia"], None),
+        (["Oi, tudo bem?", "Quero um bolo", "What is this and how do you do it? Is it for the evening?"], "pt"),
+    ],
+)
+def test_a_language_is_told_only_where_that_is_sure(texts: list[str], language: str | None) -> None:
+    assert words.written_in(texts) == language
+
+
 @given(LETTERS, st.integers(0, 12), st.sampled_from("abcde"))
 def test_one_slip_is_forgiven_whichever_it_is(word: str, at: int, letter: str) -> None:
     at = min(at, len(word) - 1)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from recado.channels.port import Inbound, Receipt
 from recado.channels.twilio.addresses import canonical_address, identity_key
-from recado.channels.twilio.parse import contact_words, parse_inbound, parse_receipt, read_payload, read_stored
+from recado.channels.twilio.parse import contact_words, parse_inbound, parse_receipt, read_payload, read_stored, unread
 from recado.errors import Rejected
 from tests.channels.examples import EXAMPLES, inbound, status
 
@@ -81,6 +81,24 @@ def test_what_a_button_a_list_and_a_reply_carry_is_read() -> None:
     assert parse_inbound(inbound("list")).list_id == "invoice_copy"
     assert parse_inbound(inbound("reply")).replied_to_sid == "SM" + "9" * 32
     assert parse_inbound(inbound("location")).latitude == -23.5614
+
+
+@pytest.mark.parametrize("name", EXAMPLES["inbound"])
+def test_of_what_twilio_posts_today_nothing_is_left_unread(name: str) -> None:
+    assert unread(parse_inbound(inbound(name))) == {}
+
+
+def test_what_nobody_reads_yet_is_known_by_its_name() -> None:
+    message = parse_inbound(
+        [*inbound(MessageType="order", OrderText="2 bolos"), ("Item", "a"), ("Item", "b"), ("No", "")]
+    )
+    assert unread(message) == {"OrderText": "2 bolos", "Item": "a, b"}
+
+
+def test_a_tap_is_a_button_whichever_of_its_two_names_it_comes_under() -> None:
+    told = parse_inbound(inbound("button", MessageType="interactive"))
+    assert (told.kind, contact_words(told)) == ("button", "Confirmar")
+    assert parse_inbound(inbound("list", ButtonPayload="x")).kind == "interactive"
 
 
 def test_media_are_what_is_there_whatever_nummedia_says() -> None:

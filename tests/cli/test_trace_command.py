@@ -48,6 +48,16 @@ def test_a_trace_tells_all_six_steps_in_order_with_times(recado: Terminal, answe
     assert [part["status"] for part in told["replies"][0]["parts"]] == ["delivered", "delivered"]
 
 
+@pytest.mark.parametrize("outcome", ["answered", "keyless", "apology", "silent", "budget", "unheard"])
+def test_whatever_came_of_a_turn_is_told_once(recado: Terminal, rows: Rows, outcome: str) -> None:
+    message = rows.inbound()
+    rows.turn(message, outcome=outcome)
+    rows.conn.execute("UPDATE messages SET turn_id = id")
+    rows.event(message, "answer", outcome, 1300, message, messages=1, rounds=1)
+    steps = [moment["step"] for moment in recado("trace", message, "--json").json["timeline"]]
+    assert steps.count("answer") == 1
+
+
 def test_a_trace_of_a_reply_found_by_a_parts_message_sid_names_the_message_it_answers(
     recado: Terminal, answered: tuple[UUID, UUID, str]
 ) -> None:

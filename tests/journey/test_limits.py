@@ -105,6 +105,13 @@ async def test_the_contact_hears_of_it_once_in_their_language(front: Front, word
     assert len(deliveries) == 1
 
 
+async def test_where_the_number_names_no_assistant_they_hear_it_in_the_default_ones_language(front: Front) -> None:
+    with psycopg.connect(front.database_url) as conn:
+        conn.execute("UPDATE recado.numbers SET assistant_id = NULL")
+    await say(front, 8, Body="???")
+    assert courtesies(front) == [limits.COURTESY["pt"]]
+
+
 async def test_processes_that_count_by_themselves_still_send_one_courtesy(
     front: Front, front_url: str, tmp_path: Path
 ) -> None:

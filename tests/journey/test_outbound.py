@@ -70,12 +70,12 @@ def account_of(post: PostOffice) -> UUID:
     return found
 
 
-def template(post: PostOffice, status: str = "approved", body: str = BODY) -> None:
+def template(post: PostOffice, status: str = "approved", body: str = BODY, language: str = "pt_BR") -> None:
     """The account has this template."""
     one = Template(
         content_sid=SID,
         name="late",
-        language="pt_BR",
+        language=language,
         category="UTILITY",
         status=status,
         rejection_reason=None,
@@ -102,6 +102,10 @@ def fallback(post: PostOffice, *, status: str = "approved") -> None:
     in_scope(post, choose)
     post.product.execute("UPDATE templates SET status = %s WHERE owner_id = %s", status, post.company.owner_id)
     post.product.execute("UPDATE contacts SET profile_name = 'Ana Maria' WHERE owner_id = %s", post.company.owner_id)
+
+
+def forget_templates(post: PostOffice) -> None:
+    post.product.execute("DELETE FROM templates WHERE owner_id = %s", post.company.owner_id)
 
 
 def close_window(post: PostOffice) -> None:
@@ -309,6 +313,19 @@ def test_a_late_reply_goes_in_the_template_that_the_owner_chose(post: PostOffice
     assert (stored["status"], stored["body"]) == ("delivered", "Abrimos às 7h.\nAté logo!")
 
 
+@pytest.mark.parametrize(("language", "called"), [("pt_BR", "cliente"), ("es", "cliente"), ("en_US", "customer")])
+def test_who_has_no_name_is_called_something_in_the_language_of_the_template(
+    post: PostOffice, ledger: Ledger, language: str, called: str
+) -> None:
+    fallback(post)
+    template(post, language=language)
+    post.product.execute("UPDATE contacts SET profile_name = NULL WHERE owner_id = %s", post.company.owner_id)
+    close_window(post)
+    deliver(post, ledger, post.write("Abrimos às 7h."))
+    [posted] = ledger.posted
+    assert posted["content_variables"]["1"] == called
+
+
 def test_a_window_that_twilio_finds_closed_sends_the_template_too(post: PostOffice, ledger: Ledger) -> None:
     fallback(post)
     ledger.before = refuses(ErrorClass.WINDOW, 63016)
@@ -350,6 +367,7 @@ def wait_for(post: PostOffice, message: UUID, status: str) -> None:
     [
         (close_window, "Oi", None, "no_template"),
         (lambda post: (fallback(post, status="paused"), close_window(post)), "Oi", None, "template_unusable"),
+        (lambda post: (fallback(post), forget_templates(post), close_window(post)), "Oi", None, "template_unusable"),
         (lambda post: (fallback(post), close_window(post)), "Oi " * 400, None, "template_too_small"),
         (lambda post: (fallback(post), close_window(post)), "Oi " * 900, None, "template_too_small"),
         (lambda post: (fallback(post), close_window(post)), "Quer?", YES_NO, "template_too_small"),

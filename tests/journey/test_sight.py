@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 from PIL import Image
 
-from recado.assistants.run import Line, Picture
+from recado.assistants.run import RULES, Line, Picture
 from recado.conversations import media as attachments
 from recado.conversations.media import Media
 from recado.conversations.reading import Reading
@@ -146,6 +146,7 @@ async def send(front: Front, body: str = "", **parameters: str) -> tuple[UUID, U
 
 
 PICTURE = {"MessageType": "image", "MediaUrl0": "https://api.twilio.com/x", "MediaContentType0": "image/jpeg"}
+STICKER = PICTURE | {"MediaContentType0": "image/webp"}
 DOCUMENT = {"MessageType": "document", "MediaUrl0": "https://api.twilio.com/x", "MediaContentType0": "application/pdf"}
 
 
@@ -172,6 +173,15 @@ async def test_an_album_and_a_question_are_one_turn_in_the_order_sent(front: Fro
     assert [line.text for line in mind.lines] == ["E o preço?"]
     assert [one.data for line in mind.earlier for one in line.pictures] == [first.bytes, second.bytes]
     assert "its text begins: Um bolo" in mind.earlier[2].text
+
+
+async def test_a_sticker_is_shown_like_a_picture_and_the_assistants_rules_say_the_same(front: Front) -> None:
+    eyes, mind = Eyes(), Seeing()
+    conversation_id, sticker = await send(front, **STICKER)
+    await turn(front, replace(desk_of(front, mind), default_model="openai:gpt-5-mini", look=eyes), conversation_id)
+    [line] = mind.lines
+    assert (line.text, [one.data for one in line.pictures]) == ("[sticker]", [sticker.bytes])
+    assert "You see a picture or a sticker only where it follows its line" in RULES
 
 
 async def test_nothing_is_fetched_for_a_model_that_does_not_see(front: Front) -> None:

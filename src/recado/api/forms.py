@@ -163,6 +163,17 @@ class KnowledgeText(Given):
     language: Annotated[Language | None, Field(description="Null: told from the text.")] = None
 
 
+class ContactChange(Given):
+    """What people know of a contact."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"language": "en"}]})
+
+    language: Annotated[
+        Annotated[str, Field(pattern=r"^[a-z]{2}$")] | None,
+        Field(description="By its two letters (ISO 639-1); null: what the contact writes tells it again."),
+    ]
+
+
 class Assignment(Given):
     """Who is to see to a conversation."""
 

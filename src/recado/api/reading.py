@@ -23,6 +23,7 @@ from recado.api.views import (
     NumberView,
     OwnerView,
     TwilioAccountView,
+    WholeMessageView,
 )
 from recado.assistants import assistant, knowledge
 from recado.channels.twilio import listing, numbers
@@ -159,13 +160,15 @@ async def list_contacts(who: Who, cursor: Cursor = None, limit: Limit = pages.LI
     "/contacts/{contact_id}",
     tags=["Contacts"],
     operation_id="get_contact",
-    responses=describe(404),
+    responses=describe(404, sends={200: ["ETag"]}),
     openapi_extra=READ,
 )
-async def get_contact(who: Who, contact_id: UUID) -> ContactView:
-    """A contact."""
+async def get_contact(who: Who, contact_id: UUID, response: Response) -> ContactView:
+    """A contact, with the ETag that a change needs."""
     async with who.scope() as scope:
-        return ContactView.model_validate(await contacts.get(scope, contact_id), from_attributes=True)
+        found = await contacts.get(scope, contact_id)
+    response.headers["ETag"] = etag(found.version)
+    return ContactView.model_validate(found, from_attributes=True)
 
 
 @router.get(
@@ -233,11 +236,11 @@ async def list_messages(
     responses=describe(404),
     openapi_extra=READ,
 )
-async def get_message(who: Who, message_id: UUID) -> MessageView:
-    """A message and what came of it."""
+async def get_message(who: Who, message_id: UUID) -> WholeMessageView:
+    """A message whole, and what came of it."""
     async with who.scope() as scope:
         [message] = await shown(scope, [await messages.get(scope, message_id)])
-        return message
+        return WholeMessageView(**message.model_dump(), parameters=await messages.parameters(scope, message_id))
 
 
 @router.get("/events", tags=["Events"], operation_id="list_events", responses=describe(), openapi_extra=READ)

@@ -113,18 +113,29 @@ class SourceView(BaseModel):
 
 
 class ContactView(BaseModel):
-    """A person on WhatsApp. `suppressed`: nothing is sent to them, by whomever, until they opt in again."""
+    """A person on WhatsApp. `suppressed`: nothing is sent to them, by whomever, until they opt in again.
+
+    `version` is its ETag, and grows with what people change.
+    """
 
     id: UUID
     address: Annotated[str, Field(examples=["whatsapp:+5511999990000"])]
     profile_name: str | None
-    language: str | None
+    language: Annotated[
+        str | None,
+        Field(description="What their voice notes are listened for in; null: the assistant's.", examples=["pt"]),
+    ]
+    language_why: Annotated[
+        Literal["people", "written"] | None,
+        Field(description="`people` said so; `written`: told by what the contact writes."),
+    ]
     suppressed: bool
     suppressed_since: datetime | None
     suppressed_why: Annotated[
         str | None,
         Field(description="`word`: they wrote so; `twilio` and its code; `people`: the owner's.", examples=["word"]),
     ]
+    version: int
     created_at: datetime
 
 
@@ -211,6 +222,18 @@ class MessageView(BaseModel):
         Field(description="What an outbound message is beyond its text: `kind` and what belongs to it."),
     ]
     reason: Annotated[str | None, Field(description="A word for why it is held or failed, where no code says it.")]
+
+
+class WholeMessageView(MessageView):
+    """A message with everything that came with it."""
+
+    parameters: Annotated[
+        dict[str, list[str]] | None,
+        Field(
+            description="All that Twilio posted, by name, also what recado does not read yet; null for what was sent.",
+            examples=[{"MessageType": ["order"], "Body": [""], "OrderText": ["2 bolos"]}],
+        ),
+    ]
 
 
 class MediaLinkView(BaseModel):

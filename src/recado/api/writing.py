@@ -1,4 +1,4 @@
-"""Routes that act on conversations: take, give back, close, assign."""
+"""Routes that act on conversations (take, give back, close, assign) and on contacts."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 
-from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, once
+from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, etag, once
 from recado.api.door import GuardedRoute, Visit, needs, visit
-from recado.api.forms import Assignment
+from recado.api.forms import Assignment, ContactChange
 from recado.api.problems import describe, wrong
-from recado.api.views import ConversationView, Reason
-from recado.conversations import conversations
+from recado.api.views import ContactView, ConversationView, Reason
+from recado.conversations import contacts, conversations
 from recado.conversations.states import Action
 from recado.db.scope import Scope
 from recado.errors import NotFound
@@ -125,6 +125,30 @@ async def assign_conversation(
         return ConversationView.of(assigned, who.wiring.clock.now())
 
     return await once(request, who, idempotency_key, assign, status=200)
+
+
+@router.patch(
+    "/contacts/{contact_id}",
+    tags=["Contacts"],
+    operation_id="change_contact",
+    responses=describe(404, 412, 428, sends={200: ["ETag"]}),
+    openapi_extra=WRITE,
+)
+async def change_contact(
+    who: Who, contact_id: UUID, given: ContactChange, response: Response, if_match: IfMatch = None
+) -> ContactView:
+    """Say which language a contact speaks: nothing that they write changes it then. Needs `If-Match`."""
+    version = demand(if_match)
+    async with who.scope() as scope:
+        found = await contacts.get(scope, contact_id, lock=True)
+        check_version(version, found.version)
+        changed = await contacts.set_language(scope, found, given.language)
+        if changed != found:
+            await audit.record(
+                scope, who.caller, "set_language", "contact", str(contact_id), {"language": given.language}
+            )
+    response.headers["ETag"] = etag(changed.version)
+    return ContactView.model_validate(changed, from_attributes=True)
 
 
 async def _check_assignee(scope: Scope, assignee_id: UUID | None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,9 @@ from recado.assistants.vocabulary import SAME, SHORT, STOP, TELLING, VAGUE, Lang
 
 _STEMMERS = {"pt": "portuguese", "es": "spanish", "en": "english"}
 _WORD = re.compile(r"[^\W_]+")
+_ADDRESS = re.compile(r"\S*(?:://|www\.|@)\S*|\S+\.com\S*", re.IGNORECASE)
+#: How far a language must be ahead in several messages together, two words; and what one of them counts at most.
+SURE, MOST = 4, 6
 _DRAWN_OUT = re.compile(r"([^\W\d_])\1{2,}")
 
 
@@ -76,6 +80,26 @@ def asked(text: str, language: str) -> tuple[Word, ...]:
 
 def detect(text: str) -> Language | None:
     """The language of a message by its small words and letters; None when they don't tell."""
+    (best, most), (_, next_), *_ = _scores(text)
+    return best if most > next_ else None
+
+
+def written_in(texts: Iterable[str]) -> Language | None:
+    """The language that somebody's messages together are surely written in; None when that is not sure.
+
+    Each counts by how far its language is ahead, but one alone by no more than three words: what was pasted once is
+    not what they speak. Addresses of the web and of mail are of no language.
+    """
+    votes = dict.fromkeys(TELLING, 0)
+    for text in texts:
+        (best, most), (_, next_), *_ = _scores(_ADDRESS.sub(" ", text))
+        votes[best] += min(most - next_, MOST)
+    (best, most), (_, next_), *_ = sorted(votes.items(), key=lambda item: -item[1])
+    return best if most - next_ >= SURE else None
+
+
+def _scores(text: str) -> list[tuple[Language, int]]:
+    """The languages with what speaks for them, the likeliest first; a word that tells counts two."""
     words = {fold(token) for token in tokens(text)}
     scores: dict[Language, int] = {}
     for language, telling in TELLING.items():
@@ -83,8 +107,7 @@ def detect(text: str) -> Language | None:
     letters = set(unicodedata.normalize("NFC", text.casefold()))
     scores["pt"] += 2 * len(letters & set("ãõç"))
     scores["es"] += 2 * len(letters & set("ñ¿¡"))
-    ranked = sorted(scores.items(), key=lambda item: -item[1])
-    return ranked[0][0] if ranked[0][1] > ranked[1][1] else None
+    return sorted(scores.items(), key=lambda item: -item[1])
 
 
 def almost(left: str, right: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -41,13 +41,16 @@ def suppressing(*, owner_id: str, message_id: str, reason: str) -> str:
 class Contact:
     """A person on WhatsApp; `suppressed` says that they want no messages.
 
-    Why: `word` they wrote so, `twilio` with its code, or `people` of the owner decided it.
+    Why: `word` they wrote so, `twilio` with its code, or `people` of the owner decided it. Their `language` is what
+    `people` said it is, or what they have `written` in. `version` grows with what people change.
     """
 
     id: UUID
     address: str = field(repr=False)
     profile_name: str | None = field(repr=False)
     language: str | None
+    language_why: str | None
+    version: int
     suppressed: bool
     suppressed_since: datetime | None
     suppressed_why: str | None
@@ -63,9 +66,9 @@ async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Contact]
     return [Contact(**row) for row in await cursor.fetchall()]
 
 
-async def get(scope: Scope, contact_id: UUID) -> Contact:
-    """The contact. Raises NotFound."""
-    cursor = await scope.conn.execute(f"{_SELECT} WHERE c.owner_id = %s AND c.id = %s", [scope.owner_id, contact_id])
+async def get(scope: Scope, contact_id: UUID, *, lock: bool = False) -> Contact:
+    """The contact; with `lock`, nobody else changes them before the commit. Raises NotFound."""
+    cursor = await scope.conn.execute(_GET_LOCKED if lock else _GET, [scope.owner_id, contact_id])
     row = await cursor.fetchone()
     if row is None:
         raise NotFound(f"no contact {contact_id}")
@@ -99,8 +102,35 @@ async def with_address(scope: Scope, address: str) -> UUID:
     return contact_id
 
 
+async def set_language(scope: Scope, found: Contact, language: str | None) -> Contact:
+    """People say which language the contact speaks; None: what the contact writes tells it again.
+
+    `found` was read with `lock`.
+    """
+    why = None if language is None else "people"
+    if (found.language, found.language_why) == (language, why):
+        return found
+    await scope.conn.execute(
+        "UPDATE contacts SET language = %s, language_why = %s, version = version + 1 WHERE owner_id = %s AND id = %s",
+        [language, why, scope.owner_id, found.id],
+    )
+    return replace(found, language=language, language_why=why, version=found.version + 1)
+
+
+async def learn_language(scope: Scope, contact_id: UUID, language: str) -> bool:
+    """Keep the language that the contact writes in, unless people said it; whether it is theirs now."""
+    cursor = await scope.conn.execute(
+        "UPDATE contacts SET language = %s, language_why = 'written' "
+        "WHERE owner_id = %s AND id = %s AND language_why IS DISTINCT FROM 'people'",
+        [language, scope.owner_id, contact_id],
+    )
+    return cursor.rowcount == 1
+
+
 _SELECT = """
-SELECT c.id, c.address, c.profile_name, c.language, c.created_at,
+SELECT c.id, c.address, c.profile_name, c.language, c.language_why, c.version, c.created_at,
        s.identity_key IS NOT NULL AS suppressed, s.created_at AS suppressed_since, s.reason AS suppressed_why
 FROM contacts c LEFT JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
 """
+_GET = f"{_SELECT} WHERE c.owner_id = %s AND c.id = %s"
+_GET_LOCKED = f"{_GET} FOR UPDATE OF c"

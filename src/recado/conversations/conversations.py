@@ -29,6 +29,8 @@ class Conversation:
     contact_address: str = field(repr=False)
     contact_name: str | None = field(repr=False)
     contact_language: str | None
+    contact_language_why: str | None
+    contact_id: UUID
     identity_key: str = field(repr=False)
     last_inbound_at: datetime | None
     owner_status: str
@@ -41,7 +43,8 @@ class Conversation:
 _GET = """
 SELECT v.id, v.status, v.number_id, n.account_id, n.address AS number_address, n.messaging_service_sid,
        c.address AS contact_address,
-       c.profile_name AS contact_name, c.language AS contact_language, c.identity_key, v.last_inbound_at,
+       c.profile_name AS contact_name, c.language AS contact_language,
+       c.language_why AS contact_language_why, c.id AS contact_id, c.identity_key, v.last_inbound_at,
        o.status AS owner_status, a.public_url, v.budget_told,
        s.identity_key IS NOT NULL AS suppressed, s.confirmation_id
 FROM conversations v

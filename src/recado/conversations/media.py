@@ -77,6 +77,15 @@ async def of_messages(scope: Scope, message_ids: Sequence[UUID]) -> dict[UUID, l
     return found
 
 
+async def by_ids(scope: Scope, media_ids: Sequence[UUID]) -> dict[UUID, Media]:
+    """These attachments by their ids; one that there is not is left out."""
+    cursor = await scope.conn.execute(
+        f"SELECT {_COLUMNS} FROM media WHERE owner_id = %s AND id = ANY(%s)",  # noqa: S608 - the columns are a constant
+        [scope.owner_id, list(media_ids)],
+    )
+    return {row["id"]: Media(**row) for row in await cursor.fetchall()}
+
+
 async def settle(
     scope: Scope,
     media_id: UUID,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from psycopg.types.json import Jsonb
@@ -92,6 +92,18 @@ async def get(scope: Scope, message_id: UUID) -> Listed:
     return Listed(**row)
 
 
+async def parameters(scope: Scope, message_id: UUID) -> dict[str, list[str]] | None:
+    """All that came with the message, as it came; None for what was sent. Raises NotFound."""
+    cursor = await scope.conn.execute(
+        "SELECT parameters FROM messages WHERE owner_id = %s AND id = %s", [scope.owner_id, message_id]
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(f"no message {message_id}")
+    found: dict[str, list[str]] | None = row["parameters"]
+    return found
+
+
 async def pending(scope: Scope, conversation_id: UUID) -> list[Message]:
     """What the contact has said since the last answer, in the order it came."""
     cursor = await scope.conn.execute(
@@ -105,15 +117,43 @@ async def pending(scope: Scope, conversation_id: UUID) -> list[Message]:
 async def history(scope: Scope, conversation_id: UUID, *, limit: int = HISTORY) -> list[Message]:
     """What was said and dealt with, oldest first; what still waits, and what never reached anyone, is left out.
 
+    What the contact said while people had the conversation is there: a turn took it, and kept it for them. What came
+    over a limit no turn took; it is left out, or a flood would stand in the place of all that was said.
+
     No bound by id: a reply that was stored after the message that now waits had arrived belongs to it all the same, or
     the assistant would answer again what it has just answered.
     """
     cursor = await scope.conn.execute(
         f"SELECT * FROM (SELECT {_COLUMNS} FROM messages WHERE owner_id = %s AND conversation_id = %s "  # noqa: S608
-        "AND status NOT IN ('received', 'failed', 'held', 'unrouted') ORDER BY id DESC LIMIT %s) latest ORDER BY id",
+        "AND (status NOT IN ('received', 'failed', 'held', 'unrouted') "
+        "OR (status = 'held' AND direction = 'inbound' AND turn_id IS NOT NULL)) "
+        "ORDER BY id DESC LIMIT %s) latest ORDER BY id",
         [scope.owner_id, conversation_id, limit],
     )
     return [Message(**row) for row in await cursor.fetchall()]
+
+
+#: Kinds whose body the contact wrote; a button's or a list's are the owner's words.
+WRITTEN: Final = ("text", "image", "video")
+
+
+async def written(scope: Scope, conversation_id: UUID, *, limit: int = 6) -> list[str]:
+    """What the contact wrote last, newest first; not what they passed on, nor what a machine heard them say."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT body FROM (
+            SELECT id, kind, body, parameters FROM messages
+            WHERE owner_id = %(owner)s AND conversation_id = %(conversation)s AND direction = 'inbound'
+            ORDER BY id DESC LIMIT 40
+        ) latest
+        WHERE kind = ANY(%(kinds)s) AND body <> ''
+          AND lower(coalesce(parameters #>> '{Forwarded,0}', '')) NOT IN ('true', '1', 'yes')
+          AND lower(coalesce(parameters #>> '{FrequentlyForwarded,0}', '')) NOT IN ('true', '1', 'yes')
+        ORDER BY id DESC LIMIT %(limit)s
+        """,
+        {"owner": scope.owner_id, "conversation": conversation_id, "kinds": list(WRITTEN), "limit": limit},
+    )
+    return [row["body"] for row in await cursor.fetchall()]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

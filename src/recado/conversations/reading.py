@@ -12,12 +12,13 @@ from typing import Any
 from uuid import UUID
 
 from recado.channels.port import Forwarded, Inbound, Referral
-from recado.channels.twilio.parse import read_stored
+from recado.channels.twilio.parse import read_stored, unread
 from recado.channels.visible import visible
 from recado.conversations import media as attachments
 from recado.conversations.media import Media
 from recado.db.pool import Row
 from recado.db.scope import Scope
+from recado.delivery.content import Attachment, Content, from_json
 from recado.errors import Rejected
 
 
@@ -70,7 +71,11 @@ class Quote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one message holds. `body` is what the contact wrote, `transcript` what they said aloud."""
+    """What one message holds. `body` is what the contact wrote, `transcript` what they said aloud.
+
+    `others` are its own parameters that nothing else here tells, by their names. `sent` is what an outbound message is
+    beyond its text; its attachment is among `media`.
+    """
 
     author: str
     kind: str
@@ -85,6 +90,8 @@ class Reading:
     quote: Quote | None = None
     forwarded: Forwarded | None = None
     referral: Referral | None = None
+    others: Mapping[str, str] = field(default_factory=dict, repr=False)
+    sent: Content | None = field(default=None, repr=False)
 
     @property
     def words(self) -> str:
@@ -93,7 +100,8 @@ class Reading:
 
 
 _SELECT = """
-SELECT m.id, m.author, m.kind, m.body, m.transcript, m.transcript_language, m.parameters, m.account_id, v.contact_id
+SELECT m.id, m.author, m.kind, m.body, m.transcript, m.transcript_language, m.parameters, m.content, m.account_id,
+       v.contact_id
 FROM messages m JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
 WHERE m.owner_id = %s AND m.id = ANY(%s)
 """
@@ -118,12 +126,22 @@ async def of(scope: Scope, message_ids: Sequence[UUID]) -> dict[UUID, Reading]:
         return {}
     rows = await (await scope.conn.execute(_SELECT, [scope.owner_id, list(message_ids)])).fetchall()
     found = await attachments.of_messages(scope, message_ids)
+    # An upload belongs to no message: what was sent names it.
+    sent = {row["id"]: content for row in rows if (content := _sent(row["content"])) is not None}
+    named = {key: content.media_id for key, content in sent.items() if isinstance(content, Attachment)}
+    uploads = await attachments.by_ids(scope, list(named.values())) if named else {}
+    found |= {key: [uploads[media_id]] for key, media_id in named.items() if media_id in uploads}
     told = {row["id"]: _told(row["parameters"]) for row in rows}
     quoted = await _quoted(scope, rows, told)
-    return {row["id"]: read(row, told[row["id"]], found.get(row["id"], []), quoted.get(row["id"])) for row in rows}
+    return {
+        row["id"]: read(row, told[row["id"]], found.get(row["id"], []), quoted.get(row["id"]), sent=sent.get(row["id"]))
+        for row in rows
+    }
 
 
-def read(row: Row, told: Inbound | None, media: Sequence[Media], quoted: Quote | None) -> Reading:
+def read(
+    row: Row, told: Inbound | None, media: Sequence[Media], quoted: Quote | None, *, sent: Content | None = None
+) -> Reading:
     """The reading of a message from its row, what the channel told, its attachments and what it quotes."""
     known: dict[str, Any] = {}
     if told is not None:
@@ -134,6 +152,7 @@ def read(row: Row, told: Inbound | None, media: Sequence[Media], quoted: Quote |
             "quote": quoted or (Quote() if told.replied_to_sid else None),
             "forwarded": told.forwarded,
             "referral": told.referral,
+            "others": unread(told),
         }
     return Reading(
         author=row["author"],
@@ -143,6 +162,7 @@ def read(row: Row, told: Inbound | None, media: Sequence[Media], quoted: Quote |
         transcript_language=row["transcript_language"],
         media=tuple(media),
         cards=tuple(card for one in media if row["kind"] == "contacts" for card in cards(one.text)),
+        sent=sent,
         **known,
     )
 
@@ -168,6 +188,13 @@ def _told(parameters: Mapping[str, Sequence[str]] | None) -> Inbound | None:
     try:
         return read_stored(parameters) if parameters else None
     except Rejected:  # what an owner's own program stored in another form is shown without its details
+        return None
+
+
+def _sent(content: Mapping[str, Any] | None) -> Content | None:
+    try:
+        return from_json(content) if content is not None else None
+    except (ValueError, TypeError):  # a form of another version is shown without what it holds
         return None
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from recado.channels.visible import visible
+from recado.channels.visible import NAME_CHARS, visible
 from recado.conversations.media import STORED, WAITING, Media
 from recado.conversations.reading import Card, Quote, Reading
+from recado.delivery.content import Attachment, Content, ListPicker, QuickReplies
 
-#: What is shown of a quoted message, and of a document.
+#: What is shown of a quoted message, of a document, and of parameters that nobody knows.
 QUOTE_CHARS = 300
 DOCUMENT_CHARS = 6_000
+OTHERS_CHARS = 2_000
 
 _ROUND = str.maketrans("[]", "()")
 _VOICE = ("audio/ogg", "audio/opus", "audio/amr")
@@ -25,14 +27,35 @@ _KNOWN = {*_WITH_A_NOUN, "text", "button", "interactive", "call_permission"}
 
 
 def says(reading: Reading, *, document_chars: int = DOCUMENT_CHARS) -> str:
-    """All that the message says, what it came with first; the team's own messages are as they were written."""
+    """All that the message says, what it came with first; the team's own words are as they were written."""
     if reading.author != "contact":
-        return reading.body or _bracketed(_attachments(reading, document_chars))
+        return " ".join(part for part in (_bracketed(_enclosed(reading)), reading.body, _offered(reading.sent)) if part)
     return " ".join(part for part in (_bracketed(_remarks(reading, document_chars)), _theirs(reading.words)) if part)
 
 
 def _bracketed(remarks: Iterator[str]) -> str:
     return " ".join(f"[{remark}]" for remark in remarks)
+
+
+def _enclosed(reading: Reading) -> Iterator[str]:
+    """What the team sent with its words."""
+    for media in reading.media:
+        noun = _noun(reading, media)
+        yield f"{noun} {_quoted(media.file_name)}" if noun == "document" and media.file_name else noun
+    if isinstance(reading.sent, Attachment) and not reading.media:
+        yield f"{_NOUNS.get(reading.kind, reading.kind)} that is not there any more"
+
+
+def _offered(sent: Content | None) -> str:
+    """The buttons or the list under the team's words."""
+    match sent:
+        case QuickReplies():
+            return f"[buttons: {' | '.join(_one_line(button.title) for button in sent.buttons)}]"
+        case ListPicker():
+            items = (f"{item.title}: {item.description}" if item.description else item.title for item in sent.items)
+            return f"[list: {' | '.join(map(_one_line, items))}]"
+        case _:
+            return ""
 
 
 def _remarks(reading: Reading, document_chars: int) -> Iterator[str]:
@@ -59,9 +82,10 @@ def _remarks(reading: Reading, document_chars: int) -> Iterator[str]:
             yield f"permission to call {'given' if accepted else 'refused'}"
         case "text":
             if not reading.words and not reading.media:
-                yield "empty message"
+                yield f"empty message{_with_others(reading)}"
         case kind if kind not in _KNOWN:
-            yield f"message of the kind {_quoted(kind)}, which can't be shown"
+            told = _with_others(reading) or ", which can't be shown"
+            yield f"message of the kind {_quoted(kind)}{told}"
         case kind if not reading.media:
             yield f"{_NOUNS.get(kind, kind)} that did not come with the message"
 
@@ -138,10 +162,22 @@ def _where(reading: Reading) -> str:
 
 def _chosen(reading: Reading) -> str:
     if reading.choice is None:
-        return "answer to an interactive message"
+        return f"answer to an interactive message{_with_others(reading)}"
     named = f", with the id {_quoted(reading.choice.id)}" if reading.choice.id else ""
     described = f", described as {_quoted(reading.choice.description)}" if reading.choice.description else ""
     return f"chosen from a list{described}{named}"
+
+
+def _with_others(reading: Reading) -> str:
+    """What a message says in parameters that nobody knows: a catalogue's order, a form that was filled in."""
+    shown, left = [], OTHERS_CHARS
+    for name, value in reading.others.items():
+        if left <= 0:
+            shown.append("and more")
+            break
+        shown.append(f"{_one_line(name, at_most=NAME_CHARS)} {_quoted(value, at_most=left)}")
+        left -= len(shown[-1])
+    return f", with {'; '.join(shown)}" if shown else ""
 
 
 def _answers(quote: Quote) -> str:
@@ -153,8 +189,8 @@ def _answers(quote: Quote) -> str:
     return f"in reply to {whose} {noun}{said}"
 
 
-def _quoted(text: str | None) -> str:
-    return f'"{_one_line(text or "")}"'
+def _quoted(text: str | None, *, at_most: int = QUOTE_CHARS) -> str:
+    return f'"{_one_line(text or "", at_most=at_most)}"'
 
 
 def _one_line(text: str, *, at_most: int = QUOTE_CHARS) -> str:

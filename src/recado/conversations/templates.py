@@ -131,15 +131,6 @@ async def get(scope: Scope, account_id: UUID, content_sid: str) -> Template:
     return Template(**row)
 
 
-async def known(scope: Scope, account_id: UUID, content_sid: str) -> bool:
-    """Whether the account has a template of that ContentSid."""
-    try:
-        await get(scope, account_id, content_sid)
-    except NotFound:
-        return False
-    return True
-
-
 async def use(
     scope: Scope, account_id: UUID, content_sid: str, variables: Mapping[str, str]
 ) -> tuple[TemplateUse, str]:

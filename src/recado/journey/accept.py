@@ -4,7 +4,7 @@ An answer means committed. A repeated MessageSid changes nothing, whoever repeat
 and work can't be parted: `dbos.enqueue_workflow` is a function of the same statement. The work is the turn; of a
 message with attachments it is to fetch them first, and the turn follows from that (`journey/attachments`). STOP and
 START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. Of a telephone
-number and a business-scoped id that come together one contact is made before, if they were two (migration m0016).
+number and a business-scoped id that come together one contact is made before, if they were two (migration m0017).
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from recado.db.pool import Pool, persistently
 from recado.db.scope import scoped
 from recado.errors import RecadoError
 from recado.identity import plans
+from recado.journey.language import learn, spoken
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
 from recado.media.reading import Read
 from recado.media.storage import Storage, key_of
@@ -133,15 +134,14 @@ async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_
     async with scoped(desk.pool, owner_id) as scope:
         message = await messages.awaiting(scope, message_id)
         found = (await attachments.of_messages(scope, [message_id])).get(message_id, [])
-        conversation = await conversations.get(scope, conversation_id)
-        language = conversation.contact_language
-        if language is None:
-            language = (await assistants.for_number(scope, conversation.number_id)).language
+        # What they wrote just before the note has had no turn yet.
+        conversation = await learn(scope, await conversations.get(scope, conversation_id))
+        assistant = await assistants.for_number(scope, conversation.number_id)
         return _Case(
             owner_id=owner_id,
             message=message,
             media=tuple(one for one in found if _is_open(one)),
-            language=language.partition("-")[0].lower(),
+            language=spoken(conversation, assistant),
             over_budget=await plans.reached(scope, "transcription_seconds", desk.clock.now()),
         )
 

@@ -35,6 +35,7 @@ from recado.errors import RecadoError
 from recado.identity import plans
 from recado.identity.plans import Budget
 from recado.journey import sight
+from recado.journey.language import learn, spoken
 
 log = structlog.get_logger(__name__)
 
@@ -124,15 +125,13 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
 
     async def look() -> _Known:
         async with scoped(desk.pool, owner_id) as scope:
-            conversation = await conversations.get(scope, conversation_id)
+            conversation = await learn(scope, await conversations.get(scope, conversation_id), heard)
             assistant = await assistants.for_number(scope, conversation.number_id)
             budget = await plans.budget(scope, desk.clock.now())
             model = assistant.model or desk.default_model
             before = await messages.history(scope, conversation_id) if model else []
             found = (
-                await knowledge.search(scope, _words(heard), language=_language(conversation, assistant))
-                if model
-                else []
+                await knowledge.search(scope, _words(heard), language=spoken(conversation, assistant)) if model else []
             )
             readings = await reading.of(scope, [message.id for message in (*before, *heard)]) if model else {}
             offered = await templates.approved(scope, conversation.account_id) if model and assistant.templates else []
@@ -153,7 +152,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
     if budget.people_only:
         return _apology(conversation, assistant, heard, outcome="budget", error=OVER_BUDGET)
     if all(map(_unheard, heard)):
-        words = unheard.words_for_contact(_language(conversation, assistant))
+        words = unheard.words_for_contact(spoken(conversation, assistant))
         return Draft(covered=tuple(message.id for message in heard), text=words, outcome="unheard")
     model = assistant.model or desk.default_model
     if model is None:
@@ -200,13 +199,13 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
     async with _typing(desk, owner_id, conversation, heard[-1]):
         result = await desk.step("think", think)
     covered = tuple(UUID(item) for item in result["covered"])
+    answered = [message for message in heard if message.id in covered]
     if "error" in result:
-        seen = [message for message in heard if message.id in covered]
-        draft = await _without_model(desk, owner_id, conversation, assistant, seen or heard, error=result["error"])
+        draft = await _without_model(desk, owner_id, conversation, assistant, answered or heard, error=result["error"])
         return await _charged(desk, draft, model, result)
     draft = Draft(
         covered=covered,
-        text=result["text"],
+        text=_with_unheard(result["text"], answered, spoken(conversation, assistant)),
         outcome="answered",
         model=result["model"],
         template=_chosen_from_json(result.get("template")),
@@ -248,7 +247,7 @@ def _offer(
             )
             for one in approved
         ),
-        language=_language(conversation, assistant),
+        language=spoken(conversation, assistant),
     )
 
     async def check(content_sid: str, variables: Mapping[str, str]) -> Chosen:
@@ -283,7 +282,7 @@ async def _without_model(
     error: str | None,
 ) -> Draft:
     words = _words(heard)
-    language = _language(conversation, assistant)
+    language = spoken(conversation, assistant)
 
     async def look() -> str | None:
         async with scoped(desk.pool, owner_id) as scope:
@@ -303,7 +302,7 @@ async def _without_model(
 def _apology(
     conversation: Conversation, assistant: Assistant, heard: list[Message], *, outcome: str, error: str | None
 ) -> Draft:
-    language = keyless.detect(_words(heard)) or _language(conversation, assistant)
+    language = keyless.detect(_words(heard)) or spoken(conversation, assistant)
     sorry = assistant.apology or keyless.words_for_person(language)
     if outcome != "budget":
         sorry = _with_unheard(sorry, heard, language)
@@ -349,12 +348,10 @@ def _unheard(message: Message) -> bool:
 
 def _with_unheard(text: str, heard: list[Message], language: str) -> str:
     """The answer to the rest, and that a voice note among it could not be understood: one message says both."""
-    return f"{text}\n\n{unheard.words_for_contact(language)}" if any(map(_unheard, heard)) else text
+    if not any(map(_unheard, heard)):
+        return text
+    return "\n\n".join(part for part in (text, unheard.words_for_contact(language)) if part)
 
 
 def _words(heard: list[Message]) -> str:
     return "\n".join(said for message in heard if (said := message.transcript or message.body))
-
-
-def _language(conversation: Conversation, assistant: Assistant) -> str:
-    return conversation.contact_language or assistant.language

@@ -15,7 +15,7 @@ from recado.conversations.parts import Part
 from recado.db.scope import Scope
 from recado.delivery import templates as rules
 from recado.delivery.content import TemplateUse, to_json
-from recado.errors import Conflict, UsageError
+from recado.errors import Conflict, NotFound, UsageError
 
 #: Twilio's code for a message outside the window.
 OUTSIDE = 63016
@@ -61,9 +61,13 @@ async def _carrier(
     waiting = [part for part in await parts.of_message(scope, message_id) if part.status == parts.WAITING]
     if len(waiting) != 1 or waiting[0].content is not None:
         return "template_too_small"
+    try:
+        template = await templates.get(scope, conversation.account_id, fallback.content_sid)
+    except NotFound:
+        return "template_unusable"
     variables = rules.fill(
         fallback.variables,
-        contact_name=conversation.contact_name or NAMELESS.get(conversation.contact_language or "pt", "customer"),
+        contact_name=conversation.contact_name or NAMELESS.get(template.language[:2].lower(), "customer"),
         text=waiting[0].body,
     )
     try:
@@ -71,6 +75,5 @@ async def _carrier(
     except Conflict:
         return "template_unusable"
     except UsageError:
-        known = await templates.known(scope, conversation.account_id, fallback.content_sid)
-        return "template_too_small" if known else "template_unusable"
+        return "template_too_small"
     return waiting[0], use, says

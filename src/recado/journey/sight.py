@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 MOST_PICTURES = 4
 #: What is shown of a document that was answered before.
 EARLIER_CHARS = 1_500
+#: By what they are, so stickers too; of what moves, the first frame.
 _SHOWN = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
 
 

@@ -171,6 +171,7 @@ async def _turn(platform: Connection, message: Row) -> list[Moment]:
         "apology": "no answer known: apologised and asked for people",
         "silent": "left to people: nothing was answered",
         "budget": "the plan's limit is reached: left to people",
+        "unheard": "the voice note could not be made text: asked the contact to write",
     }[turn["outcome"]]
     rounds = f", made {turn['rounds']} times" if turn["rounds"] > 1 else ""
     error = f"; {turn['error']}" if turn["error"] else ""
@@ -187,7 +188,7 @@ async def _events(platform: Connection, message: Row, sent: Sequence[Row]) -> li
         """
         SELECT at, step, what, message_id, data FROM events
         WHERE owner_id = %s AND correlation_id = ANY(%s) AND message_id = ANY(%s)
-          AND NOT (step = 'answer' AND what IN ('answered', 'keyless', 'apology', 'silent'))
+          AND NOT (step = 'answer' AND what IN ('answered', 'keyless', 'apology', 'silent', 'budget', 'unheard'))
         ORDER BY id
         """,
         [

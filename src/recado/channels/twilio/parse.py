@@ -23,6 +23,15 @@ STICKER = "sticker"
 WITHOUT_WORDS = frozenset({"document", "audio", STICKER, "location", "contacts", CALL_PERMISSION})
 """Kinds whose Body, if there is one, is not what the contact said: a file's name, a place's."""
 
+_TOLD = re.compile(
+    # What every webhook has: who wrote to whom, by which message, through which channel.
+    r"AccountSid|ApiVersion|Body|Channel\w+|EventType|(?:From|To)(?:City|State|Zip|Country)?|(?:Sms)?MessageSid|MessageStatus"
+    r"|MessageType|MessagingServiceSid|Num(?:Media|Segments)|OptOutType|ProfileName|Sms(?:Sid|Status)|WaId"
+    # What `Inbound` has a field for.
+    r"|Address|Button(?:Payload|Text)|(?:Parent)?ExternalUserId|(?:Frequently)?Forwarded|Label|Latitude|Longitude"
+    r"|List(?:Description|Id|Title)|Media(?:Url|ContentType)[0-9]+|OriginalRepliedMessage(?:Sender|Sid)|Referral\w+"
+)
+
 _MAX_MEDIA = 10
 _MAX_ADDRESS_CHARS = 255
 _INBOUND_STATUSES = {"received", "receiving"}
@@ -187,6 +196,15 @@ def read_stored(parameters: Mapping[str, Sequence[str]]) -> Inbound:
     return parse_inbound([(name, value) for name, values in parameters.items() for value in values])
 
 
+def unread(inbound: Inbound) -> dict[str, str]:
+    """The message's own parameters that nothing else of `Inbound` tells; sorted, as no order is stored."""
+    return {
+        name: ", ".join(value for value in values if value.strip())
+        for name, values in sorted(inbound.parameters.items())
+        if not _TOLD.fullmatch(name) and any(value.strip() for value in values)
+    }
+
+
 def parse_receipt(params: Sequence[tuple[str, str]]) -> Receipt:
     """The status that these parameters report. Raises `Rejected` (400) and nothing else, whatever they hold.
 
@@ -248,6 +266,9 @@ def _kind(payload: TwilioWhatsAppPayload, media: Sequence[Media]) -> str:
     told = (payload.text("MessageType") or "").strip().lower()
     if told in {"", "image"} and media and media[0].content_type == "image/webp":
         return STICKER
+    if told == "interactive" and payload.text("ButtonPayload") and not payload.text("ListId"):
+        # The tap of a button under a text, as WhatsApp itself names it.
+        return "button"
     if _WORD.fullmatch(told):
         return told
     if media:
