@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recado.conversations import messages, parts
+from recado.conversations import consent, messages, parts
 from recado.db.scope import scoped
 from recado.delivery.status import RANK, Status, advance, aggregate
+from recado.errors import Conflict
 from recado.ids import new_id
 from recado.ops import failed
 from recado.simulator.client import SimulatorClient
@@ -197,6 +198,18 @@ async def test_a_failure_that_says_the_contact_wants_no_more_is_an_opt_out(front
     await report(front, "undelivered", sid, message_id, code=code)
     (kept,) = front.rows("SELECT owner_id, reason FROM suppressions")
     assert (kept["owner_id"], kept["reason"]) == (front.owner_id, f"twilio {code}")
+
+
+@pytest.mark.parametrize("code", [21610, 63033])
+async def test_what_whatsapp_says_takes_the_place_of_what_people_decided(front: Front, code: int) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    (contact,) = front.rows("SELECT id FROM contacts")
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await consent.suppress(scope, contact["id"])
+    await report(front, "undelivered", sid, message_id, code=code)
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        with pytest.raises(Conflict, match=f"twilio {code}"):
+            await consent.allow(scope, contact["id"])
 
 
 async def test_a_message_in_parts_has_the_status_of_its_least_advanced_part(front: Front) -> None:

@@ -17,6 +17,7 @@ import pytest
 from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
 from recado.conversations import consent, messages
 from recado.db.scope import scoped
+from recado.errors import Conflict
 from recado.journey.answer import process_ai_response
 from recado.journey.consent import heed
 from recado.journey.limits import COURTESY
@@ -89,6 +90,42 @@ async def test_over_the_limit_it_is_heeded_without_a_confirmation(front_url: str
         assert statuses(front) == ["received", "held", "held", "held"]
         assert suppressions(front) == ["word"]
         assert [reply for reply in replies(front) if reply != COURTESY["pt"]] == []
+
+
+async def decide(front: Front, what: str) -> None:
+    """People of the owner suppress the contact, or allow them again."""
+    (contact,) = front.rows("SELECT id FROM contacts WHERE owner_id = %s", front.owner_id)
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await (consent.suppress if what == "suppress" else consent.allow)(scope, contact["id"])
+
+
+async def test_the_contacts_own_word_takes_the_place_of_what_people_decided_and_can_not_be_taken_back(
+    front: Front,
+) -> None:
+    await say(front, "Oi")
+    await turn(front, Mind())
+    await decide(front, "suppress")
+    await say(front, "SAIR")
+    with pytest.raises(Conflict, match="opted out"):
+        await decide(front, "allow")
+    assert (suppressions(front), changes(front)) == (["word"], ["opted_out"])
+    await turn(front, Mind())
+    assert replies(front)[1:] == [OUT["pt"]], "they are told once, as anyone is"
+
+
+async def test_what_people_decide_afterwards_changes_nothing_of_the_contacts_own_word(front: Front) -> None:
+    await say(front, "SAIR")
+    kept = front.rows("SELECT * FROM suppressions")
+    await decide(front, "suppress")
+    assert front.rows("SELECT * FROM suppressions") == kept
+
+
+async def test_what_people_decided_is_theirs_to_take_back_and_the_contacts_opt_in_undoes_it_too(front: Front) -> None:
+    await say(front, "Oi")
+    for undo in ("allow", "word"):
+        await decide(front, "suppress")
+        await (decide(front, "allow") if undo == "allow" else say(front, "VOLTAR"))
+        assert suppressions(front) == []
 
 
 async def test_no_courtesy_goes_to_a_contact_who_opted_out(front_url: str, tmp_path: Path) -> None:

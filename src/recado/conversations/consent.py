@@ -213,7 +213,10 @@ async def demand(scope: Scope, conversation_id: UUID) -> None:
 
 
 async def suppress(scope: Scope, contact_id: UUID) -> None:
-    """Send the contact no more, by people's decision; who is suppressed already stays so. Raises NotFound."""
+    """Send the contact no more, by people's decision; who is suppressed already stays so. Raises NotFound.
+
+    What the contact says later takes its place.
+    """
     identity_key = await _identity(scope, contact_id)
     await scope.conn.execute(
         "SELECT pg_advisory_xact_lock(consent_key(%(owner)s, %(key)s))", {"owner": scope.owner_id, "key": identity_key}

@@ -24,13 +24,15 @@ async def suppress(scope: Scope, message_id: UUID, *, reason: str) -> None:
 def suppressing(*, owner_id: str, message_id: str, reason: str) -> str:
     """The statement of `suppress` with these SQL expressions for its values."""
     return f"""
-        INSERT INTO suppressions (owner_id, identity_key, reason)
-        SELECT c.owner_id, c.identity_key, {reason}
+        INSERT INTO suppressions (owner_id, identity_key, reason, created_at)
+        SELECT c.owner_id, c.identity_key, {reason}, clock_timestamp()
         FROM messages m
         JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
         JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
         WHERE m.owner_id = {owner_id} AND m.id = {message_id}
-        ON CONFLICT (owner_id, identity_key) DO NOTHING
+        ON CONFLICT (owner_id, identity_key) DO UPDATE
+        SET reason = excluded.reason, message_id = NULL, created_at = excluded.created_at, confirmation_id = NULL
+        WHERE suppressions.reason = 'people'
     """  # noqa: S608 - the expressions are constants
 
 
