@@ -308,14 +308,69 @@ async def test_a_voice_note_never_opts_in(front: Front) -> None:
     assert suppressions(front) == ["word"]
 
 
-async def test_the_caption_of_a_picture_and_the_text_of_a_button_count(front: Front) -> None:
-    await front.post(posted(MessageType="button", ButtonText="Parar", ButtonPayload="x", Body="Parar"))
-    assert suppressions(front) == ["word"]
-    run(front, "DELETE FROM suppressions")
+async def test_the_caption_of_a_picture_counts(front: Front) -> None:
     url = "https://api.twilio.com/2010-04-01/Accounts/AC0/Messages/MM0/Media/ME0"
     picture = {"MessageType": "image", "NumMedia": "1", "MediaUrl0": url, "MediaContentType0": "image/jpeg"}
     await front.post(posted(Body="sair", **picture))
     assert suppressions(front) == ["word"]
+
+
+def button(title: str, payload: str | None) -> dict[str, str | None]:
+    return {"MessageType": "button", "Body": title, "ButtonText": title, "ButtonPayload": payload}
+
+
+def item(title: str, list_id: str | None) -> dict[str, str | None]:
+    return {"MessageType": "interactive", "Body": title, "ListTitle": title, "ListId": list_id}
+
+
+@pytest.mark.parametrize("tap", [button, item])
+@pytest.mark.parametrize(
+    ("title", "means"),
+    [
+        ("Cancelar", "cancel_order_42"),
+        ("Cancel", "42"),
+        ("Cancelar", "🛑"),
+        ("Sair", "x" * 100),
+        ("Cancelar pedido", "cancel"),
+        ("Sair", "start"),
+    ],
+)
+async def test_the_owners_own_button_or_list_item_is_a_message_like_any_other(
+    front: Front, tap: Any, title: str, means: str
+) -> None:
+    mind = Mind()
+    await front.post(posted(**tap(title, means)))
+    await turn(front, mind)
+    assert (suppressions(front), replies(front), len(mind.shown)) == ([], ["Olá!"], 1)
+
+
+@pytest.mark.parametrize("tap", [button, item])
+@pytest.mark.parametrize("means", ["Parar", "STOP", "chega", None])
+async def test_a_tap_that_means_the_word_or_nothing_else_counts_as_the_word(
+    front: Front, tap: Any, means: str | None
+) -> None:
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await consent.add_word(scope, "Chega", "stop")
+    await front.post(posted(**tap("Parar", means)))
+    assert suppressions(front) == ["word"]
+
+
+async def test_an_owners_own_word_counts_on_a_button_whose_payload_is_its_text(front: Front) -> None:
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await consent.add_word(scope, "Chega de ofertas", "stop")
+    await front.post(posted(**button("Chega de ofertas", "chega_de_ofertas_7")))
+    assert suppressions(front) == []
+    await front.post(posted(**button("Chega de ofertas", "Chega de ofertas")))
+    assert suppressions(front) == ["word"]
+
+
+@pytest.mark.parametrize("tap", [button, item])
+async def test_a_tap_opts_in_by_the_same_rule(front: Front, tap: Any) -> None:
+    await front.post(posted(Body="SAIR"))
+    await front.post(posted(**tap("Voltar", "back_to_menu")))
+    assert suppressions(front) == ["word"]
+    await front.post(posted(**tap("Voltar", "START")))
+    assert suppressions(front) == []
 
 
 async def test_the_name_of_a_file_does_not_count(front: Front) -> None:

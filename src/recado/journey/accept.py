@@ -17,6 +17,7 @@ from uuid import UUID
 
 from recado.channels.port import Inbound
 from recado.channels.twilio.directory import Account, Number
+from recado.channels.twilio.parse import tapped
 from recado.conversations import consent
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection
@@ -235,7 +236,6 @@ async def _stored_before(conn: Connection, row: Arrival) -> Accepted:
 
 def _columns(row: Arrival) -> dict[str, Any]:
     inbound = row.inbound
-    word = consent.normal(row.words)
     return {
         "id": str(row.message_id),
         "account_id": str(row.account_id),
@@ -251,8 +251,7 @@ def _columns(row: Arrival) -> dict[str, Any]:
         "received_at": row.received_at.isoformat(),
         "routed": row.number.routed,
         "held": row.held,
-        "word": word,
-        "asks": consent.asks(word),
+        **consent.columns(row.words, tapped=tapped(inbound)),
         "task": _task(inbound),
         "media": [
             {
