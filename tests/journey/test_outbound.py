@@ -327,13 +327,39 @@ def test_a_window_that_twilio_finds_closed_after_taking_it_sends_the_template_to
     post.contact.fault(operation="create", delivery_status="undelivered", error_code=63016, count=1)
     post.deliver(message)
     wait_for(post, message, "failed")
-    [work] = post.product.rows(
-        "SELECT workflow_uuid, queue_name FROM dbos.workflow_status WHERE workflow_uuid = %s", f"{message}:window:1"
-    )
+    [work] = late_work(post, message)
     assert work["queue_name"] == "deliveries"
     deliver(post, ledger, message)
     assert [one.get("content_sid") for one in ledger.posted] == [SID]
     assert post.message(message)["status"] == "delivered"
+
+
+def late_work(post: PostOffice, message: UUID) -> list[dict[str, Any]]:
+    return post.product.rows(
+        "SELECT workflow_uuid, queue_name FROM dbos.workflow_status WHERE starts_with(workflow_uuid, %s)",
+        f"{message}:window:1:",
+    )
+
+
+def test_a_window_that_is_found_closed_again_after_a_retry_is_met_as_the_first_time(
+    post: PostOffice, ledger: Ledger
+) -> None:
+    message = post.write("Abrimos às 7h.")
+    for times in (1, 2):
+        post.contact.fault(operation="create", delivery_status="undelivered", error_code=63016, count=1)
+        post.deliver(message)
+        wait_for(post, message, "failed")
+        assert len(late_work(post, message)) == times
+        deliver(post, ledger, message)
+        assert (post.message(message)["status"], post.message(message)["reason"]) == ("held", "no_template")
+        retry(post, message)
+    fallback(post)
+    post.contact.fault(operation="create", delivery_status="undelivered", error_code=63016, count=1)
+    post.deliver(message)
+    wait_for(post, message, "failed")
+    assert len(late_work(post, message)) == 3
+    deliver(post, ledger, message)
+    assert [one.get("content_sid") for one in ledger.posted] == [SID]
 
 
 def wait_for(post: PostOffice, message: UUID, status: str) -> None:
@@ -381,6 +407,18 @@ def shown_as_failed(post: PostOffice) -> dict[UUID, str]:
     return {failure.id: failure.text for failure in post.product.call(look)}
 
 
+def retry(post: PostOffice, message: UUID) -> str:
+    """What `recado failed retry` does."""
+    wiring = post.product.wiring
+    assert wiring is not None
+
+    async def again() -> str:
+        async with await wiring.connect("recado_platform") as platform:
+            return await failed.retry(platform, message)
+
+    return post.product.call(again)
+
+
 def test_what_is_held_is_not_sent_by_a_new_message_but_by_a_person(post: PostOffice, ledger: Ledger) -> None:
     close_window(post)
     message = post.write("Abrimos às 7h.")
@@ -388,14 +426,7 @@ def test_what_is_held_is_not_sent_by_a_new_message_but_by_a_person(post: PostOff
     post.contact.says("Alô?")
     deliver(post, ledger, message)
     assert post.message(message)["status"] == "held"
-    wiring = post.product.wiring
-    assert wiring is not None
-
-    async def retry() -> str:
-        async with await wiring.connect("recado_platform") as platform:
-            return await failed.retry(platform, message)
-
-    assert post.product.call(retry) == "queued"
+    assert retry(post, message) == "queued"
     deliver(post, ledger, message)
     assert [one["body"] for one in ledger.posted] == ["Abrimos às 7h."]
     assert (post.message(message)["status"], post.message(message)["reason"]) == ("delivered", None)

@@ -58,11 +58,12 @@ _SUPPRESS = suppressing(
 )
 
 # Twilio took the message and then found the window closed: its delivery looks at it again (`journey/late`). Once for
-# each part, however often the callback comes.
+# each MessageSid that a part had, however often the callback comes: after a retry it may be refused again.
 _LATE = """
     PERFORM dbos.enqueue_workflow(
         'send_whatsapp_message', 'deliveries', ARRAY[to_json(m.owner_id), to_json(m.id)],
-        workflow_id => m.id || ':window:' || callback.part, queue_partition_key => m.conversation_id::text)
+        workflow_id => m.id || ':window:' || callback.part || ':' || callback.sid,
+        queue_partition_key => m.conversation_id::text)
     FROM messages m
     WHERE m.owner_id = callback.owner_id AND m.id = callback.message_id AND m.status = 'failed'
 """
