@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -198,6 +199,75 @@ async def test_a_failure_that_says_the_contact_wants_no_more_is_an_opt_out(front
     await report(front, "undelivered", sid, message_id, code=code)
     (kept,) = front.rows("SELECT owner_id, reason FROM suppressions")
     assert (kept["owner_id"], kept["reason"]) == (front.owner_id, f"twilio {code}")
+
+
+def opted_out(front: Front) -> list[str]:
+    return [row["reason"] for row in front.rows("SELECT reason FROM suppressions")]
+
+
+async def says(front: Front, words: str) -> None:
+    await front.post(inbound("text", MessageSid=message_sid(), Body=words))
+
+
+async def test_an_opt_out_that_twilio_tells_is_an_event_once_however_often_it_is_told(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    for said in ("failed", "failed", "undelivered"):
+        await report(front, said, sid, message_id, code=63033)
+    [event] = front.rows("SELECT step, message_id, data FROM events WHERE what = 'opted_out'")
+    assert (event["step"], event["message_id"], event["data"]) == ("confirm", message_id, {"error_code": 63033})
+
+
+@pytest.mark.parametrize("again", ["undelivered", "failed"])
+async def test_a_callback_that_is_repeated_after_the_contact_opted_in_opts_nobody_out(front: Front, again: str) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "failed", sid, message_id, code=63033)
+    assert opted_out(front) == ["twilio 63033"]
+    await says(front, "START")
+    await report(front, again, sid, message_id, code=63033)
+    assert opted_out(front) == []
+    assert standing(front, message_id) == ("failed", 63033)
+
+
+async def test_what_is_still_said_of_a_message_that_is_sent_again_opts_nobody_out(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "undelivered", sid, message_id, code=63018)
+    async with await front.wiring.connect("recado_platform") as platform:
+        await failed.retry(platform, message_id)
+    await report(front, "undelivered", sid, message_id, code=63033)
+    assert opted_out(front) == []
+
+
+@pytest.mark.parametrize("before", ["taken", "begun"])
+async def test_the_failure_of_a_message_from_before_an_opt_in_opts_nobody_out(front: Front, before: str) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    if before == "taken":
+        await report(front, "sent", sid, message_id)
+    else:  # the callback overtakes the answer to the POST
+        async with scoped(front.wiring.pool, front.owner_id) as scope:
+            assert await parts.begin_attempt(scope, message_id, 1)
+    await says(front, "START")  # nothing of the block was known here yet
+    await report(front, "undelivered", sid, message_id, code=63033)
+    assert (opted_out(front), standing(front, message_id)) == ([], ("failed", 63033))
+    later = await outbound(front, "E agora?")
+    await report(front, "undelivered", message_sid(), later, code=63033)
+    assert opted_out(front) == ["twilio 63033"]
+
+
+async def test_an_opt_in_that_is_being_committed_is_waited_for(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "sent", sid, message_id)
+    with psycopg.connect(front.database_url, options="-c search_path=recado") as conn:
+        conn.execute(
+            "SELECT heed(v.owner_id, m.id, v.id, c.identity_key, 'start') FROM messages m "
+            "JOIN conversations v ON v.id = m.conversation_id JOIN contacts c ON c.id = v.contact_id "
+            "WHERE m.direction = 'inbound'"
+        )
+        callback = asyncio.create_task(report(front, "undelivered", sid, message_id, code=63033))
+        await asyncio.sleep(0.4)
+        assert not callback.done()
+        conn.commit()
+        assert await callback == 200
+    assert opted_out(front) == []
 
 
 @pytest.mark.parametrize("code", [21610, 63033])

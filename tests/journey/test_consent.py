@@ -23,6 +23,7 @@ from recado.journey.consent import heed
 from recado.journey.limits import COURTESY
 from recado.ops import failed
 from tests.journey.front import Front, message_sid, open_front
+from tests.journey.ledger import Ledger
 from tests.journey.post_office import PostOffice, post_office
 from tests.journey.test_answer import Mind, desk_of, replies, run, say
 from tests.journey.test_deliver import LONG
@@ -484,6 +485,28 @@ def test_what_twilio_took_before_the_opt_out_is_not_called_failed(post: PostOffi
     assert post.bodies() == ["Olá"]
     assert post.message(message)["status"] != "failed"
     assert post.operations() == ["create", "list"]
+
+
+@pytest.mark.parametrize(("asked", "reasons"), [("start", []), ("stop", ["word"])])
+def test_a_refusal_of_what_was_being_posted_while_the_contact_opted_in_opts_nobody_out(
+    post: PostOffice, asked: str, reasons: list[str]
+) -> None:
+    message = post.write("Olá")
+
+    def meanwhile(_: dict[str, Any]) -> None:
+        post.product.execute(
+            "SELECT heed(v.owner_id, m.id, v.id, c.identity_key, %s) FROM messages m "
+            "JOIN conversations v ON v.id = m.conversation_id JOIN contacts c ON c.id = v.contact_id "
+            "WHERE v.owner_id = %s AND m.direction = 'inbound'",
+            asked,
+            post.company.owner_id,
+        )
+        raise SendError(ErrorClass.RECIPIENT, "refused", 21610)
+
+    post.deliver(message, sender=Ledger(before=meanwhile))
+    found = post.product.rows("SELECT reason FROM suppressions WHERE owner_id = %s", post.company.owner_id)
+    assert [row["reason"] for row in found] == reasons
+    assert post.message(message)["status"] == "failed"
 
 
 def test_a_delivery_waits_for_an_opt_out_that_is_being_committed(post: PostOffice) -> None:

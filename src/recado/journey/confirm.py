@@ -18,7 +18,7 @@ from fastapi import Request, Response
 from recado.channels.port import Receipt
 from recado.channels.twilio.parse import parse_receipt
 from recado.conversations import parts
-from recado.conversations.contacts import OPT_OUT_CODES, suppressing
+from recado.conversations.contacts import OPT_OUT_CODES
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection
 from recado.journey.late import OUTSIDE
@@ -53,9 +53,7 @@ _VALUES = {
 }
 _BY_ID = parts.moving("callback.message_id", which="p.part = callback.part", **_VALUES)
 _BY_SID = parts.moving("named", which="p.provider_sid = callback.sid", **_VALUES)
-_SUPPRESS = suppressing(
-    owner_id="callback.owner_id", message_id="callback.message_id", reason="'twilio ' || callback.error_code"
-)
+_OPT_OUT = f"callback.error_code IN ({', '.join(map(str, sorted(OPT_OUT_CODES)))})"
 
 # Twilio took the message and then found the window closed: its delivery looks at it again (`journey/late`). Once for
 # each MessageSid that a part had, however often the callback comes: after a retry it may be refused again.
@@ -84,13 +82,16 @@ BEGIN
     LOOP
         PERFORM set_config('recado.owner_id', callback.owner_id::text, true);
         IF callback.message_id IS NOT NULL THEN
-            IF callback.error_code IN ({", ".join(map(str, sorted(OPT_OUT_CODES)))}) THEN
-                {_SUPPRESS};
+            IF {_OPT_OUT} THEN
+                PERFORM consent_lock(callback.owner_id, callback.message_id);
             END IF;
             {_BY_ID[0]};
             IF FOUND THEN
                 RETURN NEXT callback.index;
                 {_BY_ID[1]};
+                IF {_OPT_OUT} THEN
+                    PERFORM refused(callback.owner_id, callback.message_id, callback.part, callback.error_code);
+                END IF;
                 IF callback.error_code = {OUTSIDE} THEN
                     {_LATE};
                 END IF;
