@@ -201,6 +201,19 @@ async def test_a_failure_that_says_the_contact_wants_no_more_is_an_opt_out(front
     assert (kept["owner_id"], kept["reason"]) == (front.owner_id, f"twilio {code}")
 
 
+@pytest.mark.parametrize("code", [21610, 63033, 63016])
+async def test_a_callback_without_our_id_entails_what_one_with_it_does(front: Front, code: int) -> None:
+    message_id, first, second = await outbound(front, "um", "dois"), message_sid(), message_sid()
+    for part, sid in ((1, first), (2, second)):
+        await report(front, "sent", sid, message_id, part=part)
+    await report(front, "undelivered", second, code=code)
+    assert standing(front, message_id) == ("failed", code)
+    assert said_of(front, message_id)[2:] == ["undelivered", *(["opted_out"] if code != 63016 else [])]
+    assert opted_out(front) == ([f"twilio {code}"] if code != 63016 else [])
+    late = [row["workflow_uuid"] for row in front.work() if ":window:" in row["workflow_uuid"]]
+    assert late == ([f"{message_id}:window:2:{second}"] if code == 63016 else [])
+
+
 def opted_out(front: Front) -> list[str]:
     return [row["reason"] for row in front.rows("SELECT reason FROM suppressions")]
 
