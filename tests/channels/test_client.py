@@ -194,7 +194,7 @@ async def test_find_gives_the_outbound_messages_since_then_newest_first(
     twilio.gives(
         {
             "messages": [
-                message("SM" + "1" * 32, date_created=at(45)),
+                message("SM" + "1" * 32, date_created=at(45), status="undelivered", error_code=63016),
                 message("SM" + "2" * 32, date_created=at(59), direction="outbound-reply"),
                 message("SM" + "3" * 32, date_created=at(58), direction="inbound"),
                 message("SM" + "4" * 32, date_created=at(44)),
@@ -203,7 +203,7 @@ async def test_find_gives_the_outbound_messages_since_then_newest_first(
         }
     )
     found = await sender.find(to=CONTACT, from_=NUMBER, since=SINCE)
-    assert [sent.sid[-1] for sent in found] == ["2", "1"]
+    assert [(sent.sid[-1], sent.error_code) for sent in found] == [("2", None), ("1", 63016)]
     method, path, *_ = twilio.calls[0]
     assert (method, urlsplit(path).path) == ("GET", f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json")
     assert parse_qs(urlsplit(path).query) == {"To": [CONTACT], "From": [NUMBER], "PageSize": ["100"]}

@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recado.conversations import messages, parts
+from recado.conversations import consent, messages, parts
 from recado.db.scope import scoped
 from recado.delivery.status import RANK, Status, advance, aggregate
+from recado.errors import Conflict
 from recado.ids import new_id
 from recado.ops import failed
 from recado.simulator.client import SimulatorClient
@@ -197,6 +199,100 @@ async def test_a_failure_that_says_the_contact_wants_no_more_is_an_opt_out(front
     await report(front, "undelivered", sid, message_id, code=code)
     (kept,) = front.rows("SELECT owner_id, reason FROM suppressions")
     assert (kept["owner_id"], kept["reason"]) == (front.owner_id, f"twilio {code}")
+
+
+@pytest.mark.parametrize("code", [21610, 63033, 63016])
+async def test_a_callback_without_our_id_entails_what_one_with_it_does(front: Front, code: int) -> None:
+    message_id, first, second = await outbound(front, "um", "dois"), message_sid(), message_sid()
+    for part, sid in ((1, first), (2, second)):
+        await report(front, "sent", sid, message_id, part=part)
+    await report(front, "undelivered", second, code=code)
+    assert standing(front, message_id) == ("failed", code)
+    assert said_of(front, message_id)[2:] == ["undelivered", *(["opted_out"] if code != 63016 else [])]
+    assert opted_out(front) == ([f"twilio {code}"] if code != 63016 else [])
+    late = [row["workflow_uuid"] for row in front.work() if ":window:" in row["workflow_uuid"]]
+    assert late == ([f"{message_id}:window:2:{second}"] if code == 63016 else [])
+
+
+def opted_out(front: Front) -> list[str]:
+    return [row["reason"] for row in front.rows("SELECT reason FROM suppressions")]
+
+
+async def says(front: Front, words: str) -> None:
+    await front.post(inbound("text", MessageSid=message_sid(), Body=words))
+
+
+async def test_an_opt_out_that_twilio_tells_is_an_event_once_however_often_it_is_told(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    for said in ("failed", "failed", "undelivered"):
+        await report(front, said, sid, message_id, code=63033)
+    [event] = front.rows("SELECT step, message_id, data FROM events WHERE what = 'opted_out'")
+    assert (event["step"], event["message_id"], event["data"]) == ("confirm", message_id, {"error_code": 63033})
+
+
+@pytest.mark.parametrize("again", ["undelivered", "failed"])
+async def test_a_callback_that_is_repeated_after_the_contact_opted_in_opts_nobody_out(front: Front, again: str) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "failed", sid, message_id, code=63033)
+    assert opted_out(front) == ["twilio 63033"]
+    await says(front, "START")
+    await report(front, again, sid, message_id, code=63033)
+    assert opted_out(front) == []
+    assert standing(front, message_id) == ("failed", 63033)
+
+
+async def test_what_is_still_said_of_a_message_that_is_sent_again_opts_nobody_out(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "undelivered", sid, message_id, code=63018)
+    async with await front.wiring.connect("recado_platform") as platform:
+        await failed.retry(platform, message_id)
+    await report(front, "undelivered", sid, message_id, code=63033)
+    assert opted_out(front) == []
+
+
+@pytest.mark.parametrize("before", ["taken", "begun"])
+async def test_the_failure_of_a_message_from_before_an_opt_in_opts_nobody_out(front: Front, before: str) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    if before == "taken":
+        await report(front, "sent", sid, message_id)
+    else:  # the callback overtakes the answer to the POST
+        async with scoped(front.wiring.pool, front.owner_id) as scope:
+            assert await parts.begin_attempt(scope, message_id, 1)
+    await says(front, "START")  # nothing of the block was known here yet
+    await report(front, "undelivered", sid, message_id, code=63033)
+    assert (opted_out(front), standing(front, message_id)) == ([], ("failed", 63033))
+    later = await outbound(front, "E agora?")
+    await report(front, "undelivered", message_sid(), later, code=63033)
+    assert opted_out(front) == ["twilio 63033"]
+
+
+async def test_an_opt_in_that_is_being_committed_is_waited_for(front: Front) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    await report(front, "sent", sid, message_id)
+    with psycopg.connect(front.database_url, options="-c search_path=recado") as conn:
+        conn.execute(
+            "SELECT heed(v.owner_id, m.id, v.id, c.identity_key, 'start') FROM messages m "
+            "JOIN conversations v ON v.id = m.conversation_id JOIN contacts c ON c.id = v.contact_id "
+            "WHERE m.direction = 'inbound'"
+        )
+        callback = asyncio.create_task(report(front, "undelivered", sid, message_id, code=63033))
+        await asyncio.sleep(0.4)
+        assert not callback.done()
+        conn.commit()
+        assert await callback == 200
+    assert opted_out(front) == []
+
+
+@pytest.mark.parametrize("code", [21610, 63033])
+async def test_what_whatsapp_says_takes_the_place_of_what_people_decided(front: Front, code: int) -> None:
+    message_id, sid = await outbound(front, "Olá"), message_sid()
+    (contact,) = front.rows("SELECT id FROM contacts")
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await consent.suppress(scope, contact["id"])
+    await report(front, "undelivered", sid, message_id, code=code)
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        with pytest.raises(Conflict, match=f"twilio {code}"):
+            await consent.allow(scope, contact["id"])
 
 
 async def test_a_message_in_parts_has_the_status_of_its_least_advanced_part(front: Front) -> None:

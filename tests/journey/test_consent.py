@@ -17,11 +17,13 @@ import pytest
 from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
 from recado.conversations import consent, messages
 from recado.db.scope import scoped
+from recado.errors import Conflict
 from recado.journey.answer import process_ai_response
 from recado.journey.consent import heed
 from recado.journey.limits import COURTESY
 from recado.ops import failed
 from tests.journey.front import Front, message_sid, open_front
+from tests.journey.ledger import Ledger
 from tests.journey.post_office import PostOffice, post_office
 from tests.journey.test_answer import Mind, desk_of, replies, run, say
 from tests.journey.test_deliver import LONG
@@ -89,6 +91,42 @@ async def test_over_the_limit_it_is_heeded_without_a_confirmation(front_url: str
         assert statuses(front) == ["received", "held", "held", "held"]
         assert suppressions(front) == ["word"]
         assert [reply for reply in replies(front) if reply != COURTESY["pt"]] == []
+
+
+async def decide(front: Front, what: str) -> None:
+    """People of the owner suppress the contact, or allow them again."""
+    (contact,) = front.rows("SELECT id FROM contacts WHERE owner_id = %s", front.owner_id)
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await (consent.suppress if what == "suppress" else consent.allow)(scope, contact["id"])
+
+
+async def test_the_contacts_own_word_takes_the_place_of_what_people_decided_and_can_not_be_taken_back(
+    front: Front,
+) -> None:
+    await say(front, "Oi")
+    await turn(front, Mind())
+    await decide(front, "suppress")
+    await say(front, "SAIR")
+    with pytest.raises(Conflict, match="opted out"):
+        await decide(front, "allow")
+    assert (suppressions(front), changes(front)) == (["word"], ["opted_out"])
+    await turn(front, Mind())
+    assert replies(front)[1:] == [OUT["pt"]], "they are told once, as anyone is"
+
+
+async def test_what_people_decide_afterwards_changes_nothing_of_the_contacts_own_word(front: Front) -> None:
+    await say(front, "SAIR")
+    kept = front.rows("SELECT * FROM suppressions")
+    await decide(front, "suppress")
+    assert front.rows("SELECT * FROM suppressions") == kept
+
+
+async def test_what_people_decided_is_theirs_to_take_back_and_the_contacts_opt_in_undoes_it_too(front: Front) -> None:
+    await say(front, "Oi")
+    for undo in ("allow", "word"):
+        await decide(front, "suppress")
+        await (decide(front, "allow") if undo == "allow" else say(front, "VOLTAR"))
+        assert suppressions(front) == []
 
 
 async def test_no_courtesy_goes_to_a_contact_who_opted_out(front_url: str, tmp_path: Path) -> None:
@@ -270,14 +308,69 @@ async def test_a_voice_note_never_opts_in(front: Front) -> None:
     assert suppressions(front) == ["word"]
 
 
-async def test_the_caption_of_a_picture_and_the_text_of_a_button_count(front: Front) -> None:
-    await front.post(posted(MessageType="button", ButtonText="Parar", ButtonPayload="x", Body="Parar"))
-    assert suppressions(front) == ["word"]
-    run(front, "DELETE FROM suppressions")
+async def test_the_caption_of_a_picture_counts(front: Front) -> None:
     url = "https://api.twilio.com/2010-04-01/Accounts/AC0/Messages/MM0/Media/ME0"
     picture = {"MessageType": "image", "NumMedia": "1", "MediaUrl0": url, "MediaContentType0": "image/jpeg"}
     await front.post(posted(Body="sair", **picture))
     assert suppressions(front) == ["word"]
+
+
+def button(title: str, payload: str | None) -> dict[str, str | None]:
+    return {"MessageType": "button", "Body": title, "ButtonText": title, "ButtonPayload": payload}
+
+
+def item(title: str, list_id: str | None) -> dict[str, str | None]:
+    return {"MessageType": "interactive", "Body": title, "ListTitle": title, "ListId": list_id}
+
+
+@pytest.mark.parametrize("tap", [button, item])
+@pytest.mark.parametrize(
+    ("title", "means"),
+    [
+        ("Cancelar", "cancel_order_42"),
+        ("Cancel", "42"),
+        ("Cancelar", "🛑"),
+        ("Sair", "x" * 100),
+        ("Cancelar pedido", "cancel"),
+        ("Sair", "start"),
+    ],
+)
+async def test_the_owners_own_button_or_list_item_is_a_message_like_any_other(
+    front: Front, tap: Any, title: str, means: str
+) -> None:
+    mind = Mind()
+    await front.post(posted(**tap(title, means)))
+    await turn(front, mind)
+    assert (suppressions(front), replies(front), len(mind.shown)) == ([], ["Olá!"], 1)
+
+
+@pytest.mark.parametrize("tap", [button, item])
+@pytest.mark.parametrize("means", ["Parar", "STOP", "chega", None])
+async def test_a_tap_that_means_the_word_or_nothing_else_counts_as_the_word(
+    front: Front, tap: Any, means: str | None
+) -> None:
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await consent.add_word(scope, "Chega", "stop")
+    await front.post(posted(**tap("Parar", means)))
+    assert suppressions(front) == ["word"]
+
+
+async def test_an_owners_own_word_counts_on_a_button_whose_payload_is_its_text(front: Front) -> None:
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        await consent.add_word(scope, "Chega de ofertas", "stop")
+    await front.post(posted(**button("Chega de ofertas", "chega_de_ofertas_7")))
+    assert suppressions(front) == []
+    await front.post(posted(**button("Chega de ofertas", "Chega de ofertas")))
+    assert suppressions(front) == ["word"]
+
+
+@pytest.mark.parametrize("tap", [button, item])
+async def test_a_tap_opts_in_by_the_same_rule(front: Front, tap: Any) -> None:
+    await front.post(posted(Body="SAIR"))
+    await front.post(posted(**tap("Voltar", "back_to_menu")))
+    assert suppressions(front) == ["word"]
+    await front.post(posted(**tap("Voltar", "START")))
+    assert suppressions(front) == []
 
 
 async def test_the_name_of_a_file_does_not_count(front: Front) -> None:
@@ -391,6 +484,28 @@ def test_what_twilio_took_before_the_opt_out_is_not_called_failed(post: PostOffi
     assert post.bodies() == ["Olá"]
     assert post.message(message)["status"] != "failed"
     assert post.operations() == ["create", "list"]
+
+
+@pytest.mark.parametrize(("asked", "reasons"), [("start", []), ("stop", ["word"])])
+def test_a_refusal_of_what_was_being_posted_while_the_contact_opted_in_opts_nobody_out(
+    post: PostOffice, asked: str, reasons: list[str]
+) -> None:
+    message = post.write("Olá")
+
+    def meanwhile(_: dict[str, Any]) -> None:
+        post.product.execute(
+            "SELECT heed(v.owner_id, m.id, v.id, c.identity_key, %s) FROM messages m "
+            "JOIN conversations v ON v.id = m.conversation_id JOIN contacts c ON c.id = v.contact_id "
+            "WHERE v.owner_id = %s AND m.direction = 'inbound'",
+            asked,
+            post.company.owner_id,
+        )
+        raise SendError(ErrorClass.RECIPIENT, "refused", 21610)
+
+    post.deliver(message, sender=Ledger(before=meanwhile))
+    found = post.product.rows("SELECT reason FROM suppressions WHERE owner_id = %s", post.company.owner_id)
+    assert [row["reason"] for row in found] == reasons
+    assert post.message(message)["status"] == "failed"
 
 
 def test_a_delivery_waits_for_an_opt_out_that_is_being_committed(post: PostOffice) -> None:

@@ -331,6 +331,8 @@ def test_a_contact_who_opted_out_is_sent_nothing_more(post: PostOffice, code: in
     assert post.message(first)["status"] == "failed"
     assert (post.message(second)["status"], post.message(second)["error_code"]) == ("failed", 21610)
     assert [event["what"] for event in post.events(second)] == ["opted_out"]
+    [told] = post.events(first, "confirm")
+    assert (told["what"], told["data"]) == ("opted_out", {"error_code": code})
 
 
 def test_an_opt_out_at_one_owner_is_none_at_another(post: PostOffice, reception: Product) -> None:

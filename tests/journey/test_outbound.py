@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,7 +16,7 @@ from recado.conversations import templates
 from recado.conversations.templates import Fallback
 from recado.db.scope import Scope, scoped
 from recado.delivery.content import Attachment, Button, Content, Item, ListPicker, QuickReplies, TemplateUse
-from recado.ops import failed
+from recado.ops import failed, recovery
 from tests.journey.ledger import Ledger, ProcessDied, dies, refuses
 from tests.journey.post_office import PostOffice, post_office
 from tests.product import Product
@@ -344,18 +346,84 @@ def test_a_window_that_twilio_finds_closed_after_taking_it_sends_the_template_to
     post.contact.fault(operation="create", delivery_status="undelivered", error_code=63016, count=1)
     post.deliver(message)
     wait_for(post, message, "failed")
-    [work] = post.product.rows(
-        "SELECT workflow_uuid, queue_name FROM dbos.workflow_status WHERE workflow_uuid = %s", f"{message}:window:1"
-    )
+    [work] = late_work(post, message)
     assert work["queue_name"] == "deliveries"
     deliver(post, ledger, message)
     assert [one.get("content_sid") for one in ledger.posted] == [SID]
     assert post.message(message)["status"] == "delivered"
 
 
-def wait_for(post: PostOffice, message: UUID, status: str) -> None:
-    import time
+def late_work(post: PostOffice, message: UUID) -> list[dict[str, Any]]:
+    return post.product.rows(
+        "SELECT workflow_uuid, queue_name FROM dbos.workflow_status WHERE starts_with(workflow_uuid, %s)",
+        f"{message}:window:1:",
+    )
 
+
+def test_without_callbacks_it_is_asked_after_and_sends_the_template_too(post: PostOffice, ledger: Ledger) -> None:
+    fallback(post)
+    message = post.write("Abrimos às 7h.")
+    post.contact.fault(operation="create", delivery_status="undelivered", error_code=63016, count=1)
+    post.deliver(message, public_url=None)
+    wiring = post.product.wiring
+    assert wiring is not None
+
+    async def ask() -> None:
+        later = datetime.now(UTC) + timedelta(seconds=recovery.SILENCE_S + 1)
+        async with wiring.platform_pool() as platform:
+            await recovery.ask_after_silent(platform, wiring.pool, post.desk.sender_of, later)
+
+    deadline = time.monotonic() + 40
+    while post.message(message)["status"] != "failed":
+        assert time.monotonic() < deadline
+        post.product.call(ask)
+    assert len(late_work(post, message)) == 1
+    deliver(post, ledger, message)
+    assert [one.get("content_sid") for one in ledger.posted] == [SID]
+    assert post.message(message)["status"] == "delivered"
+
+
+@pytest.mark.parametrize("code", [63016, 21610])
+def test_a_failure_that_only_twilios_list_tells_has_its_code_and_what_follows_from_it(
+    post: PostOffice, ledger: Ledger, code: int
+) -> None:
+    def lost(_: dict[str, Any]) -> None:
+        ledger.listed[0] = replace(ledger.listed[0], status="undelivered", error_code=code)
+        raise SendError(ErrorClass.UNKNOWN, "nobody saw it")
+
+    ledger.after = lost
+    message = post.write("Abrimos às 7h.")
+    deliver(post, ledger, message)
+    assert len(ledger.posted) == 1
+    stored = post.message(message)
+    expected = ("held", "no_template") if code == 63016 else ("failed", None)
+    assert (stored["status"], stored["reason"], stored["error_code"]) == (*expected, code)
+    suppressed = post.product.rows("SELECT reason FROM suppressions WHERE owner_id = %s", post.company.owner_id)
+    assert [row["reason"] for row in suppressed] == ([] if code == 63016 else ["twilio 21610"])
+
+
+def test_a_window_that_is_found_closed_again_after_a_retry_is_met_as_the_first_time(
+    post: PostOffice, ledger: Ledger
+) -> None:
+    message = post.write("Abrimos às 7h.")
+    for times in (1, 2):
+        post.contact.fault(operation="create", delivery_status="undelivered", error_code=63016, count=1)
+        post.deliver(message)
+        wait_for(post, message, "failed")
+        assert len(late_work(post, message)) == times
+        deliver(post, ledger, message)
+        assert (post.message(message)["status"], post.message(message)["reason"]) == ("held", "no_template")
+        retry(post, message)
+    fallback(post)
+    post.contact.fault(operation="create", delivery_status="undelivered", error_code=63016, count=1)
+    post.deliver(message)
+    wait_for(post, message, "failed")
+    assert len(late_work(post, message)) == 3
+    deliver(post, ledger, message)
+    assert [one.get("content_sid") for one in ledger.posted] == [SID]
+
+
+def wait_for(post: PostOffice, message: UUID, status: str) -> None:
     deadline = time.monotonic() + 40
     while post.message(message)["status"] != status:
         assert time.monotonic() < deadline, post.message(message)["status"]
@@ -399,6 +467,18 @@ def shown_as_failed(post: PostOffice) -> dict[UUID, str]:
     return {failure.id: failure.text for failure in post.product.call(look)}
 
 
+def retry(post: PostOffice, message: UUID) -> str:
+    """What `recado failed retry` does."""
+    wiring = post.product.wiring
+    assert wiring is not None
+
+    async def again() -> str:
+        async with await wiring.connect("recado_platform") as platform:
+            return await failed.retry(platform, message)
+
+    return post.product.call(again)
+
+
 def test_what_is_held_is_not_sent_by_a_new_message_but_by_a_person(post: PostOffice, ledger: Ledger) -> None:
     close_window(post)
     message = post.write("Abrimos às 7h.")
@@ -406,14 +486,7 @@ def test_what_is_held_is_not_sent_by_a_new_message_but_by_a_person(post: PostOff
     post.contact.says("Alô?")
     deliver(post, ledger, message)
     assert post.message(message)["status"] == "held"
-    wiring = post.product.wiring
-    assert wiring is not None
-
-    async def retry() -> str:
-        async with await wiring.connect("recado_platform") as platform:
-            return await failed.retry(platform, message)
-
-    assert post.product.call(retry) == "queued"
+    assert retry(post, message) == "queued"
     deliver(post, ledger, message)
     assert [one["body"] for one in ledger.posted] == ["Abrimos às 7h."]
     assert (post.message(message)["status"], post.message(message)["reason"]) == ("delivered", None)

@@ -17,6 +17,7 @@ from recado.conversations import messages, parts
 from recado.db.pool import Pool
 from recado.db.scope import scoped
 from recado.ids import new_id
+from recado.journey import aftermath
 from recado.ops import recovery
 from tests.journey.front import Front, open_front
 
@@ -163,11 +164,30 @@ async def test_a_message_that_twilio_never_reported_on_is_asked_after(front: Fro
     assert row["status"] == "delivered"
 
 
-async def test_a_failure_that_was_never_reported_comes_to_light_with_its_code(front: Front) -> None:
+@pytest.mark.parametrize("code", [63016, 21610, 63033, 63018])
+async def test_a_failure_that_was_never_reported_comes_to_light_with_its_code_and_what_follows_from_it(
+    front: Front, code: int
+) -> None:
     message_id = await taken(front)
-    await ask(front, Witness("undelivered", 63016), later=SILENT)
+    run(front, "DELETE FROM dbos.workflow_status")
+    await ask(front, Witness("undelivered", code), later=SILENT)
     (row,) = front.rows("SELECT status, error_code FROM messages WHERE id = %s", message_id)
-    assert (row["status"], row["error_code"]) == ("failed", 63016)
+    assert (row["status"], row["error_code"]) == ("failed", code)
+    work = [(row["workflow_uuid"], row["name"]) for row in front.work()]
+    assert work == ([(f"{message_id}:window:1:SM1", "send_whatsapp_message")] if code == 63016 else [])
+    reasons = [row["reason"] for row in front.rows("SELECT reason FROM suppressions")]
+    assert reasons == ([f"twilio {code}"] if code in (21610, 63033) else [])
+    assert len(front.rows("SELECT FROM events WHERE what = 'opted_out'")) == len(reasons)
+
+
+async def test_a_failure_that_was_reported_before_is_not_followed_up_again_when_it_is_fetched(front: Front) -> None:
+    message_id = await taken(front)
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        for _ in range(2):
+            await aftermath.learn(scope, message_id=message_id, part=1, sid="SM1", status="failed", error_code=63033)
+            await scope.conn.execute("DELETE FROM suppressions")
+    assert front.rows("SELECT FROM suppressions") == []
+    assert len(front.rows("SELECT FROM events WHERE what = 'opted_out'")) == 1
 
 
 async def test_nobody_asks_after_what_was_just_taken_or_has_left_twilio(front: Front) -> None:

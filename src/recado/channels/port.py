@@ -106,6 +106,7 @@ class Sent:
     to: str = field(repr=False)
     from_: str | None = field(repr=False)
     num_media: int = 0
+    error_code: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -102,14 +102,30 @@ def language_of(text: str) -> Language | None:
     return _LANGUAGES.get(normal(text) or "")
 
 
-#: For `accept`, whose rows carry `word` and `asks`: heeds what was stored by this very statement, in its order.
+def columns(said: str, *, tapped: str | None) -> dict[str, str | None]:
+    """What a row for `HEED` carries of a message with these words; `tapped` is what a button or list item means.
+
+    A tap on "Cancelar" that means `cancel_order_42` is about an order: it counts only where both are words that ask for
+    the same.
+    """
+    word, meant = normal(said), None
+    if tapped is not None:
+        meant = normal(tapped)
+        word = word if meant is not None else None
+    return {"word": word, "asks": asks(word), "meant": meant, "meant_asks": asks(meant)}
+
+
+#: For `accept`, whose rows carry `columns`: heeds what was stored by this very statement, in its order.
 HEED: Final = """
 PERFORM heed(owned.owner_id, said.id, said.conversation_id, said.identity_key, said.action) FROM (
     SELECT asked.id, asked.action, m.conversation_id, m.identity_key
     FROM (
-        SELECT r.id, coalesce(r.asks, (SELECT w.action FROM consent_words w
-                                       WHERE w.owner_id = owned.owner_id AND w.word = r.word LIMIT 1)) AS action
-        FROM json_to_recordset(owned.rows) AS r(id uuid, word text, asks text)
+        SELECT r.id, r.meant,
+               coalesce(r.asks, (SELECT w.action FROM consent_words w
+                                 WHERE w.owner_id = owned.owner_id AND w.word = r.word LIMIT 1)) AS action,
+               coalesce(r.meant_asks, (SELECT w.action FROM consent_words w
+                                       WHERE w.owner_id = owned.owner_id AND w.word = r.meant LIMIT 1)) AS meant_action
+        FROM json_to_recordset(owned.rows) AS r(id uuid, word text, asks text, meant text, meant_asks text)
         WHERE r.word IS NOT NULL OFFSET 0
     ) asked
     CROSS JOIN LATERAL (
@@ -119,7 +135,7 @@ PERFORM heed(owned.owner_id, said.id, said.conversation_id, said.identity_key, s
                                 ) AS identity_key
         FROM messages WHERE owner_id = owned.owner_id AND id = asked.id LIMIT 1
     ) m
-    WHERE asked.action IS NOT NULL
+    WHERE asked.action IS NOT NULL AND (asked.meant IS NULL OR asked.meant_action = asked.action)
     ORDER BY asked.id OFFSET 0
 ) said
 """
@@ -213,7 +229,10 @@ async def demand(scope: Scope, conversation_id: UUID) -> None:
 
 
 async def suppress(scope: Scope, contact_id: UUID) -> None:
-    """Send the contact no more, by people's decision; who is suppressed already stays so. Raises NotFound."""
+    """Send the contact no more, by people's decision; who is suppressed already stays so. Raises NotFound.
+
+    What the contact says later takes its place.
+    """
     identity_key = await _identity(scope, contact_id)
     await scope.conn.execute(
         "SELECT pg_advisory_xact_lock(consent_key(%(owner)s, %(key)s))", {"owner": scope.owner_id, "key": identity_key}

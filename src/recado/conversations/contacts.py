@@ -15,26 +15,20 @@ from recado.ids import new_id
 OPT_OUT_CODES = frozenset({21610, 63033})
 
 
-async def suppress(scope: Scope, message_id: UUID, *, reason: str) -> None:
-    """Record that the contact of this message wants no more; nothing is sent to them from now on."""
-    await scope.conn.execute(
-        suppressing(owner_id="%(owner_id)s", message_id="%(message_id)s", reason="%(reason)s"),
-        {"owner_id": scope.owner_id, "message_id": message_id, "reason": reason},
-    )
+async def suppress(scope: Scope, message_id: UUID, part: int, *, code: int) -> None:
+    """The contact of this message wants no more, as Twilio says of its part: nothing is sent to them from now on.
+
+    Unless they have opted in since the part was handed over. First in its transaction, as `lock` is.
+    """
+    await scope.conn.execute("SELECT refused(%s, %s, %s::smallint, %s)", [scope.owner_id, message_id, part, code])
 
 
-def suppressing(*, owner_id: str, message_id: str, reason: str) -> str:
-    """The statement of `suppress` with these SQL expressions for its values."""
-    return f"""
-        INSERT INTO suppressions (owner_id, identity_key, reason)
-        SELECT c.owner_id, c.identity_key, {reason}
-        FROM messages m
-        JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
-        JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
-        WHERE m.owner_id = {owner_id} AND m.id = {message_id}
-        FOR KEY SHARE OF c
-        ON CONFLICT (owner_id, identity_key) DO NOTHING
-    """  # noqa: S608 - the expressions are constants
+async def lock(scope: Scope, message_id: UUID) -> None:
+    """Until the transaction ends nothing begins to go to the message's contact, and no word of theirs is heeded.
+
+    First in its transaction: it waits for deliveries that are just beginning, and those may wait for the message.
+    """
+    await scope.conn.execute("SELECT consent_lock(%s, %s)", [scope.owner_id, message_id])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,8 +150,8 @@ async def reopen(scope: Scope, message_id: UUID) -> None:
     )
 
 
-async def move(scope: Scope, *, message_id: UUID, part: int, sid: str, status: str, error_code: int | None) -> None:
-    """Move a part's status forward, and its message's with it."""
+async def move(scope: Scope, *, message_id: UUID, part: int, sid: str, status: str, error_code: int | None) -> bool:
+    """Move a part's status forward, and its message's with it; whether anything changed, which no pipeline can say."""
     parameters = {
         "owner_id": scope.owner_id,
         "message_id": message_id,
@@ -160,8 +160,9 @@ async def move(scope: Scope, *, message_id: UUID, part: int, sid: str, status: s
         "status": status,
         "error_code": error_code,
     }
-    await scope.conn.execute(_MOVE, parameters)
+    moved = await scope.conn.execute(_MOVE, parameters)
     await scope.conn.execute(_SETTLE, parameters)
+    return moved.rowcount > 0
 
 
 def moving(message: str, **values: str) -> tuple[str, str]:

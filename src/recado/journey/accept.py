@@ -4,7 +4,7 @@ An answer means committed. A repeated MessageSid changes nothing, whoever repeat
 and work can't be parted: `dbos.enqueue_workflow` is a function of the same statement. The work is the turn; of a
 message with attachments it is to fetch them first, and the turn follows from that (`journey/attachments`). STOP and
 START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. Of a telephone
-number and a business-scoped id that come together one contact is made before, if they were two (migration m0017).
+number and a business-scoped id that come together one contact is made before, if they were two (migration m0018).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from uuid import UUID
 
 from recado.channels.port import Inbound
 from recado.channels.twilio.directory import Account, Number
+from recado.channels.twilio.parse import tapped
 from recado.conversations import consent
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection
@@ -258,7 +259,6 @@ def _columns(row: Arrival, told: Mapping[str, Mapping[str, str]]) -> dict[str, A
     own_key = inbound.identity_key
     if own_key == inbound.external_id:
         own_key = told[str(row.owner_id)][own_key]
-    word = consent.normal(row.words)
     return {
         "id": str(row.message_id),
         "account_id": str(row.account_id),
@@ -274,8 +274,7 @@ def _columns(row: Arrival, told: Mapping[str, Mapping[str, str]]) -> dict[str, A
         "received_at": row.received_at.isoformat(),
         "routed": row.number.routed,
         "held": row.held,
-        "word": word,
-        "asks": consent.asks(word),
+        **consent.columns(row.words, tapped=tapped(inbound)),
         "task": _task(inbound),
         "media": [
             {

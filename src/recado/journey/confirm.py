@@ -18,10 +18,9 @@ from fastapi import Request, Response
 from recado.channels.port import Receipt
 from recado.channels.twilio.parse import parse_receipt
 from recado.conversations import parts
-from recado.conversations.contacts import OPT_OUT_CODES, suppressing
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection
-from recado.journey.late import OUTSIDE
+from recado.journey.aftermath import entailed, opts_out
 from recado.journey.receive import TWIML, Door
 
 log = structlog.get_logger(__name__)
@@ -45,27 +44,21 @@ def lane_of(row: Callback) -> int:
 Confirmer = GroupCommit[Callback, bool]
 
 
-_VALUES = {
-    "owner_id": "callback.owner_id",
-    "sid": "callback.sid",
-    "status": "callback.status",
-    "error_code": "callback.error_code",
-}
-_BY_ID = parts.moving("callback.message_id", which="p.part = callback.part", **_VALUES)
-_BY_SID = parts.moving("named", which="p.provider_sid = callback.sid", **_VALUES)
-_SUPPRESS = suppressing(
-    owner_id="callback.owner_id", message_id="callback.message_id", reason="'twilio ' || callback.error_code"
+_MOVE, _SETTLE = parts.moving(
+    "callback.message_id",
+    which="p.part = callback.part",
+    owner_id="callback.owner_id",
+    sid="callback.sid",
+    status="callback.status",
+    error_code="callback.error_code",
 )
-
-# Twilio took the message and then found the window closed: its delivery looks at it again (`journey/late`). Once for
-# each part, however often the callback comes.
-_LATE = """
-    PERFORM dbos.enqueue_workflow(
-        'send_whatsapp_message', 'deliveries', ARRAY[to_json(m.owner_id), to_json(m.id)],
-        workflow_id => m.id || ':window:' || callback.part, queue_partition_key => m.conversation_id::text)
-    FROM messages m
-    WHERE m.owner_id = callback.owner_id AND m.id = callback.message_id AND m.status = 'failed'
-"""
+_ENTAILED = entailed(
+    owner_id="callback.owner_id",
+    message_id="callback.message_id",
+    part="callback.part",
+    sid="callback.sid",
+    error_code="callback.error_code",
+)
 
 # A function of the lane's session, like `accept`'s: a batch of callbacks is one message to the server and one back. In
 # the order of the messages, so that two processes with callbacks about the same ones don't lock crosswise.
@@ -74,7 +67,6 @@ CREATE OR REPLACE FUNCTION pg_temp.confirm(input json) RETURNS SETOF int LANGUAG
 #variable_conflict use_column
 DECLARE
     callback record;
-    named uuid;
 BEGIN
     FOR callback IN
         SELECT * FROM json_to_recordset(input) AS r(
@@ -82,25 +74,19 @@ BEGIN
         ORDER BY message_id, index
     LOOP
         PERFORM set_config('recado.owner_id', callback.owner_id::text, true);
-        IF callback.message_id IS NOT NULL THEN
-            IF callback.error_code IN ({", ".join(map(str, sorted(OPT_OUT_CODES)))}) THEN
-                {_SUPPRESS};
-            END IF;
-            {_BY_ID[0]};
-            IF FOUND THEN
-                RETURN NEXT callback.index;
-                {_BY_ID[1]};
-                IF callback.error_code = {OUTSIDE} THEN
-                    {_LATE};
-                END IF;
-            END IF;
-        ELSE
-            SELECT p.message_id INTO named FROM message_parts p
+        IF callback.message_id IS NULL THEN
+            SELECT p.message_id, p.part INTO callback.message_id, callback.part FROM message_parts p
             WHERE p.owner_id = callback.owner_id AND p.provider_sid = callback.sid LIMIT 1;
-            {_BY_SID[0]};
-            IF FOUND THEN
-                RETURN NEXT callback.index;
-                {_BY_SID[1]};
+        END IF;
+        IF {opts_out("callback.error_code")} THEN
+            PERFORM consent_lock(callback.owner_id, callback.message_id);
+        END IF;
+        {_MOVE};
+        IF FOUND THEN
+            RETURN NEXT callback.index;
+            {_SETTLE};
+            IF callback.error_code IS NOT NULL THEN
+                PERFORM {_ENTAILED};
             END IF;
         END IF;
     END LOOP;

@@ -243,6 +243,8 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
 
     async def note() -> str:
         async with scoped(desk.pool, owner_id) as scope:
+            if error.code is not None and error.code in contacts.OPT_OUT_CODES:
+                await contacts.suppress(scope, job.message_id, job.part.part, code=error.code)
             await parts.end_attempt(
                 scope,
                 job.attempt.id,
@@ -259,8 +261,6 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
                 await parts.stop(scope, job.message_id, error_code=error.code)
             elif decision.action is Action.HOLD:
                 await parts.hold(scope, job.message_id, error_code=error.code)
-            if error.code in contacts.OPT_OUT_CODES:
-                await contacts.suppress(scope, job.message_id, reason=f"twilio {error.code}")
             await events.record(
                 scope,
                 step="deliver",

@@ -14,6 +14,7 @@ from recado.conversations import events, parts
 from recado.conversations.parts import Attempt
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
+from recado.journey import aftermath
 from recado.journey.dispatch import DeliverDesk, Job
 
 log = structlog.get_logger(__name__)
@@ -48,15 +49,15 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
             known = await parts.attributed(scope, [sent.sid for sent in same])
             ours = [sent for sent in same if sent.sid not in known]
             if ours:
-                await parts.end_attempt(scope, job.attempt.id, "taken")
-                await parts.move(
+                await aftermath.learn(
                     scope,
                     message_id=job.message_id,
                     part=job.part.part,
                     sid=ours[-1].sid,
                     status=ours[-1].status,
-                    error_code=None,
+                    error_code=ours[-1].error_code,
                 )
+                await parts.end_attempt(scope, job.attempt.id, "taken")
                 await _note_reconciled(scope, job, "taken")
                 return True
             if looked_at >= await _settled_at(scope, desk, job.attempt):

@@ -18,10 +18,10 @@ from dbos import DBOS
 from dbos._dbos import _get_dbos_instance
 
 from recado.channels.port import Sender, SendError
-from recado.conversations import parts
 from recado.db.pool import Pool
 from recado.db.scope import scoped
 from recado.errors import NotFound
+from recado.journey import aftermath
 
 log = structlog.get_logger(__name__)
 
@@ -203,7 +203,7 @@ async def ask_after_silent(
             log.info("status_not_fetched", task="recovery", message_id=row["message_id"], error=type(error).__name__)
             continue
         async with scoped(pool, row["owner_id"]) as scope:
-            await parts.move(
+            await aftermath.learn(
                 scope,
                 message_id=row["message_id"],
                 part=row["part"],

@@ -268,6 +268,7 @@ def _sent(message: Any) -> Sent | None:
         to=str(message.to or ""),
         from_=str(message.from_) if message.from_ else None,
         num_media=int(message.num_media) if str(message.num_media or "").isdecimal() else 0,
+        error_code=message.error_code if isinstance(message.error_code, int) else None,
     )
 
 

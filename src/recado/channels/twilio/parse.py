@@ -246,6 +246,14 @@ def contact_words(inbound: Inbound) -> str:
             return inbound.body
 
 
+def tapped(inbound: Inbound) -> str | None:
+    """What the sender gave the button or list item to mean that the contact tapped; None when nobody gave it anything.
+
+    The words of it are then the sender's too, not the contact's choice of words.
+    """
+    return inbound.button_payload or inbound.list_id
+
+
 def _scoped_id(address: str) -> str | None:
     canonical = canonical_address(address)
     return canonical if is_scoped_id(canonical) else None

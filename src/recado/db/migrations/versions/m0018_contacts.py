@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
@@ -124,7 +124,7 @@ BEGIN
                         THEN o.language ELSE k.language END,
         language_why = CASE WHEN k.language IS NULL OR (k.language_why, o.language_why) = ('written', 'people')
                             THEN o.language_why ELSE k.language_why END,
-        version = k.version + 1
+        opted_in_at = greatest(k.opted_in_at, o.opted_in_at), version = k.version + 1
     FROM contacts o WHERE k.owner_id = whose AND k.id = kept AND o.owner_id = whose AND o.id = other;
     DELETE FROM contacts WHERE owner_id = whose AND id = other;
     INSERT INTO events (owner_id, step, what, data)

@@ -1,0 +1,66 @@
+"""What a failure entails that Twilio tells of a part it took, however we hear of it: called back, asked for or listed.
+
+21610 and 63033 opt the contact out. 63016, outside the window, gives the message back to its delivery (`journey/late`).
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from recado.conversations import contacts, parts
+from recado.conversations.contacts import OPT_OUT_CODES
+from recado.db.scope import Scope
+from recado.journey.late import OUTSIDE
+
+
+def opts_out(error_code: str) -> str:
+    """The SQL condition that this code means the contact wants no more."""
+    return f"{error_code} IN ({', '.join(map(str, sorted(OPT_OUT_CODES)))})"
+
+
+def entailed(*, owner_id: str, message_id: str, part: str, sid: str, error_code: str) -> str:
+    """The SQL expression that does what follows once the part's status was moved, with these expressions for values.
+
+    A code that tells nobody anything to do does nothing. The delivery gets work once for each MessageSid that a part
+    had, however often we hear of it: after a retry it may be refused again.
+    """
+    return f"""
+        CASE WHEN {opts_out(error_code)} THEN refused({owner_id}, {message_id}, {part}, {error_code})::text
+             WHEN {error_code} = {OUTSIDE} THEN (
+                SELECT dbos.enqueue_workflow(
+                    'send_whatsapp_message', 'deliveries', ARRAY[to_json(m.owner_id), to_json(m.id)],
+                    workflow_id => m.id || ':window:' || {part} || ':' || {sid},
+                    queue_partition_key => m.conversation_id::text)::text
+                FROM messages m WHERE m.owner_id = {owner_id} AND m.id = {message_id} AND m.status = 'failed')
+        END
+    """  # noqa: S608 - the expressions are constants
+
+
+_ENTAILED = "SELECT " + entailed(
+    owner_id="%(owner_id)s",
+    message_id="%(message_id)s",
+    part="%(part)s::smallint",
+    sid="%(sid)s::text",
+    error_code="%(error_code)s::int",
+)
+
+
+async def learn(scope: Scope, *, message_id: UUID, part: int, sid: str, status: str, error_code: int | None) -> None:
+    """Move a part's status by what Twilio says of it now, its message's with it, and do what follows from a failure.
+
+    First in its transaction, as `contacts.suppress` is.
+    """
+    if error_code in OPT_OUT_CODES:
+        await contacts.lock(scope, message_id)
+    moved = await parts.move(scope, message_id=message_id, part=part, sid=sid, status=status, error_code=error_code)
+    if moved and error_code is not None:
+        await scope.conn.execute(
+            _ENTAILED,
+            {
+                "owner_id": scope.owner_id,
+                "message_id": message_id,
+                "part": part,
+                "sid": sid,
+                "error_code": error_code,
+            },
+        )
