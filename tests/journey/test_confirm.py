@@ -257,7 +257,7 @@ async def test_the_failure_of_a_message_from_before_an_opt_in_opts_nobody_out(fr
         await report(front, "sent", sid, message_id)
     else:  # the callback overtakes the answer to the POST
         async with scoped(front.wiring.pool, front.owner_id) as scope:
-            assert await parts.begin_attempt(scope, message_id, 1)
+            assert await parts.begin_attempt(scope, message_id, 1, address="whatsapp:+5511987654321")
     await says(front, "START")  # nothing of the block was known here yet
     await report(front, "undelivered", sid, message_id, code=63033)
     assert (opted_out(front), standing(front, message_id)) == ([], ("failed", 63033))

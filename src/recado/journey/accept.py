@@ -98,7 +98,7 @@ WITH input AS (
                (SELECT c.identity_key FROM contacts c
                 WHERE c.owner_id = owned.owner_id AND c.identity_key = i.own_key LIMIT 1),
                (SELECT c.identity_key FROM contacts c
-                WHERE c.owner_id = owned.owner_id AND c.external_id = i.external_id ORDER BY c.id LIMIT 1),
+                WHERE c.owner_id = owned.owner_id AND c.external_id = i.external_id LIMIT 1),
                i.own_key) END AS identity_key
     FROM input i
     WHERE (SELECT m.id FROM messages m
