@@ -90,8 +90,14 @@ async def test_a_key_means_one_request_for_each_owner_and_another_for_none(offic
     taken = await root.ask("POST", f"/v1/conversations/{office.conversation_id}/take", headers=headers)
     made = await root.ask("POST", "/v1/owners", json={"name": "Clínica Sul"}, headers=headers)
     assert (taken.status_code, made.status_code) == (200, 201)
+    again = await root.ask("POST", "/v1/owners", json={"name": "Clínica Sul"}, headers=headers)
+    assert (again.status_code, again.text) == (201, made.text)
     rows = office.front.rows("SELECT owner_id FROM idempotency_keys ORDER BY owner_id NULLS LAST")
     assert [row["owner_id"] for row in rows] == [office.front.owner_id, None]
+    # A day later the key is as good as new, and the owner is found.
+    office.front.rows("UPDATE idempotency_keys SET created_at = created_at - interval '25 hours' RETURNING id")
+    late = await root.ask("POST", "/v1/owners", json={"name": "Clínica Sul"}, headers=headers)
+    assert (late.status_code, late.json()) == (200, made.json())
 
 
 async def test_a_suspended_owner_is_suspended_for_its_programs_at_once(office: Office) -> None:
