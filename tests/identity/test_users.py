@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -110,17 +111,20 @@ async def test_a_name_is_one_line_of_what_can_be_seen(house: House) -> None:
                 await users.change(scope, ana.id, name=wrong, now=house.clock.now())
 
 
-async def test_an_owner_may_change_its_name_and_nothing_else_of_itself(house: House) -> None:
+async def test_the_platform_names_owners_and_no_two_alike(house: House) -> None:
     other = await house.another_owner()
-    async with house.scope() as scope:
-        assert (await owners.rename(scope.conn, house.owner.id, " Padaria  Nova ")).name == "Padaria Nova"
+    async with house.platform.connection() as conn, conn.transaction():
+        assert (await owners.rename(conn, house.owner.id, " Padaria  Nova ")).name == "Padaria Nova"
+        await owners.rename(conn, house.owner.id, house.owner.name)
         with pytest.raises(NotFound):
-            await owners.rename(scope.conn, other.id, "Minha")
-        await owners.rename(scope.conn, house.owner.id, house.owner.name)
-    async with house.scope() as scope:
+            await owners.rename(conn, uuid4(), "Minha")
+    async with house.platform.connection() as conn:
         with pytest.raises(Conflict):
-            await owners.rename(scope.conn, house.owner.id, other.name)
-    for change in ("status = 'suspended'", "plan_id = NULL", "id = id"):
+            await owners.rename(conn, house.owner.id, other.name)
+
+
+async def test_an_owner_may_change_nothing_of_itself(house: House) -> None:
+    for change in ("name = 'Padaria Nova'", "status = 'suspended'", "plan_id = NULL", "id = id"):
         async with house.scope() as scope:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await scope.conn.execute(f"UPDATE owners SET {change}")

@@ -1,4 +1,4 @@
-"""Routes about owners: an owner's admin names it, platform administrators make, suspend and put it on a plan."""
+"""Routes about owners, for platform administrators alone: they make, name, suspend and put them on a plan."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 
 from recado.api import pages
-from recado.api.door import PLATFORM, GuardedRoute, Person, Visit, needs, person, visit
+from recado.api.door import PLATFORM, GuardedRoute, Person, person
 from recado.api.pages import Cursor, Limit, Page
-from recado.api.people_views import NewOwner, OwnerChange, OwnNameChange, PlanView
+from recado.api.people_views import NewOwner, OwnerChange, PlanView
 from recado.api.problems import describe, wrong
 from recado.api.views import OwnerView
 from recado.db.pool import Connection
@@ -19,20 +19,7 @@ from recado.identity import audit, owners, plans
 from recado.identity.owners import Owner
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
-ADMIN = needs("admin")
-Who = Annotated[Visit, Depends(visit)]
 Administrator = Annotated[Person, Depends(person)]
-
-
-@router.patch("/owners/me", tags=["Owners"], operation_id="rename_owner", responses=describe(409), openapi_extra=ADMIN)
-async def rename_owner(who: Who, given: OwnNameChange) -> OwnerView:
-    """Give the owner another name."""
-    async with who.scope() as scope:
-        before = await owners.get(scope.conn, scope.owner_id)
-        after = await owners.rename(scope.conn, scope.owner_id, given.name)
-        if after != before:
-            await audit.record(scope, who.caller, "rename", "owner", str(scope.owner_id))
-    return _view(after)
 
 
 @router.get("/owners", tags=["Platform"], operation_id="list_owners", responses=describe(), openapi_extra=PLATFORM)

@@ -39,19 +39,20 @@ TOKEN = "the auth token"  # noqa: S105 - its name
 
 @owners_commands.command("add")
 def add_owner(name: Annotated[str, typer.Argument(help="The company's name.")], json: Json = False) -> None:
-    """Add an owner, or find the one of that name."""
+    """Add an owner, or find the one of that name; the answer says which (`made` in the JSON)."""
 
-    async def main(desk: Desk) -> Owner:
+    async def main(desk: Desk) -> tuple[Owner, bool]:
         from recado.identity import audit, owners
 
         async with desk.platform.transaction():
             owner, made = await owners.put(desk.platform, name)
             if made:
                 await audit.record(desk.platform, desk.caller, "add", "owner", str(owner.id), owner_id=owner.id)
-        return owner
+        return owner, made
 
-    owner = at_desk(main)
-    answer(_owner(owner), as_json=json, text=f"owner {owner.id}  {owner.name}")
+    owner, made = at_desk(main)
+    text = f"owner {owner.id}  {owner.name}  {'made' if made else 'was there'}"
+    answer({**_owner(owner), "made": made}, as_json=json, text=text)
 
 
 @owners_commands.command("suspend")
