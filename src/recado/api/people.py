@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,10 +13,10 @@ from recado.api.acting import IdempotencyKey, once
 from recado.api.door import OPEN, GuardedRoute, Visit, needs, platform, visit
 from recado.api.pages import Cursor, Limit, Page
 from recado.api.people_views import Acceptance, NewInvitation, NewInvitationView, UserChange
-from recado.api.problems import FieldError, Problem, describe
+from recado.api.problems import Problem, describe, wrong
 from recado.api.views import InvitationView, KeyView, NewKey, NewKeyView, UserView
 from recado.db.scope import Scope
-from recado.errors import NotFound
+from recado.errors import NotFound, UsageError
 from recado.identity import audit, invitations, keys, users
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
@@ -160,11 +159,10 @@ async def make_key(request: Request, who: Who, given: NewKey, idempotency_key: I
     """Make an API key; its text is in this answer and nowhere else."""
     expires_at = given.expires_at
     if expires_at is not None:
-        expires_at = expires_at.replace(tzinfo=expires_at.tzinfo or UTC)
-        if expires_at <= who.wiring.clock.now():
-            raise Problem(
-                422, "the key would have expired", errors=[FieldError(where="body.expires_at", detail="is in the past")]
-            )
+        try:
+            expires_at = keys.end_at(expires_at, now=who.wiring.clock.now())
+        except UsageError as error:
+            raise wrong("expires_at", str(error)) from None
 
     async def make(scope: Scope) -> NewKeyView:
         made, text = await keys.make(scope, name=given.name, scopes=given.scopes, expires_at=expires_at)

@@ -354,4 +354,6 @@ class NewKey(Given):
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=NOT_BLANK)]
     scopes: Annotated[list[KeyScope], Field(min_length=1, max_length=4)]
-    expires_at: datetime | None = None
+    expires_at: Annotated[
+        datetime | None, Field(description="In the future, ten years ahead at most. Null: it does not end.")
+    ] = None

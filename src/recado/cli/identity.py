@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -191,7 +190,7 @@ def add_key(
     name: Annotated[str, typer.Option(metavar="NAME", help="What it is for.")],
     scope: Annotated[list[str], typer.Option(metavar="SCOPE", help="read, write, webhooks or admin; may be repeated.")],
     expires_days: Annotated[
-        int | None, typer.Option(min=1, max=3650, metavar="DAYS", help="Days until it ends; if not given, it does not.")
+        int | None, typer.Option(min=1, metavar="DAYS", help="Days until it ends, 3650 at most; if not given, it does not.")
     ] = None,
     json: Json = False,
 ) -> None:
@@ -202,7 +201,7 @@ def add_key(
         from recado.identity import audit, keys
 
         await check_owner(desk, owner)
-        until = desk.wiring.clock.now() + timedelta(days=expires_days) if expires_days is not None else None
+        until = keys.end_in(expires_days, now=desk.wiring.clock.now()) if expires_days is not None else None
         async with scoped(desk.wiring.pool, owner) as where:
             made, text = await keys.make(where, name=name, scopes=scope, expires_at=until)
             data = {"name": made.name, "scopes": made.scopes}
