@@ -21,7 +21,9 @@ TAKING = {"take_conversation", "give_back_conversation", "close_conversation", "
 
 def tagged(*tags: str) -> set[str]:
     """The routes about these that change something."""
-    return {str(route.operation_id) for route in of_keys() if set(tags) & set(route.tags) and "GET" not in route.methods}
+    return {
+        str(route.operation_id) for route in of_keys() if set(tags) & set(route.tags) and "GET" not in route.methods
+    }
 
 
 def seen(route: APIRoute) -> bool:

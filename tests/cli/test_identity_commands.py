@@ -34,7 +34,9 @@ def test_users_keys_and_owners_are_managed_and_all_of_it_stands_in_the_audit(rec
     ).json
     assert (key["key"][:3], key["scopes"]) == ("rk_", ["read", "webhooks"])
     for days in (3651, 10**12):
-        too_long = recado("keys", "add", "--owner", rows.owner, "--name", "x", "--scope", "read", "--expires-days", days)
+        too_long = recado(
+            "keys", "add", "--owner", rows.owner, "--name", "x", "--scope", "read", "--expires-days", days
+        )
         assert (too_long.code, "3650 days ahead at most" in too_long.complaint) == (2, True)
     keys = recado("keys", "list", "--owner", rows.owner)
     assert key["key"][:7] in keys.out

@@ -190,7 +190,8 @@ def add_key(
     name: Annotated[str, typer.Option(metavar="NAME", help="What it is for.")],
     scope: Annotated[list[str], typer.Option(metavar="SCOPE", help="read, write, webhooks or admin; may be repeated.")],
     expires_days: Annotated[
-        int | None, typer.Option(min=1, metavar="DAYS", help="Days until it ends, 3650 at most; if not given, it does not.")
+        int | None,
+        typer.Option(min=1, metavar="DAYS", help="Days until it ends, 3650 at most; if not given, it does not."),
     ] = None,
     json: Json = False,
 ) -> None:
