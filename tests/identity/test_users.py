@@ -177,7 +177,9 @@ async def test_the_database_holds_no_password_key_or_token_in_clear(house: House
     await house.user()
     async with house.scope() as scope:
         _, key = await keys.make(scope, name="shop", scopes=["admin"])
-        _, invitation = await invitations.make(scope, email="eva@x.example", role="viewer", now=house.clock.now())
+        _, invitation = await invitations.make(
+            scope, email="eva@x.example", role="viewer", by=at_command_line("root"), now=house.clock.now()
+        )
     signed_in = await sign_in(
         house.platform,
         email="ana@padaria.example",

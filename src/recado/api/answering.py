@@ -147,5 +147,5 @@ async def forget_knowledge(who: Who, source: Source) -> SourceView:
         entries = await knowledge.forget(scope, source)
         if not entries:
             raise NotFound("nothing is known from this source")
-        await audit.record(scope, who.caller, "delete", "knowledge", source, {"entries": entries})
+        await audit.record(scope, who.caller, "remove", "knowledge", source, {"entries": entries})
     return SourceView(source=source, entries=entries, language=None)

@@ -273,6 +273,12 @@ class AuditView(BaseModel):
     data: Annotated[dict[str, Any] | None, Field(examples=[{"reason": "resolved"}])]
 
 
+class PlatformAuditView(AuditView):
+    """One thing that somebody did, with the names of those who run the installation; without an owner, to that."""
+
+    owner_id: UUID | None
+
+
 class UserView(BaseModel):
     """A person who signs in."""
 
@@ -291,6 +297,13 @@ class InvitationView(BaseModel):
     id: UUID
     email: str
     role: Role
+    resets_password: Annotated[
+        bool, Field(description="Whether it is for a user who existed: accepted, it gives them another password.")
+    ]
+    invited_by_kind: Annotated[
+        Literal["key", "user", "platform", "cli"] | None, Field(description="Who made it, as in the audit.")
+    ]
+    invited_by_id: UUID | None
     created_at: datetime
     expires_at: datetime
     accepted_at: datetime | None

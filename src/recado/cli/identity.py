@@ -112,13 +112,17 @@ def _invite(email: str, owner: UUID | None, role: str, json: bool) -> None:
         from recado.identity import audit, invitations
 
         async with _there(desk, owner) as where:
-            made, token = await invitations.make(where, email=email, role=role, now=desk.wiring.clock.now())
-            await audit.record(where, desk.caller, "add", "invitation", str(made.id), {"role": made.role})
+            made, token = await invitations.make(
+                where, email=email, role=role, by=desk.caller, now=desk.wiring.clock.now()
+            )
+            data = {"role": made.role, "resets_password": made.resets_password}
+            await audit.record(where, desk.caller, "add", "invitation", str(made.id), data)
         return {
             "id": made.id,
             "owner_id": made.owner_id,
             "email": made.email,
             "role": made.role,
+            "resets_password": made.resets_password,
             "invitation": token,
             "expires_at": made.expires_at,
         }
@@ -167,9 +171,11 @@ def _switch(user_id: UUID, *, on: bool) -> User:
         from recado.identity import audit, users
 
         async with _there(desk, await _owner_of(desk, "users", user_id, "user")) as where:
+            before = await users.get(where, user_id)
             switch = users.enable if on else users.disable
             user = await switch(where, user_id, now=desk.wiring.clock.now())
-            await audit.record(where, desk.caller, "enable" if on else "disable", "user", str(user_id))
+            if user.status != before.status:
+                await audit.record(where, desk.caller, "enable" if on else "disable", "user", str(user_id))
         return user
 
     return at_desk(main)
@@ -246,8 +252,10 @@ def revoke_key(key: Annotated[UUID, typer.Argument(metavar="ID", help="The key's
         owner_id = await _owner_of(desk, "api_keys", key, "API key")
         assert owner_id is not None  # noqa: S101 - a key has an owner
         async with scoped(desk.wiring.pool, owner_id) as where:
-            revoked = await keys.revoke(where, key, now=desk.wiring.clock.now())
-            await audit.record(where, desk.caller, "revoke", "api_key", str(key), {"name": revoked.name})
+            now = desk.wiring.clock.now()
+            revoked = await keys.revoke(where, key, now=now)
+            if revoked.revoked_at == now:
+                await audit.record(where, desk.caller, "revoke", "api_key", str(key), {"name": revoked.name})
         return revoked
 
     revoked = at_desk(main)

@@ -1,4 +1,4 @@
-"""Owners' names are the platform's to give, and events can be followed without losing one.
+"""Owners' names are the platform's to give, events can be followed without losing one, invitations say who made them.
 
 By its name `owners add` finds an owner again, so no owner may take another's.
 
@@ -7,6 +7,8 @@ nor the order of transactions tells when that is over: a transaction may be open
 later may have taken its ids earlier. So a transaction, before its first event, takes a number of the same sequence and
 holds a shared lock under it until it ends. What is below every such number, and was given before they were looked at,
 is committed or will never be.
+
+An invitation that is there and open makes no user's password anew: nobody looked whether its maker might.
 """
 
 from __future__ import annotations
@@ -51,9 +53,18 @@ $$
 """  # noqa: S608 - a constant
 
 
+INVITATIONS = """
+ALTER TABLE invitations
+    ADD COLUMN resets_password  boolean NOT NULL DEFAULT false,
+    ADD COLUMN invited_by_kind  text CHECK (invited_by_kind IN ('key', 'user', 'platform', 'cli')),
+    ADD COLUMN invited_by_id    uuid
+"""
+
+
 def upgrade() -> None:
     """Take back what 0011 gave; events take their ids by the function from now on."""
     op.execute("REVOKE UPDATE (name) ON owners FROM recado_app")
     op.execute(NEXT_ID)
     op.execute(SETTLED)
     op.execute("ALTER TABLE events ALTER COLUMN id SET DEFAULT next_event_id()")
+    op.execute(INVITATIONS)
