@@ -199,7 +199,7 @@ async def test_the_database_holds_no_password_key_or_token_in_clear(house: House
             dump += "\n".join(row["row"] for row in await rows.fetchall())
     assert "ana@padaria.example" in dump
     assert "192.0.2.99" not in dump
-    for secret in (PASSWORD, key, invitation, signed_in.token):
+    for secret in (PASSWORD, key, invitation, signed_in.token, signed_in.browser):
         assert secret[8:] not in dump
         assert secret[8:].encode().hex() not in dump
 

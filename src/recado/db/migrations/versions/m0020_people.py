@@ -1,4 +1,4 @@
-"""Owners' names are the platform's to give, events can be followed without losing one, invitations say who made them.
+"""Owners' names are the platform's; no event is missed; invitations say who made them; browsers are known.
 
 By its name `owners add` finds an owner again, so no owner may take another's.
 
@@ -14,6 +14,8 @@ An invitation that is there and open makes no user's password anew: nobody looke
 from __future__ import annotations
 
 from alembic import op
+
+from recado.db.migrations.policies import own
 
 revision = "0020"
 down_revision = "0014"
@@ -61,6 +63,20 @@ ALTER TABLE invitations
 """
 
 
+# A user's browsers are ended together and are few; the token is looked for across owners.
+BROWSERS = """
+CREATE TABLE known_browsers (
+    owner_id      uuid REFERENCES owners,
+    id            uuid PRIMARY KEY,
+    user_id       uuid NOT NULL REFERENCES users,
+    token_hash    bytea NOT NULL UNIQUE CHECK (octet_length(token_hash) = 32),
+    last_used_at  timestamptz NOT NULL,
+    FOREIGN KEY (owner_id, user_id) REFERENCES users (owner_id, id)
+);
+CREATE INDEX known_browsers_user ON known_browsers (user_id);
+"""
+
+
 def upgrade() -> None:
     """Take back what 0011 gave; events take their ids by the function from now on."""
     op.execute("REVOKE UPDATE (name) ON owners FROM recado_app")
@@ -68,3 +84,5 @@ def upgrade() -> None:
     op.execute(SETTLED)
     op.execute("ALTER TABLE events ALTER COLUMN id SET DEFAULT next_event_id()")
     op.execute(INVITATIONS)
+    op.execute(BROWSERS)
+    own(op, "known_browsers")
