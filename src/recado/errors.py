@@ -5,6 +5,7 @@
     ├── SettingsError         a setting is missing or wrong: names the variable and what is allowed; exit code 2
     ├── NotFound              what was named does not exist (for this owner)
     ├── Conflict              it exists already, or changed meanwhile: read it again
+    ├── Forbidden             this caller may not, though another may
     ├── SchemaError           the database is newer, older or empty: `recado migrate`
     ├── SecretError           a stored secret can't be opened with the keys there are
     ├── SignInRefused         somebody may not sign in now; carries how long to wait, never why
@@ -35,6 +36,10 @@ class NotFound(RecadoError):
 
 class Conflict(RecadoError):
     """It exists already, or someone changed it meanwhile."""
+
+
+class Forbidden(RecadoError):
+    """The caller may not do it, though others may; the text says why."""
 
 
 class SchemaError(RecadoError):

@@ -13,6 +13,7 @@ from recado.channels.twilio import listing, numbers
 from recado.conversations import consent, media
 from recado.db.scope import scoped
 from recado.identity import invitations, keys, users
+from recado.identity.callers import at_command_line
 from recado.ids import new_id
 from recado.media.storage import key_of
 from tests.journey.front import NUMBER, Front
@@ -76,7 +77,9 @@ async def furnish(front: Front) -> Office:
         entries = [knowledge.Entry(title="Horário", content="Das 6 às 20 horas.")]
         await knowledge.replace(scope, source="faq.md", entries=entries, language="pt")
         user, _ = await users.put(scope, email="ana@padaria.example", role="viewer", password_hash="x", now=now)
-        invitation, _ = await invitations.make(scope, email="rui@padaria.example", role="viewer", now=now)
+        invitation, _ = await invitations.make(
+            scope, email="rui@padaria.example", role="viewer", by=at_command_line("root"), now=now
+        )
         default = await assistant.ensure_default(scope)
         made, text = await keys.make(scope, name="admin", scopes=["admin"])
         word = await consent.add_word(scope, "basta", "stop")

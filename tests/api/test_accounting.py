@@ -5,6 +5,7 @@ from __future__ import annotations
 from recado.db.scope import scoped
 from recado.identity import audit, plans
 from recado.identity.callers import at_command_line
+from tests.api.browsers import join
 from tests.api.programs import Office
 
 
@@ -52,9 +53,30 @@ async def test_a_cursor_of_another_list_is_no_cursor_of_the_audit(office: Office
     assert answer.status_code == 422
 
 
+async def test_a_platform_administrator_reads_what_was_done_everywhere(office: Office) -> None:
+    root = await join(office.front, "admin", platform=True)
+    async with await office.front.wiring.connect("recado_platform") as conn, conn.transaction():
+        await audit.record(conn, at_command_line("maria"), "rotate", "secrets", None)
+    await office.admin.ask("POST", f"/v1/conversations/{office.conversation_id}/take")
+    other = await office.stranger()
+    await other.ask("POST", "/v1/keys", json={"name": "x", "scopes": ["read"]})
+    path, ours = "/v1/platform/audit", str(office.front.owner_id)
+    first = await root.browser.get(path, params={"limit": 2})
+    rest = await root.browser.get(path, params={"limit": 2, "cursor": first["next"]})
+    seen = [(item["action"], item["thing"]) for item in first["items"] + rest["items"]]
+    assert (seen[0], seen[-2:]) == (("add", "api_key"), [("take", "conversation"), ("rotate", "secrets")])
+    [rotated] = (await root.browser.get(path, params={"platform_only": True}))["items"]
+    assert (rotated["thing"], rotated["caller_name"], rotated["owner_id"]) == ("secrets", "maria", None)
+    [taken] = (await root.browser.get(path, params={"owner_id": ours}))["items"]
+    assert (taken["action"], taken["owner_id"]) == ("take", ours)
+    admin = (await join(office.front, "admin")).browser
+    assert (await admin.ask("GET", path)).status_code == 403
+    assert (await office.admin.ask("GET", path)).status_code == 401
+
+
 async def test_who_runs_the_installation_has_no_name_in_an_owners_audit(office: Office) -> None:
     async with scoped(office.front.wiring.pool, office.front.owner_id) as scope:
-        await audit.record(scope, at_command_line("root-of-the-operator"), "set", "plan", "small")
+        await audit.record(scope, at_command_line("root-of-the-operator"), "change", "plan", "small")
     answer = await office.admin.ask("GET", "/v1/audit")
     [entry] = answer.json()["items"]
     assert (entry["caller_kind"], entry["caller_name"]) == ("cli", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -161,6 +162,31 @@ async def test_every_body_and_every_answer_has_an_example_that_keeps_to_its_sche
     assert checked > 200
 
 
+#: Moments at the ends of what a date can say, where adding or moving to UTC goes beyond it.
+MOMENTS = (
+    *("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z"),
+    *(-(2**63), 0, 2**63, 253402300799, "2200-01-01T00:00:00+23:59"),
+)
+
+
+async def test_no_date_is_too_much_for_a_route_that_takes_one(office: Office) -> None:
+    description = office.front.app.openapi()
+    known, taking = bodies(office.ids["account_id"]), set()
+    for name, operation in operations(description):
+        body = json.dumps(operation.get("requestBody", {}))
+        for schema in re.findall(r"#/components/schemas/(\w+)", body):
+            for field, form in description["components"]["schemas"][schema].get("properties", {}).items():
+                if "date-time" not in json.dumps(form):
+                    continue
+                taking.add((name, field))
+                method, path = name.split()
+                for moment in MOMENTS:
+                    given = known[operation["operationId"]] | {field: moment}
+                    answer = await office.admin.ask(method, path.format(**office.ids), json=given)
+                    assert answer.status_code == 422, (name, moment)
+    assert taking == {("post /v1/keys", "expires_at")}
+
+
 async def test_every_route_says_what_may_go_wrong_and_with_which_headers(office: Office) -> None:
     for name, operation in operations(office.front.app.openapi()):
         responses = operation["responses"]
@@ -190,6 +216,6 @@ async def test_a_change_of_what_two_people_may_edit_needs_the_version_that_was_r
         asker = office.admin if for_keys(route) else root
         answer = await asker.ask(method, path.format(**known), **more)
         assert answer.status_code == 428, name
-    assert {"patch /v1/users/{user_id}", "patch /v1/owners/me", "patch /v1/owners/{owner_id}"} <= needing
+    assert {"patch /v1/users/{user_id}", "patch /v1/owners/{owner_id}"} <= needing
     assert "post /v1/conversations/{conversation_id}/assign" in needing
     assert "post /v1/conversations/{conversation_id}/take" not in needing

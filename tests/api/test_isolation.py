@@ -90,7 +90,6 @@ def bodies(ids: Mapping[str, str]) -> dict[str, Any]:
         "make_key": {"name": "x", "scopes": ["read"]},
         "put_knowledge": {"text": "# Horário\nNunca.\n"},
         "remove_consent_word": None,
-        "rename_owner": {"name": "Outra"},
         "revoke_invitation": None,
         "revoke_key": None,
         "set_fallback_template": {"content_sid": None},

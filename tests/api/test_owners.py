@@ -1,4 +1,4 @@
-"""Owners by the API: their own name, and what platform administrators do with all of them."""
+"""Owners by the API: what platform administrators do with all of them, and owners' own people can't."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from tests.api.programs import Office
 from tests.journey.front import open_front
 
 
-async def test_an_admin_gives_the_owner_another_name_unless_it_is_taken(office: Office) -> None:
-    stranger = await office.stranger()
-    taken = (await stranger.get("/v1/owners/me"))["name"]
-    renamed = await office.admin.change("/v1/owners/me", {"name": " Padaria  Nova "})
-    assert (renamed.status_code, renamed.json()["name"]) == (200, "Padaria Nova")
-    again = await office.admin.change("/v1/owners/me", {"name": taken})
-    blank = await office.admin.change("/v1/owners/me", {"name": " "})
-    more = await office.admin.change("/v1/owners/me", {"name": "x", "status": "active"})
-    assert (again.status_code, blank.status_code, more.status_code) == (409, 422, 422)
-    assert (await office.admin.get("/v1/owners/me"))["name"] == "Padaria Nova"
-    [entry] = office.front.rows("SELECT action, owner_id FROM audit")
-    assert (entry["action"], entry["owner_id"]) == ("rename", office.front.owner_id)
+async def test_no_owner_takes_the_name_by_which_the_platform_will_look_for_another(office: Office) -> None:
+    root = await join(office.front, "admin", platform=True)
+    own = (await office.admin.get("/v1/owners/me"))["name"]
+    admin = (await join(office.front, "admin")).browser
+    for path in ("/v1/owners/me", f"/v1/owners/{office.front.owner_id}"):
+        for caller, status in ((office.admin, 401), (admin, 403)):
+            assert (await caller.ask("PATCH", path, json={"name": "Clínica Sul"})).status_code == status
+    made = await root.browser.ask("POST", "/v1/owners", json={"name": "Clínica Sul"})
+    assert made.status_code == 201
+    assert made.json()["id"] != str(office.front.owner_id)
+    assert (await office.admin.get("/v1/owners/me"))["name"] == own
 
 
 async def test_a_platform_administrator_makes_suspends_and_names_owners(office: Office) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import UUID
 
 from recado.db.scope import scoped
 from recado.identity import invitations
+from recado.identity.callers import at_command_line
 from tests.api.browsers import OURS, Browser, join
 from tests.api.programs import Office
 from tests.identity.conftest import PASSWORD
@@ -116,11 +118,36 @@ async def test_a_revoked_invitation_is_none_and_says_no_more_than_an_invented_on
     assert {(answer.status_code, answer.text) for answer in answers} == {(404, answers[0].text)}
 
 
+async def test_an_api_key_gives_no_user_who_exists_another_password(office: Office) -> None:
+    admin, ana = await join(office.front, "admin"), await join(office.front, "viewer")
+    given = {"email": ana.user.email.upper(), "role": "viewer"}
+    refused = await office.admin.ask("POST", "/v1/invitations", json=given)
+    assert (refused.status_code, "API key" in refused.json()["detail"]) == (403, True)
+    of_new = (await office.admin.ask("POST", "/v1/invitations", json=given | {"email": "eva@x.example"})).json()
+    assert (of_new["resets_password"], of_new["invited_by_kind"]) == (False, "key")
+    assert of_new["invited_by_id"] == office.ids["key_id"]
+    by_admin = (await admin.browser.ask("POST", "/v1/invitations", json=given)).json()
+    assert (by_admin["resets_password"], by_admin["invited_by_kind"]) == (True, "user")
+    assert by_admin["invited_by_id"] == str(admin.user.id)
+    rows = office.front.rows(
+        "SELECT caller_id, data FROM audit WHERE thing = 'invitation' AND action = 'add' ORDER BY id"
+    )
+    assert rows == [
+        {"caller_id": UUID(office.ids["key_id"]), "data": {"role": "viewer", "resets_password": False}},
+        {"caller_id": admin.user.id, "data": {"role": "viewer", "resets_password": True}},
+    ]
+    listed = (await office.admin.get("/v1/invitations"))["items"]
+    assert [item["invited_by_id"] for item in listed] == [None, of_new["invited_by_id"], by_admin["invited_by_id"]]
+    assert listed[0]["invited_by_kind"] == "cli"
+
+
 async def test_an_address_that_is_invited_twice_at_once_is_refused_once(office: Office) -> None:
     given = {"email": "eva@x.example", "role": "viewer"}
     waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     async with scoped(office.front.wiring.pool, office.front.owner_id) as scope:
-        await invitations.make(scope, email=given["email"], role="viewer", now=office.front.wiring.clock.now())
+        await invitations.make(
+            scope, email=given["email"], role="viewer", by=at_command_line("x"), now=office.front.wiring.clock.now()
+        )
         second = asyncio.create_task(office.admin.ask("POST", "/v1/invitations", json=given))
         while not office.front.rows(waiting):
             await asyncio.sleep(0.02)
@@ -150,7 +177,6 @@ async def test_an_operator_manages_nobody(office: Office) -> None:
         ("PATCH", f"/v1/users/{office.ids['user_id']}"),
         ("POST", "/v1/invitations"),
         ("DELETE", f"/v1/invitations/{office.ids['invitation_id']}"),
-        ("PATCH", "/v1/owners/me"),
     ):
         assert (await rui.ask(method, path, json={"name": "x"})).status_code == 403
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from recado.identity.sign_in import OF_ADDRESS
-from tests.api.browsers import COOKIE, Browser, join
+from tests.api.browsers import COOKIE, OURS, Browser, join
 from tests.api.programs import Office
 from tests.identity.conftest import PASSWORD
 from tests.journey.front import open_front
@@ -17,7 +17,7 @@ async def test_signing_in_sets_a_cookie_that_lets_in_and_is_shown_nowhere_else(o
     ana = await join(office.front, "operator")
     answer = await Browser(office.front).sign_in(ana.user.email.upper())
     assert answer.status_code == 201
-    name, _, rest = answer.headers["Set-Cookie"].partition("=")
+    name, _, rest = answer.headers.get_list("set-cookie")[0].partition("=")
     token, *attributes = (part.strip() for part in rest.split(";"))
     assert name == COOKIE
     assert set(attributes) == {"HttpOnly", "Max-Age=86400", "Path=/", "SameSite=lax", "Secure"}
@@ -73,6 +73,24 @@ async def test_whoever_tries_without_end_is_refused_at_the_edge_and_nobody_else(
         assert (await Browser(front, client="198.51.100.9").sign_in(ana.user.email)).status_code == 201
         # Of an address that is shut out, too, whoever is right comes in.
         assert (await Browser(front, client="198.51.100.8").sign_in(ana.user.email)).status_code == 201
+
+
+async def test_the_cookie_of_a_known_browser_lets_its_user_sign_in_while_the_address_is_locked(office: Office) -> None:
+    ana = await join(office.front, "viewer")
+    signed_in = await Browser(office.front).sign_in(ana.user.email)
+    _, known = signed_in.headers.get_list("set-cookie")
+    pair, *attributes = known.split("; ")
+    assert pair.startswith("__Host-recado-browser=rb_")
+    assert set(attributes) == {"HttpOnly", "Secure", "SameSite=strict", "Path=/", f"Max-Age={180 * 24 * 3600}"}
+    assert pair.partition("=")[2] not in signed_in.text
+    for guess in range(6):
+        await Browser(office.front, client=f"198.51.100.{guess}").sign_in(ana.user.email, "not the password")
+    locked = await Browser(office.front).sign_in(ana.user.email)
+    again = await Browser(office.front).sign_in(ana.user.email, headers=OURS | {"Cookie": pair})
+    assert (locked.status_code, again.status_code) == (429, 201)
+    assert pair not in str(again.headers.get_list("set-cookie")), "a new token at every sign-in"
+    opened = await Browser(office.front).ask("GET", "/v1/users/me", headers=OURS | {"Cookie": pair})
+    assert opened.status_code == 401, "it opens nothing by itself"
 
 
 async def test_signing_out_ends_the_session_and_takes_the_cookie_away(office: Office) -> None:

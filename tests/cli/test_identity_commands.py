@@ -23,25 +23,35 @@ def test_users_keys_and_owners_are_managed_and_all_of_it_stands_in_the_audit(rec
     eva = ("users", "add", "--owner", rows.owner, "--email", "eva@x.example", "--role", "operator", "--json")
     made = recado(*eva, "--password-stdin", stdin=PASSWORD + "\n").json
     assert recado(*eva, "--password-stdin", stdin="um outro segredo bom").json["id"] == made["id"]
-    assert recado("users", "disable", made["id"], "--json").json["status"] == "disabled"
+    for _ in range(2):
+        assert recado("users", "disable", made["id"], "--json").json["status"] == "disabled"
     [listed] = recado("users", "list", "--owner", rows.owner, "--json").json
     assert (listed["email"], listed["role"], listed["status"]) == ("eva@x.example", "operator", "disabled")
-    assert recado("users", "enable", made["id"], "--json").json["status"] == "active"
+    for _ in range(2):
+        assert recado("users", "enable", made["id"], "--json").json["status"] == "active"
 
     key = recado(
         *("keys", "add", "--owner", rows.owner, "--name", "shop", "--scope", "read", "--scope", "webhooks"),
         *("--expires-days", 30, "--json"),
     ).json
     assert (key["key"][:3], key["scopes"]) == ("rk_", ["read", "webhooks"])
+    for days in (3651, 10**12):
+        too_long = recado(
+            "keys", "add", "--owner", rows.owner, "--name", "x", "--scope", "read", "--expires-days", days
+        )
+        assert (too_long.code, "3650 days ahead at most" in too_long.complaint) == (2, True)
     keys = recado("keys", "list", "--owner", rows.owner)
     assert key["key"][:7] in keys.out
-    assert recado("keys", "revoke", key["id"], "--json").json["revoked_at"] is not None
+    for _ in range(2):
+        assert recado("keys", "revoke", key["id"], "--json").json["revoked_at"] is not None
 
     assert recado("owners", "suspend", rows.owner, "--json").json["status"] == "suspended"
     assert rows.value("SELECT status FROM owners") == "suspended"
     assert "recado failed retry --all" in recado("owners", "activate", rows.owner).out
-    recado("owners", "add", "Outra")
-    recado("owners", "add", "Outra")
+    made = recado("owners", "add", "Outra", "--json").json
+    assert made["made"]
+    assert recado("owners", "add", "Outra", "--json").json == made | {"made": False}
+    assert recado("owners", "add", "Outra").out == f"owner {made['id']}  Outra  was there\n"
 
     entries = recado("audit", "list", "--json").json
     assert [(entry["action"], entry["thing"]) for entry in reversed(entries)] == [
@@ -99,12 +109,12 @@ def test_what_changes_an_owners_things_stands_in_the_audit_without_their_content
     assert recado("accounts", "rotate", *account, "--finish").code == 2
     found = rows.conn.execute("SELECT action, thing, thing_id, owner_id, data::text FROM audit ORDER BY id").fetchall()
     assert [row[:2] for row in found] == [
-        ("add", "twilio_account"),
+        ("change", "twilio_account"),
         ("rotate", "twilio_account"),
         ("finish_rotation", "twilio_account"),
         ("add", "number"),
         ("add", "knowledge"),
-        ("set", "assistant"),
+        ("change", "assistant"),
         ("retry", "message"),
     ]
     assert {row[3] for row in found} == {rows.owner}

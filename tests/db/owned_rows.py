@@ -161,6 +161,12 @@ ROWS: dict[str, Callable[[Tenant], Row]] = {
         "created_at": "2026-03-01",
         "last_seen_at": "2026-03-01",
     },
+    "known_browsers": lambda t: {
+        "id": uuid4(),
+        "user_id": t.of("users"),
+        "token_hash": _digest(),
+        "last_used_at": "2026-03-01",
+    },
     "invitations": lambda t: {
         "id": uuid4(),
         "email": f"{uuid4()}@example.com",

@@ -28,7 +28,12 @@ OWNERLESS = {
 #: Columns that name a row and have no key: what they name may be removed before them, or is of several tables.
 UNHELD = {
     *(("audit", "caller_id"), ("events", "conversation_id"), ("events", "message_id")),
-    *(("idempotency_keys", "caller_id"), ("suppressions", "message_id"), ("suppressions", "confirmation_id")),
+    *(
+        ("idempotency_keys", "caller_id"),
+        ("invitations", "invited_by_id"),
+        ("suppressions", "message_id"),
+        ("suppressions", "confirmation_id"),
+    ),
 }
 #: What looks across owners on purpose: to find whose an AccountSid, a key or a session is and that it is alive, and to
 #: count a part when it was sent.

@@ -111,7 +111,7 @@ def _house_url(cluster: Lease, template: str) -> Iterator[str]:
 async def house(_house_url: str) -> AsyncIterator[House]:
     """A database without users, keys and entries; emptied before each test, which is faster than a new one."""
     with psycopg.connect(_house_url) as conn:
-        for table in ("audit", "sessions", "invitations", "api_keys", "users", "sign_in_failures"):
+        for table in ("audit", "sessions", "known_browsers", "invitations", "api_keys", "users", "sign_in_failures"):
             conn.execute(f"DELETE FROM recado.{table}")
     async with (
         open_pool(_house_url, "recado_app", size=4) as app,

@@ -3,12 +3,14 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from recado.db.scope import scoped
-from recado.errors import Conflict, NotFound, RecadoError, UsageError
+from recado.errors import Conflict, Forbidden, NotFound, RecadoError, UsageError
 from recado.identity import audit, invitations, users
+from recado.identity.callers import Caller, at_command_line, of_user
 from recado.identity.invitations import LASTS, Invitation
 from recado.identity.sign_in import sign_in
 from recado.identity.users import User
@@ -17,9 +19,14 @@ from tests.identity.conftest import CHEAP, PASSWORD, House
 EMAIL = "eva@padaria.example"
 
 
-async def invite(house: House, *, role: str = "operator", email: str = EMAIL) -> tuple[Invitation, str]:
+ROOT = at_command_line("root")
+
+
+async def invite(
+    house: House, *, role: str = "operator", email: str = EMAIL, by: Caller = ROOT
+) -> tuple[Invitation, str]:
     async with house.scope() as scope:
-        return await invitations.make(scope, email=email, role=role, now=house.clock.now())
+        return await invitations.make(scope, email=email, role=role, by=by, now=house.clock.now())
 
 
 async def accept(house: House, token: str, password: str = PASSWORD) -> User:
@@ -118,6 +125,31 @@ async def test_an_invitation_for_a_user_gives_a_new_password_and_ends_the_sessio
     await signs_in(house, EMAIL, "a quite different one")
 
 
+async def test_whoever_sets_a_users_password_anew_by_an_invitation_is_named(house: House) -> None:
+    boss, ana = await house.user("boss@padaria.example", role="admin"), await house.user(EMAIL)
+    by = of_user(user_id=boss.id, owner_id=boss.owner_id, role="admin", email=boss.email)
+    made, token = await invite(house, by=by)
+    assert (made.resets_password, made.invited_by_kind, made.invited_by_id) == (True, "user", boss.id)
+    assert (await accept(house, token, "a quite different one")).id == ana.id
+    async with house.scope() as scope:
+        accepted = (await audit.entries(scope))[0]
+    assert (accepted.caller_id, accepted.data) == (
+        ana.id,
+        {"role": "operator", "resets_password": True, "invited_by_kind": "user", "invited_by_id": str(boss.id)},
+    )
+
+
+async def test_an_invitation_from_before_the_user_gives_them_no_password(house: House) -> None:
+    key = Caller(kind="key", id=uuid4(), owner_id=house.owner.id, scopes=frozenset({"admin"}), role=None, name="CRM")
+    _, token = await invite(house, by=key)
+    await house.user(EMAIL)
+    with pytest.raises(Conflict):
+        await accept(house, token, "a quite different one")
+    await signs_in(house, EMAIL, PASSWORD)
+    with pytest.raises(Forbidden):
+        await invite(house, by=key)
+
+
 async def test_an_invitation_neither_enables_a_disabled_user_nor_takes_one_from_another_owner(house: House) -> None:
     other = await house.another_owner()
     hashed = CHEAP.hash(PASSWORD)
@@ -136,9 +168,11 @@ async def test_an_invitation_neither_enables_a_disabled_user_nor_takes_one_from_
 
 async def test_the_platforms_invitation_makes_an_administrator_and_no_owner_sees_it(house: House) -> None:
     async with house.platform.connection() as conn, conn.transaction():
-        _, token = await invitations.make(conn, email="root@platform.example", role="admin", now=house.clock.now())
+        _, token = await invitations.make(
+            conn, email="root@platform.example", role="admin", by=ROOT, now=house.clock.now()
+        )
         with pytest.raises(UsageError):
-            await invitations.make(conn, email="x@platform.example", role="viewer", now=house.clock.now())
+            await invitations.make(conn, email="x@platform.example", role="viewer", by=ROOT, now=house.clock.now())
     async with house.scope() as scope:
         assert await invitations.list_(scope) == []
     user = await accept(house, token)

@@ -52,6 +52,19 @@ def test_a_caller_without_scopes_may_nothing() -> None:
     assert not any(caller.may(asked) for asked in SCOPES)
 
 
+async def test_a_keys_end_is_ahead_and_ten_years_at_most(house: House) -> None:
+    now = house.clock.now()
+    for good in (now + timedelta(seconds=1), now + keys.LONGEST, (now + timedelta(days=1)).replace(tzinfo=None)):
+        assert keys.end_at(good, now=now).replace(tzinfo=None) == good.replace(tzinfo=None)
+    for wrong in (now, now - timedelta(days=1), now + keys.LONGEST + timedelta(seconds=1)):
+        with pytest.raises(UsageError):
+            keys.end_at(wrong, now=now)
+    assert keys.end_in(3650, now=now) == now + keys.LONGEST
+    for days in (0, -1, 3651, 10**12):
+        with pytest.raises(UsageError):
+            keys.end_in(days, now=now)
+
+
 async def test_a_revocation_counts_within_the_caches_time_in_a_process_that_knew_the_key(house: House) -> None:
     made, key = await new_key(house)
     assert await caller_of(house, key) is not None

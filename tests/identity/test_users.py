@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -182,17 +183,20 @@ async def test_a_name_is_one_line_of_what_can_be_seen(house: House) -> None:
                 await users.change(scope, ana.id, name=wrong, now=house.clock.now())
 
 
-async def test_an_owner_may_change_its_name_and_nothing_else_of_itself(house: House) -> None:
+async def test_the_platform_names_owners_and_no_two_alike(house: House) -> None:
     other = await house.another_owner()
-    async with house.scope() as scope:
-        assert (await owners.rename(scope.conn, house.owner.id, " Padaria  Nova ")).name == "Padaria Nova"
+    async with house.platform.connection() as conn, conn.transaction():
+        assert (await owners.rename(conn, house.owner.id, " Padaria  Nova ")).name == "Padaria Nova"
+        await owners.rename(conn, house.owner.id, house.owner.name)
         with pytest.raises(NotFound):
-            await owners.rename(scope.conn, other.id, "Minha")
-        await owners.rename(scope.conn, house.owner.id, house.owner.name)
-    async with house.scope() as scope:
+            await owners.rename(conn, uuid4(), "Minha")
+    async with house.platform.connection() as conn:
         with pytest.raises(Conflict):
-            await owners.rename(scope.conn, house.owner.id, other.name)
-    for change in ("status = 'suspended'", "plan_id = NULL", "version = 1", "id = id"):
+            await owners.rename(conn, house.owner.id, other.name)
+
+
+async def test_an_owner_may_change_nothing_of_itself(house: House) -> None:
+    for change in ("name = 'Padaria Nova'", "status = 'suspended'", "plan_id = NULL", "version = 1", "id = id"):
         async with house.scope() as scope:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await scope.conn.execute(f"UPDATE owners SET {change}")
@@ -245,7 +249,9 @@ async def test_the_database_holds_no_password_key_or_token_in_clear(house: House
     await house.user()
     async with house.scope() as scope:
         _, key = await keys.make(scope, name="shop", scopes=["admin"])
-        _, invitation = await invitations.make(scope, email="eva@x.example", role="viewer", now=house.clock.now())
+        _, invitation = await invitations.make(
+            scope, email="eva@x.example", role="viewer", by=at_command_line("root"), now=house.clock.now()
+        )
     signed_in = await sign_in(
         house.platform,
         email="ana@padaria.example",
@@ -265,7 +271,7 @@ async def test_the_database_holds_no_password_key_or_token_in_clear(house: House
             dump += "\n".join(row["row"] for row in await rows.fetchall())
     assert "ana@padaria.example" in dump
     assert "192.0.2.99" not in dump
-    for secret in (PASSWORD, key, invitation, signed_in.token):
+    for secret in (PASSWORD, key, invitation, signed_in.token, signed_in.browser):
         assert secret[8:] not in dump
         assert secret[8:].encode().hex() not in dump
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, get_args
 from uuid import UUID
@@ -9,10 +11,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query
 
 from recado.api import pages
-from recado.api.door import GuardedRoute, Visit, needs, visit
+from recado.api.door import PLATFORM, GuardedRoute, Person, Visit, needs, person, visit
 from recado.api.pages import Cursor, Limit, Page
 from recado.api.problems import FieldError, Problem, describe
-from recado.api.views import AuditView, PlanView, UsageView, UsedView
+from recado.api.views import AuditView, PlanView, PlatformAuditView, UsageView, UsedView
 from recado.identity import audit, plans
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
@@ -53,17 +55,50 @@ async def get_usage(
 @router.get("/audit", tags=["Audit"], operation_id="list_audit", responses=describe(), openapi_extra=needs("admin"))
 async def list_audit(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[AuditView]:
     """Who did what to which of the owner's things, newest first."""
+    before = _before(cursor)
+    async with who.scope() as scope:
+        found = await audit.entries(scope, before=before, limit=limit + 1)
+    return Page[AuditView](items=[_entry(entry) for entry in found[:limit]], next=_next(found, limit))
+
+
+@router.get(
+    "/platform/audit",
+    tags=["Platform"],
+    operation_id="list_platform_audit",
+    responses=describe(),
+    openapi_extra=PLATFORM,
+)
+async def list_platform_audit(
+    who: Annotated[Person, Depends(person)],
+    owner_id: Annotated[UUID | None, Query(description="Only what was done to this owner's things.")] = None,
+    platform_only: Annotated[bool, Query(description="Only what was done to no owner's things.")] = False,
+    cursor: Cursor = None,
+    limit: Limit = pages.LIMIT,
+) -> Page[PlatformAuditView]:
+    """Who did what to which thing of the installation or of any owner, newest first."""
+    before = _before(cursor)
+    async with who.platform.connection() as conn:
+        found = await audit.entries(
+            conn, owner_id=owner_id, platform_only=platform_only, before=before, limit=limit + 1
+        )
+    shown = [
+        PlatformAuditView.model_validate(asdict(entry) | {"id": str(entry.id)}, from_attributes=True)
+        for entry in found[:limit]
+    ]
+    return Page[PlatformAuditView](items=shown, next=_next(found, limit))
+
+
+def _before(cursor: str | None) -> int | None:
     before = pages.read(cursor)
     if before is not None and before.int >= 2**63:
         raise Problem(
             422, "the cursor is not one of this list", errors=[FieldError(where="query.cursor", detail="is not valid")]
         )
-    async with who.scope() as scope:
-        found = await audit.entries(scope, before=before.int if before else None, limit=limit + 1)
-    return Page[AuditView](
-        items=[_entry(entry) for entry in found[:limit]],
-        next=pages.write(UUID(int=found[limit - 1].id)) if len(found) > limit else None,
-    )
+    return before.int if before else None
+
+
+def _next(found: Sequence[audit.Entry], limit: int) -> str | None:
+    return pages.write(UUID(int=found[limit - 1].id)) if len(found) > limit else None
 
 
 def _entry(entry: audit.Entry) -> AuditView:

@@ -110,7 +110,7 @@ async def change_assistant(
     tags=["Knowledge"],
     operation_id="put_knowledge",
     responses=describe(),
-    openapi_extra=ADMIN,
+    openapi_extra=needs("write"),
 )
 async def put_knowledge(who: Who, source: Source, given: KnowledgeText) -> SourceView:
     """Make a text all that is known from a source; entries that were there keep their ids."""
@@ -139,7 +139,7 @@ def _read(source: str, text: str) -> tuple[list[knowledge.Entry], str | None]:
     tags=["Knowledge"],
     operation_id="forget_knowledge",
     responses=describe(404),
-    openapi_extra=ADMIN,
+    openapi_extra=needs("write"),
 )
 async def forget_knowledge(who: Who, source: Source) -> SourceView:
     """Forget all that is known from a source."""
@@ -147,5 +147,5 @@ async def forget_knowledge(who: Who, source: Source) -> SourceView:
         entries = await knowledge.forget(scope, source)
         if not entries:
             raise NotFound("nothing is known from this source")
-        await audit.record(scope, who.caller, "delete", "knowledge", source, {"entries": entries})
+        await audit.record(scope, who.caller, "remove", "knowledge", source, {"entries": entries})
     return SourceView(source=source, entries=entries, language=None)

@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from fastapi import Request, Response
 
 from recado.api.problems import Problem
-from recado.identity import sessions
+from recado.identity import known_browsers, sessions
 from recado.identity.sessions import Cookie
 
 #: Methods that change nothing here.
@@ -27,9 +27,22 @@ def token_of(request: Request) -> str | None:
     return request.cookies.get(_cookie(request).name)
 
 
+def known_by(request: Request) -> str | None:
+    """The token by which the browser may be known, whatever it is worth."""
+    return request.cookies.get(known_browsers.cookie(secure=_is_secure(request)).name)
+
+
 def keep(request: Request, response: Response, token: str) -> None:
     """Have the browser keep the token, as long as the session can last."""
-    made = _cookie(request)
+    _set(response, _cookie(request), token)
+
+
+def know(request: Request, response: Response, token: str) -> None:
+    """Have the browser keep the token by which it will be known."""
+    _set(response, known_browsers.cookie(secure=_is_secure(request)), token)
+
+
+def _set(response: Response, made: Cookie, token: str) -> None:
     response.set_cookie(
         made.name,
         token,

@@ -1,4 +1,4 @@
-"""Routes about owners: an owner's admin names it, platform administrators make, suspend and put it on a plan."""
+"""Routes about owners, for platform administrators alone: they make, name, suspend and put them on a plan."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from recado.api import pages
 from recado.api.acting import Found, IdempotencyKey, IfMatch, check_version, demand, etag, once_across
-from recado.api.door import PLATFORM, GuardedRoute, Person, Visit, needs, person, visit
+from recado.api.door import PLATFORM, GuardedRoute, Person, person
 from recado.api.pages import Cursor, Limit, Page
-from recado.api.people_views import NewOwner, OwnerChange, OwnNameChange, PlanView
+from recado.api.people_views import NewOwner, OwnerChange, PlanView
 from recado.api.problems import describe, wrong
 from recado.api.views import OwnerView
 from recado.db.pool import Connection
@@ -20,30 +20,9 @@ from recado.identity import audit, owners, plans
 from recado.identity.owners import Owner
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
-ADMIN = needs("admin")
-Who = Annotated[Visit, Depends(visit)]
 Administrator = Annotated[Person, Depends(person)]
 _ADDED = describe(sends={200: ["ETag"], 201: ["ETag", "Location"]})
 _ADDED[200] |= {"description": "There is one of that name: it is this.", "model": OwnerView}
-
-
-@router.patch(
-    "/owners/me",
-    tags=["Owners"],
-    operation_id="rename_owner",
-    responses=describe(409, 412, 428, sends={200: ["ETag"]}),
-    openapi_extra=ADMIN,
-)
-async def rename_owner(who: Who, given: OwnNameChange, response: Response, if_match: IfMatch = None) -> OwnerView:
-    """Give the owner another name. Needs `If-Match`."""
-    version = demand(if_match)
-    async with who.scope() as scope:
-        before = await owners.get(scope.conn, scope.owner_id, lock=True)
-        check_version(version, before.version)
-        after = await owners.rename(scope.conn, scope.owner_id, given.name)
-        if after != before:
-            await audit.record(scope, who.caller, "rename", "owner", str(scope.owner_id))
-    return _tagged(after, response)
 
 
 @router.get("/owners", tags=["Platform"], operation_id="list_owners", responses=describe(), openapi_extra=PLATFORM)

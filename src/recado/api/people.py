@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,11 +13,12 @@ from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, et
 from recado.api.door import OPEN, GuardedRoute, Visit, needs, platform, visit
 from recado.api.pages import Cursor, Limit, Page
 from recado.api.people_views import Acceptance, NewInvitation, NewInvitationView, UserChange
-from recado.api.problems import FieldError, Problem, describe
+from recado.api.problems import Problem, describe, wrong
 from recado.api.views import InvitationView, KeyView, NewKey, NewKeyView, UserView
 from recado.db.scope import Scope
-from recado.errors import NotFound
+from recado.errors import NotFound, UsageError
 from recado.identity import audit, invitations, keys, users
+from recado.identity.invitations import Invitation
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
 ADMIN = needs("admin")
@@ -88,7 +88,8 @@ async def list_invitations(who: Who, cursor: Cursor = None, limit: Limit = pages
     """The owner's invitations, oldest first, used and ended ones too."""
     after = pages.read(cursor)
     async with who.scope() as scope:
-        return pages.page(InvitationView, pages.cut(await invitations.list_(scope), after, limit), limit)
+        found = pages.cut(await invitations.list_(scope), after, limit)
+    return pages.page(InvitationView, found, limit, show=_invitation)
 
 
 @router.post(
@@ -101,14 +102,21 @@ async def list_invitations(who: Who, cursor: Cursor = None, limit: Limit = pages
     openapi_extra=ADMIN,
 )
 async def invite(request: Request, who: Who, given: NewInvitation, idempotency_key: IdempotencyKey = None) -> Response:
-    """Invite somebody; the token is in this answer and nowhere else. An open invitation of the address ends."""
+    """Invite somebody; the token is in this answer and nowhere else. An open invitation of the address ends.
+
+    Whoever accepts for an address that has a user sets that user's password anew. An API key may invite none of those
+    (403): only people who are signed in may.
+    """
 
     async def make(scope: Scope) -> NewInvitationView:
-        made, token = await invitations.make(scope, email=given.email, role=given.role, now=who.wiring.clock.now())
-        await audit.record(scope, who.caller, "add", "invitation", str(made.id), {"role": made.role})
+        made, token = await invitations.make(
+            scope, email=given.email, role=given.role, by=who.caller, now=who.wiring.clock.now()
+        )
+        data = {"role": made.role, "resets_password": made.resets_password}
+        await audit.record(scope, who.caller, "add", "invitation", str(made.id), data)
         public_url = who.wiring.settings.public_url
         return NewInvitationView(
-            **InvitationView.model_validate(made, from_attributes=True).model_dump(),
+            **_invitation(made).model_dump(),
             token=token,
             link=f"{public_url}/console/invitations#{token}" if public_url else None,
         )
@@ -128,7 +136,8 @@ async def accept_invitation(
 ) -> UserView:
     """Accept an invitation with its token: choose a name and a password, then sign in. A token works once.
 
-    A user who exists gets the password and the role, which is also how a forgotten password is replaced.
+    A user who exists gets the password and the role, which is also how a forgotten password is replaced; of an
+    invitation that was made before there was that user, 409.
     """
     try:
         user = await invitations.accept(
@@ -153,7 +162,13 @@ async def revoke_invitation(who: Who, invitation_id: UUID) -> InvitationView:
         ended = await invitations.revoke(scope, invitation_id, now=now)
         if ended.revoked_at == now:
             await audit.record(scope, who.caller, "revoke", "invitation", str(invitation_id))
-    return InvitationView.model_validate(ended, from_attributes=True)
+    return _invitation(ended)
+
+
+def _invitation(found: Invitation) -> InvitationView:
+    shown = InvitationView.model_validate(found, from_attributes=True)
+    # As in the audit: who runs the installation is none of an owner's business.
+    return shown.model_copy(update={"invited_by_id": None}) if found.invited_by_kind in ("platform", "cli") else shown
 
 
 @router.get("/keys", tags=["Keys"], operation_id="list_keys", responses=describe(), openapi_extra=ADMIN)
@@ -177,15 +192,14 @@ async def make_key(request: Request, who: Who, given: NewKey, idempotency_key: I
     """Make an API key; its text is in this answer and nowhere else."""
     expires_at = given.expires_at
     if expires_at is not None:
-        expires_at = expires_at.replace(tzinfo=expires_at.tzinfo or UTC)
-        if expires_at <= who.wiring.clock.now():
-            raise Problem(
-                422, "the key would have expired", errors=[FieldError(where="body.expires_at", detail="is in the past")]
-            )
+        try:
+            expires_at = keys.end_at(expires_at, now=who.wiring.clock.now())
+        except UsageError as error:
+            raise wrong("expires_at", str(error)) from None
 
     async def make(scope: Scope) -> NewKeyView:
         made, text = await keys.make(scope, name=given.name, scopes=given.scopes, expires_at=expires_at)
-        await audit.record(scope, who.caller, "add", "key", str(made.id), {"scopes": made.scopes})
+        await audit.record(scope, who.caller, "add", "api_key", str(made.id), {"scopes": made.scopes})
         shown = KeyView.model_validate(made, from_attributes=True)
         return NewKeyView(**shown.model_dump(), key=text)
 
@@ -199,5 +213,5 @@ async def revoke_key(who: Who, key_id: UUID) -> KeyView:
         now = who.wiring.clock.now()
         ended = await keys.revoke(scope, key_id, now=now)
         if ended.revoked_at == now:
-            await audit.record(scope, who.caller, "revoke", "key", str(key_id))
+            await audit.record(scope, who.caller, "revoke", "api_key", str(key_id))
     return KeyView.model_validate(ended, from_attributes=True)

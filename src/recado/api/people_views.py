@@ -140,14 +140,6 @@ class NewOwner(Given):
     name: OwnerName
 
 
-class OwnNameChange(Given):
-    """What an owner changes of itself."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Padaria Nova"}]})
-
-    name: OwnerName
-
-
 class OwnerChange(Given):
     """What of an owner changes; fields that are not given stay."""
 

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from recado.errors import Conflict, NotFound, UsageError
+from recado.errors import Conflict, Forbidden, NotFound, UsageError
 
 log = structlog.get_logger(__name__)
 
@@ -103,6 +103,8 @@ def of_error(error: Exception) -> Problem | None:
         return Problem(404, "no such thing, or not yours")
     if isinstance(error, Conflict):
         return Problem(409, str(error))
+    if isinstance(error, Forbidden):
+        return Problem(403, str(error))
     if isinstance(error, UsageError):
         return Problem(422, str(error))
     return None
@@ -193,6 +195,6 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Answer the API's errors with problem documents."""
-    for kind in (Problem, NotFound, Conflict, UsageError):
+    for kind in (Problem, NotFound, Conflict, Forbidden, UsageError):
         app.add_exception_handler(kind, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -251,7 +251,9 @@ async def list_events(
     ] = "0",
     limit: Limit = pages.LIMIT,
 ) -> Page[EventView]:
-    """What happened after an event, oldest first. An event shows two seconds after it happened, then none is missed.
+    """What happened after an event, oldest first; none is missed, however long it took to be committed.
+
+    An event shows once nothing that is being written any more can come to stand before it: mostly at once.
 
     `next` is what to ask `after` next, whether or not there is anything yet.
     """

@@ -39,7 +39,8 @@ async def sign_in(
 ) -> CurrentSessionView:
     """Sign in: the answer sets the session's cookie. The session that the browser came with ends.
 
-    401 does not say what was wrong. After some failures of an address or a source comes 429, longer each time.
+    401 does not say what was wrong. After some failures of an address or a source comes 429, longer each time. A second
+    cookie makes the browser known: from it the same user may sign in while others' guesses have locked their address.
     """
     wiring = request.app.state.wiring
     try:
@@ -49,6 +50,7 @@ async def sign_in(
             password=given.password,
             source=came_from,
             previous=browsers.token_of(request),
+            browser=browsers.known_by(request),
             clock=wiring.clock,
         )
     except SignInRefused as refused:
@@ -73,7 +75,10 @@ async def list_sessions(who: Who, cursor: Cursor = None, limit: Limit = pages.LI
     "/sessions", tags=["Sessions"], operation_id="end_sessions", responses=describe(), openapi_extra=SIGNED_IN
 )
 async def end_sessions(request: Request, who: Who, response: Response) -> EndedView:
-    """Sign out everywhere: all of one's own sessions end, this one too."""
+    """Sign out everywhere: all of one's own sessions end, this one too.
+
+    None of one's browsers is known any more: from each the next sign-in is like the first.
+    """
     async with who.where() as where:
         ended = await users.end_sessions(where, who.session.user_id, now=who.wiring.clock.now())
         await audit.record(where, who.caller, "end_sessions", "user", str(who.session.user_id))
@@ -150,6 +155,7 @@ async def change_password(
             password=given.password,
             new=given.new_password,
             source=came_from,
+            browser=browsers.known_by(request),
             clock=who.wiring.clock,
         )
     except SignInRefused as refused:
@@ -165,6 +171,7 @@ def _refusal(refused: SignInRefused) -> Problem:
 
 def _kept(request: Request, response: Response, signed_in: SignedIn) -> CurrentSessionView:
     browsers.keep(request, response, signed_in.token)
+    browsers.know(request, response, signed_in.browser)
     return _current(signed_in.session, signed_in.user)
 
 

@@ -94,7 +94,7 @@ async def set_fallback_template(
             None if given.content_sid is None else Fallback(content_sid=given.content_sid, variables=given.variables)
         )
         await templates.set_fallback(scope, assistant_id, chosen)
-        data = {"set": ["fallback_template"], "content_sid": given.content_sid}
-        await audit.record(scope, who.caller, "set", "assistant", str(assistant_id), data)
+        data = {"changed": ["fallback_template"], "content_sid": given.content_sid}
+        await audit.record(scope, who.caller, "change", "assistant", str(assistant_id), data)
         response.headers["ETag"] = etag((await assistant.look(scope, assistant_id)).version)
     return FallbackView(content_sid=given.content_sid, variables=given.variables if chosen else {})

@@ -299,6 +299,12 @@ class AuditView(BaseModel):
     data: Annotated[dict[str, Any] | None, Field(examples=[{"reason": "resolved"}])]
 
 
+class PlatformAuditView(AuditView):
+    """One thing that somebody did, with the names of those who run the installation; without an owner, to that."""
+
+    owner_id: UUID | None
+
+
 class UserView(BaseModel):
     """A person who signs in. `version` is their ETag."""
 
@@ -318,6 +324,13 @@ class InvitationView(BaseModel):
     id: UUID
     email: str
     role: Role
+    resets_password: Annotated[
+        bool, Field(description="Whether it is for a user who existed: accepted, it gives them another password.")
+    ]
+    invited_by_kind: Annotated[
+        Literal["key", "user", "platform", "cli"] | None, Field(description="Who made it, as in the audit.")
+    ]
+    invited_by_id: UUID | None
     created_at: datetime
     expires_at: datetime
     accepted_at: datetime | None
@@ -381,4 +394,6 @@ class NewKey(Given):
 
     name: Annotated[str, Field(min_length=1, max_length=100, pattern=NOT_BLANK)]
     scopes: Annotated[list[KeyScope], Field(min_length=1, max_length=4)]
-    expires_at: datetime | None = None
+    expires_at: Annotated[
+        datetime | None, Field(description="In the future, ten years ahead at most. Null: it does not end.")
+    ] = None

@@ -185,9 +185,10 @@ def set_assistant(
                 "templates": templates,
             }
             # What was set, not what it says: instructions are the owner's text.
-            data = {"set": [field for field, value in given.items() if value is not None], "model": made.model}
+            data = {"changed": [field for field, value in given.items() if value is not None], "model": made.model}
             if made != before:
-                await audit.record(scope, desk.caller, "set", "assistant", str(made.id), data)
+                action = "add" if before is None else "change"
+                await audit.record(scope, desk.caller, action, "assistant", str(made.id), data)
         return _assistant(made, owner, is_default=made.id == default.id)
 
     made = at_desk(main)

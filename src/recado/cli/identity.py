@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
@@ -113,13 +112,17 @@ def _invite(email: str, owner: UUID | None, role: str, json: bool) -> None:
         from recado.identity import audit, invitations
 
         async with _there(desk, owner) as where:
-            made, token = await invitations.make(where, email=email, role=role, now=desk.wiring.clock.now())
-            await audit.record(where, desk.caller, "add", "invitation", str(made.id), {"role": made.role})
+            made, token = await invitations.make(
+                where, email=email, role=role, by=desk.caller, now=desk.wiring.clock.now()
+            )
+            data = {"role": made.role, "resets_password": made.resets_password}
+            await audit.record(where, desk.caller, "add", "invitation", str(made.id), data)
         return {
             "id": made.id,
             "owner_id": made.owner_id,
             "email": made.email,
             "role": made.role,
+            "resets_password": made.resets_password,
             "invitation": token,
             "expires_at": made.expires_at,
         }
@@ -168,9 +171,11 @@ def _switch(user_id: UUID, *, on: bool) -> User:
         from recado.identity import audit, users
 
         async with _there(desk, await _owner_of(desk, "users", user_id, "user")) as where:
+            before = await users.get(where, user_id)
             switch = users.enable if on else users.disable
             user = await switch(where, user_id, now=desk.wiring.clock.now())
-            await audit.record(where, desk.caller, "enable" if on else "disable", "user", str(user_id))
+            if user.status != before.status:
+                await audit.record(where, desk.caller, "enable" if on else "disable", "user", str(user_id))
         return user
 
     return at_desk(main)
@@ -191,7 +196,8 @@ def add_key(
     name: Annotated[str, typer.Option(metavar="NAME", help="What it is for.")],
     scope: Annotated[list[str], typer.Option(metavar="SCOPE", help="read, write, webhooks or admin; may be repeated.")],
     expires_days: Annotated[
-        int | None, typer.Option(min=1, max=3650, metavar="DAYS", help="Days until it ends; if not given, it does not.")
+        int | None,
+        typer.Option(min=1, metavar="DAYS", help="Days until it ends, 3650 at most; if not given, it does not."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -202,7 +208,7 @@ def add_key(
         from recado.identity import audit, keys
 
         await check_owner(desk, owner)
-        until = desk.wiring.clock.now() + timedelta(days=expires_days) if expires_days is not None else None
+        until = keys.end_in(expires_days, now=desk.wiring.clock.now()) if expires_days is not None else None
         async with scoped(desk.wiring.pool, owner) as where:
             made, text = await keys.make(where, name=name, scopes=scope, expires_at=until)
             data = {"name": made.name, "scopes": made.scopes}
@@ -246,8 +252,10 @@ def revoke_key(key: Annotated[UUID, typer.Argument(metavar="ID", help="The key's
         owner_id = await _owner_of(desk, "api_keys", key, "API key")
         assert owner_id is not None  # noqa: S101 - a key has an owner
         async with scoped(desk.wiring.pool, owner_id) as where:
-            revoked = await keys.revoke(where, key, now=desk.wiring.clock.now())
-            await audit.record(where, desk.caller, "revoke", "api_key", str(key), {"name": revoked.name})
+            now = desk.wiring.clock.now()
+            revoked = await keys.revoke(where, key, now=now)
+            if revoked.revoked_at == now:
+                await audit.record(where, desk.caller, "revoke", "api_key", str(key), {"name": revoked.name})
         return revoked
 
     revoked = at_desk(main)

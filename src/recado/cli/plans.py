@@ -58,7 +58,8 @@ def add_plan(
             )
             limits = {key: value for key, value in _plan(plan).items() if key != "id"}
             if plan not in before:
-                await audit.record(desk.platform, desk.caller, "set", "plan", str(plan.id), limits)
+                action = "change" if any(known.id == plan.id for known in before) else "add"
+                await audit.record(desk.platform, desk.caller, action, "plan", str(plan.id), limits)
         return plan
 
     plan = at_desk(main)

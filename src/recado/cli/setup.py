@@ -39,19 +39,20 @@ TOKEN = "the auth token"  # noqa: S105 - its name
 
 @owners_commands.command("add")
 def add_owner(name: Annotated[str, typer.Argument(help="The company's name.")], json: Json = False) -> None:
-    """Add an owner, or find the one of that name."""
+    """Add an owner, or find the one of that name; the answer says which (`made` in the JSON)."""
 
-    async def main(desk: Desk) -> Owner:
+    async def main(desk: Desk) -> tuple[Owner, bool]:
         from recado.identity import audit, owners
 
         async with desk.platform.transaction():
             owner, made = await owners.put(desk.platform, name)
             if made:
                 await audit.record(desk.platform, desk.caller, "add", "owner", str(owner.id), owner_id=owner.id)
-        return owner
+        return owner, made
 
-    owner = at_desk(main)
-    answer(_owner(owner), as_json=json, text=f"owner {owner.id}  {owner.name}")
+    owner, made = at_desk(main)
+    text = f"owner {owner.id}  {owner.name}  {'made' if made else 'was there'}"
+    answer({**_owner(owner), "made": made}, as_json=json, text=text)
 
 
 @owners_commands.command("suspend")
@@ -133,7 +134,8 @@ def add_account(
             )
             if saved.outcome != "same":
                 data = {"account_sid": account_sid}
-                await audit.record(scope, desk.caller, "add", "twilio_account", str(saved.id), data)
+                action = "add" if saved.outcome == "made" else "change"
+                await audit.record(scope, desk.caller, action, "twilio_account", str(saved.id), data)
             return saved.id
 
     account_id = at_desk(main)
@@ -257,7 +259,7 @@ def set_account(
                 )
             if changed:
                 data = {"public_url": public_url, "api_key_sid": api_key_sid}
-                await audit.record(scope, desk.caller, "set", "twilio_account", str(found["id"]), data)
+                await audit.record(scope, desk.caller, "change", "twilio_account", str(found["id"]), data)
             cursor = await scope.conn.execute(
                 "SELECT id, owner_id, account_sid, public_url, api_key_sid FROM twilio_accounts WHERE account_sid = %s",
                 [account],
@@ -298,7 +300,8 @@ def add_number(
                 # Adding leaves the assistant of a known number alone; naming one changes it.
                 after = await numbers.change(scope, before, assistant_id=named.id)
             if saved.outcome != "same" or after != before:
-                await audit.record(scope, desk.caller, "add", "number", str(saved.id), {"address": address})
+                action = "add" if saved.outcome == "made" else "change"
+                await audit.record(scope, desk.caller, action, "number", str(saved.id), {"address": address})
         return await _number(desk, saved.id)
 
     made = at_desk(main)

@@ -146,8 +146,8 @@ def choose_fallback(
             chosen = await assistants.get(scope, name)
             fallback = templates.Fallback(content_sid=template, variables=variables) if template else None
             await templates.set_fallback(scope, chosen.id, fallback)
-            data = {"set": ["fallback_template"], "content_sid": template or None}
-            await audit.record(scope, desk.caller, "set", "assistant", str(chosen.id), data)
+            data = {"changed": ["fallback_template"], "content_sid": template or None}
+            await audit.record(scope, desk.caller, "change", "assistant", str(chosen.id), data)
         return {"id": chosen.id, "assistant": chosen.name, "content_sid": template or None, "variables": variables}
 
     made = at_desk(main)

@@ -11,9 +11,6 @@ from psycopg.types.json import Jsonb
 
 from recado.db.scope import Scope
 
-#: How long after an event one with a smaller id may still be committed, in seconds: no transaction of ours is longer.
-SETTLES = 2.0
-
 
 async def record(
     scope: Scope,
@@ -48,15 +45,18 @@ class Event:
 
 
 async def page(scope: Scope, *, after: int, limit: int) -> list[Event]:
-    """The owner's events after that id, oldest first, those of the last `SETTLES` seconds left out.
+    """The owner's events after that id, oldest first, up to where an open transaction may still put one.
 
-    Ids are given before commits: in that time an event may still come to stand before one that has been committed.
+    Ids are given before commits, so that an event may come to stand before one that has been committed.
     """
+    # In a statement before the other's: whatever was settled then is seen by what looks afterwards.
+    settled = await (await scope.conn.execute("SELECT events_settled() AS id")).fetchone()
+    assert settled is not None  # noqa: S101 - a function answers
     cursor = await scope.conn.execute(
         """
         SELECT id, at, step, what, conversation_id, message_id, correlation_id, data FROM events
-        WHERE owner_id = %s AND id > %s AND at < clock_timestamp() - make_interval(secs => %s) ORDER BY id LIMIT %s
+        WHERE owner_id = %s AND id > %s AND id <= %s ORDER BY id LIMIT %s
         """,
-        [scope.owner_id, after, SETTLES, limit],
+        [scope.owner_id, after, settled["id"], limit],
     )
     return [Event(**row) for row in await cursor.fetchall()]

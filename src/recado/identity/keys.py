@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -25,6 +25,8 @@ CACHE_SIZE: Final = 10_000
 #: `last_used_at` is written at most this often.
 USED_EVERY: Final = timedelta(minutes=1)
 NAME_CHARS: Final = 100
+#: A key that ends at all ends within ten years: further ahead is a mistake, and soon beyond what a date can say.
+LONGEST: Final = timedelta(days=3650)
 
 _KEY = re.compile(r"rk_[A-Za-z0-9_-]{43}")
 _COLUMNS = "id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at"
@@ -90,6 +92,20 @@ async def make(
     ).fetchone()
     assert row is not None  # noqa: S101 - an insert that returns
     return ApiKey(**row), text
+
+
+def end_at(moment: datetime, *, now: datetime) -> datetime:
+    """The moment as the end of a new key, in UTC where it does not say. Raises UsageError: past, or over `LONGEST`."""
+    moment = moment.replace(tzinfo=moment.tzinfo or UTC)
+    if not now < moment <= now + LONGEST:
+        raise UsageError(f"a key's end is in the future, {LONGEST.days} days ahead at most")
+    return moment
+
+
+def end_in(days: int, *, now: datetime) -> datetime:
+    """The end of a new key that lasts so many days. Raises UsageError like `end_at`."""
+    # One day more is refused as a million are, which no date can say.
+    return end_at(now + timedelta(days=min(days, LONGEST.days + 1)), now=now)
 
 
 async def authenticate(pool: Pool, presented: str, *, clock: Clock | None = None) -> Caller | None:

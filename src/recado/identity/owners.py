@@ -92,10 +92,13 @@ async def set_status(platform: Connection, owner_id: UUID, status: Literal["acti
     return _found(row, owner_id)
 
 
-async def rename(conn: Connection, owner_id: UUID, name: str) -> Owner:
-    """Give an owner another name. Raises NotFound, UsageError; Conflict, which ends the transaction, if it is taken."""
+async def rename(platform: Connection, owner_id: UUID, name: str) -> Owner:
+    """Give an owner another name, which the platform alone may: by its name an owner is found again.
+
+    Raises NotFound, UsageError; Conflict, which ends the transaction, if it is taken.
+    """
     try:
-        cursor = await conn.execute(
+        cursor = await platform.execute(
             f"UPDATE owners SET name = %s WHERE id = %s RETURNING {_COLUMNS}",  # noqa: S608 - a constant
             [normal_name(name), owner_id],
         )

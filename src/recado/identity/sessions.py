@@ -40,7 +40,7 @@ class Cookie:
     name: str
     secure: bool
     httponly: bool
-    samesite: Literal["lax"]
+    samesite: Literal["lax", "strict"]
     path: str
     max_age_s: int
 

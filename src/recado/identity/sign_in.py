@@ -3,6 +3,9 @@
 Every try is counted before its password is looked at, for the address and for where it comes from, whether the user
 exists or not: of a thousand guesses made at once no more are tried than of a thousand made in turn, and nobody
 learns from the answer, the wait or the work done who is a user here.
+
+So whoever guesses at an address without end, from a few places, keeps it locked. Its user gets in all the same from a
+browser that they have signed in with before: that counts by itself (`known_browsers`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Final
+from uuid import UUID
 
 import structlog
 from pwdlib import PasswordHash
@@ -22,7 +26,7 @@ from recado.clock import Clock, SystemClock
 from recado.db.pool import Connection, Pool
 from recado.db.scope import Scope
 from recado.errors import SignInRefused, UsageError
-from recado.identity import audit, passwords, sessions, users
+from recado.identity import audit, known_browsers, passwords, sessions, users
 from recado.identity.callers import Caller, of_user
 from recado.identity.sessions import Session
 from recado.identity.users import User, normal_email
@@ -40,8 +44,10 @@ class Rule:
     forget_s: int
 
 
-#: Short enough that whoever guesses at another's address can't keep them out for long.
+#: Locks others' guesses and the user's own tries alike, but for those from a browser that is known.
 OF_ADDRESS: Final = Rule(free=5, first_s=30, longest_s=900, forget_s=24 * 3600)
+#: Nobody but who has the browser, or stole its cookie, is counted here: they guess no more often than at an address.
+OF_BROWSER: Final = Rule(free=5, first_s=30, longest_s=900, forget_s=24 * 3600)
 #: A company's office may be one source.
 OF_SOURCE: Final = Rule(free=30, first_s=30, longest_s=3600, forget_s=3600)
 
@@ -73,16 +79,17 @@ def one_more(before: Failures | None, rule: Rule, now: datetime) -> Failures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedIn:
-    """A new session, its token for the cookie, and who that is."""
+    """A new session, its token and the browser's for the cookies, and who that is."""
 
     session: Session
     token: str
+    browser: str
     caller: Caller
     user: User
 
 
 #: What follows the right password, in one transaction; None when the user is not any more who was verified.
-_Then = Callable[[Connection, User, str, str | None, datetime], Awaitable[SignedIn | None]]
+_Then = Callable[[Connection, User, str, str | None, UUID | None, datetime], Awaitable[SignedIn | None]]
 
 
 async def sign_in(
@@ -92,17 +99,20 @@ async def sign_in(
     password: str,
     source: str,
     previous: str | None = None,
+    browser: str | None = None,
     clock: Clock | None = None,
     hashing: PasswordHash = passwords.HASHING,
 ) -> SignedIn:
-    """A session for the right password. `source` is the caller's address, empty when nobody can tell whose it is, and
-    `previous` the token they came with.
+    """A session for the right password. `source` is the caller's address, empty when nobody can tell whose it is;
+    `previous` is the session's token they came with, `browser` the browser's.
 
     The token is always a new one, and the session of `previous` ends. Raises SignInRefused, the same for a wrong
     password, an unknown or disabled user, and too many tries.
     """
 
-    async def let_in(conn: Connection, user: User, hashed: str, rehashed: str | None, now: datetime) -> SignedIn | None:
+    async def let_in(
+        conn: Connection, user: User, hashed: str, rehashed: str | None, known: UUID | None, now: datetime
+    ) -> SignedIn | None:
         cursor = await conn.execute(
             """
             UPDATE users SET last_sign_in_at = %s, password_hash = coalesce(%s, password_hash)
@@ -114,9 +124,9 @@ async def sign_in(
             return None
         if previous is not None:
             await sessions.end(conn, previous, now=now)
-        return await _begin(conn, replace(user, last_sign_in_at=now), "sign_in", now)
+        return await _begin(conn, replace(user, last_sign_in_at=now), "sign_in", known, now)
 
-    return await _after(platform, email, password, source, clock or SystemClock(), hashing, let_in)
+    return await _after(platform, email, password, source, browser, clock or SystemClock(), hashing, let_in)
 
 
 async def change_password(
@@ -126,6 +136,7 @@ async def change_password(
     password: str,
     new: str,
     source: str,
+    browser: str | None = None,
     clock: Clock | None = None,
     hashing: PasswordHash = passwords.HASHING,
 ) -> SignedIn:
@@ -137,7 +148,9 @@ async def change_password(
     passwords.check_new(new, email=email)
     new_hash = await passwords.make_hash(new, hashing=hashing)
 
-    async def change(conn: Connection, user: User, hashed: str, _: str | None, now: datetime) -> SignedIn | None:
+    async def change(
+        conn: Connection, user: User, hashed: str, _: str | None, known: UUID | None, now: datetime
+    ) -> SignedIn | None:
         cursor = await conn.execute(
             """
             UPDATE users SET password_hash = %s, password_changed_at = %s
@@ -149,23 +162,33 @@ async def change_password(
             return None
         where = conn if user.owner_id is None else Scope(conn, user.owner_id)
         await users.end_sessions(where, user.id, now=now)
-        return await _begin(conn, replace(user, password_changed_at=now), "set_password", now)
+        return await _begin(conn, replace(user, password_changed_at=now), "set_password", known, now)
 
-    return await _after(platform, email, password, source, clock or SystemClock(), hashing, change)
+    return await _after(platform, email, password, source, browser, clock or SystemClock(), hashing, change)
 
 
 async def _after(
-    platform: Pool, email: str, password: str, source: str, clock: Clock, hashing: PasswordHash, then: _Then
+    platform: Pool,
+    email: str,
+    password: str,
+    source: str,
+    browser: str | None,
+    clock: Clock,
+    hashing: PasswordHash,
+    then: _Then,
 ) -> SignedIn:
     """What `then` makes of the user whose password this is; the try counts whatever comes of it."""
     address = _normal(email)
-    by_address = _subject("address", address or email)
-    rules = {by_address: OF_ADDRESS}
-    by_source = _subject("source", _network(source)) if source else None
-    if by_source is not None:
-        rules[by_source] = OF_SOURCE
     now = clock.now()
     async with platform.connection() as conn, conn.transaction():
+        known = await known_browsers.find(conn, browser, email=address, now=now) if browser and address else None
+        if known is not None:
+            by_user, by_source = _subject("browser", str(known)), None
+            rules = {by_user: OF_BROWSER}
+        else:
+            by_user = _subject("address", address or email)
+            by_source = _subject("source", _network(source)) if source else None
+            rules = {by_user: OF_ADDRESS} | ({by_source: OF_SOURCE} if by_source else {})
         wait_s, counted = await _count(conn, rules, now)
     if wait_s:
         log.warning("sign_in_locked", retry_after_s=wait_s)
@@ -176,9 +199,10 @@ async def _after(
     if verdict.right and stored is not None:
         now = clock.now()
         async with platform.connection() as conn, conn.transaction():
-            signed_in = await then(conn, *stored, verdict.rehashed, now)
+            signed_in = await then(conn, *stored, verdict.rehashed, known, now)
             if signed_in is not None:
-                await conn.execute("DELETE FROM sign_in_failures WHERE subject = %s", [by_address])
+                # From a known browser the address's stay: a sign-in amid others' guesses gives them no new ones.
+                await conn.execute("DELETE FROM sign_in_failures WHERE subject = %s", [by_user])
                 if by_source is not None:
                     await _take_back(conn, by_source, counted[by_source], now)
                 return signed_in
@@ -186,12 +210,13 @@ async def _after(
     raise SignInRefused(max(failures.wait_s(now) for failures in counted.values()))
 
 
-async def _begin(conn: Connection, user: User, action: str, now: datetime) -> SignedIn:
+async def _begin(conn: Connection, user: User, action: str, known: UUID | None, now: datetime) -> SignedIn:
     session, token = await sessions.begin(conn, user, now=now)
+    browser = await known_browsers.remember(conn, user, known, now=now)
     caller = of_user(user_id=user.id, owner_id=user.owner_id, role=user.role, email=user.email)
     thing, thing_id = ("session", session.id) if action == "sign_in" else ("user", user.id)
     await audit.record(conn, caller, action, thing, str(thing_id), owner_id=user.owner_id)
-    return SignedIn(session=session, token=token, caller=caller, user=user)
+    return SignedIn(session=session, token=token, browser=browser, caller=caller, user=user)
 
 
 def _normal(email: str) -> str | None:
@@ -284,7 +309,7 @@ async def _stored(conn: Connection, email: str | None) -> tuple[User, str] | Non
 
 async def forget_old(platform: Connection, *, now: datetime) -> int:
     """Delete the counts that no rule looks at any more; answers how many."""
-    longest_s = max(rule.forget_s + rule.longest_s for rule in (OF_ADDRESS, OF_SOURCE))
+    longest_s = max(rule.forget_s + rule.longest_s for rule in (OF_ADDRESS, OF_BROWSER, OF_SOURCE))
     cursor = await platform.execute(
         "DELETE FROM sign_in_failures WHERE last_at < %s", [now - timedelta(seconds=longest_s)]
     )

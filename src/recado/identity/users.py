@@ -199,8 +199,11 @@ async def set_password(where: Where, user_id: UUID, *, password_hash: str, now: 
 
 
 async def end_sessions(where: Where, user_id: UUID, *, now: datetime) -> int:
-    """Sign the user out everywhere; answers how many sessions ended."""
+    """Sign the user out everywhere, and know none of their browsers any more; answers how many sessions ended."""
     conn, owner_id = whose(where)
+    await conn.execute(
+        "DELETE FROM known_browsers WHERE user_id = %s AND owner_id IS NOT DISTINCT FROM %s", [user_id, owner_id]
+    )
     cursor = await conn.execute(
         """
         UPDATE sessions SET revoked_at = %s

@@ -13,7 +13,7 @@ import structlog
 from dbos import DBOS
 
 from recado.db.pool import Pool
-from recado.identity import kept_answers, sessions, sign_in
+from recado.identity import kept_answers, known_browsers, sessions, sign_in
 from recado.media.storage import Storage, StorageUnavailable, is_key
 
 log = structlog.get_logger(__name__)
@@ -56,6 +56,7 @@ async def forget_sign_ins(platform: Pool, *, now: datetime) -> None:
     async with platform.connection() as conn:
         ended = await sessions.delete_old(conn, now=now)
         counts = await sign_in.forget_old(conn, now=now)
+        await known_browsers.delete_old(conn, now=now)
     if ended or counts:
         log.info("sign_ins_forgotten", task="retention", sessions=ended, counts=counts)
 

@@ -1,6 +1,6 @@
 """Versions of users and owners, and kept answers for callers who have no owner.
 
-The database itself counts what people change of them: an owner may write nothing of itself but its name, and programs
+The database itself counts what people change of them: an owner may write none of these, and programs
 of the version before, which know no version, make none stale unseen.
 """
 
