@@ -22,11 +22,12 @@ from recado import __version__
 from recado.api.install import PARTS
 from recado.api.install import install as install_api
 from recado.channels.twilio.directory import Directory
+from recado.connections import PatientProtocol
 from recado.counters import open_counters
 from recado.db.changes import Change
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import PASSING, Connection
-from recado.edge import FAILED, Callers, Edge, PatientProtocol
+from recado.edge import FAILED, Callers, Edge
 from recado.errors import RecadoError, Rejected
 from recado.identity import keys
 from recado.journey import accept as accepting
