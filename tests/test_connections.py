@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,13 +16,16 @@ import psycopg
 import pytest
 
 from bench import hostile
-from recado import connections
-from recado.app import bind, server
+from recado import connections, edge
+from recado.app import Server, bind, server
 from recado.db.embedded import Lease
+from recado.settings import Network
 from tests.channels.examples import inbound
 from tests.journey.front import PUBLIC_URL, TOKEN, Front, message_sid, open_front, signature_of
 from tests.postgres import create_database, drop_database
 from tests.product import INBOUND
+
+DESCRIPTION = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +49,23 @@ def empty(url: str) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(front: Front) -> AsyncIterator[int]:
-    """The application on a real socket; answers its port. Its lifespan is the front's already."""
+    """The application on a real socket; answers its port."""
+    async with running(front) as (port, _):
+        yield port
+
+
+@contextlib.asynccontextmanager
+async def running(front: Front) -> AsyncIterator[tuple[int, Server]]:
+    """The application's port and server. Its lifespan is the front's already."""
     with bind("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
-        running = server(front.app, "127.0.0.1", port)
-        running.config.lifespan = "off"
-        task = asyncio.create_task(running.serve(sockets=[sock]))
-        while not running.started:
+        made = server(front.app, "127.0.0.1", port)
+        made.config.lifespan = "off"
+        task = asyncio.create_task(made.serve(sockets=[sock]))
+        while not made.started:
             await asyncio.sleep(0.01)
-        yield port
-        running.should_exit = True
+        yield port, made
+        made.should_exit = True
         await task
 
 
@@ -87,6 +98,13 @@ async def exchange(port: int, *chunks: bytes, timeout_s: float = 5.0) -> bytes:
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
     return answer
+
+
+async def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
 
 
 SLOW: dict[str, Callable[[], bytes]] = {
@@ -198,6 +216,130 @@ async def test_when_connections_run_out_the_longest_idle_makes_room(
         assert b" 200 " in await newest[0].readuntil(b"\r\n\r\n")
         for _, writer in idle:
             writer.close()
+
+
+def who_never_reads(port: int, asked: bytes) -> socket.socket:
+    """A connection that asks, and takes nothing of the answers."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.connect(("127.0.0.1", port))
+    sock.sendall(asked)
+    sock.setblocking(False)
+    return sock
+
+
+def was_reset(sock: socket.socket) -> bool:
+    """Whether the server has ended the connection there and then, whatever it had sent before."""
+    try:
+        while sock.recv(1 << 20):
+            pass
+    except ConnectionResetError:
+        return True
+    return False
+
+
+@pytest.mark.timeout(90)
+async def test_a_thousand_who_never_read_hold_up_no_webhook_and_cost_little(
+    front: Front, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(front) as (port, made):
+        assert b" 200 " in await exchange(port, DESCRIPTION)
+        process = psutil.Process()
+        before = process.memory_info().rss
+        with contextlib.ExitStack() as unread:
+            for number in range(1, 1101):
+                unread.enter_context(who_never_reads(port, DESCRIPTION * 5))
+                if number % 50 == 0:
+                    assert b" 200 " in await exchange(port, signed()), number
+            # One answer each; uvloop holds the same bytes for all, asyncio's own loop copies what it could not send.
+            assert (process.memory_info().rss - before) / connections.CROWDED < 350_000
+            assert len(made.server_state.connections) <= connections.CROWDED
+    assert [line for line in caplog.records if line.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "then"),
+    [
+        pytest.param(DESCRIPTION, b"", id="one answer"),
+        pytest.param(DESCRIPTION * 8, b"", id="many"),
+        pytest.param(DESCRIPTION[:-2] + b"Connection: close\r\n\r\n", b"", id="the last"),
+        pytest.param(DESCRIPTION, b"nonsense\r\n\r\n", id="and sends nonsense"),
+    ],
+)
+async def test_who_takes_nothing_of_an_answer_is_dropped(
+    front: Front, asked: bytes, then: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connections, "TAKING_S", 0.5)
+    async with running(front) as (port, made):
+        with who_never_reads(port, asked) as sock:
+            await until(lambda: any(one.flow.write_paused for one in made.server_state.connections))
+            sock.sendall(then)
+            await until(lambda: not made.server_state.connections)
+            assert was_reset(sock)
+    assert [line for line in caplog.records if line.levelno >= logging.ERROR] == []
+
+
+async def test_who_reads_slowly_but_steadily_gets_the_whole_answer(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "TAKING_S", 2.0)
+    async with serving(front) as port:
+        with who_never_reads(port, DESCRIPTION[:-2] + b"Connection: close\r\n\r\n") as sock:
+            began, answer = time.monotonic(), b""
+            while piece := await asyncio.get_running_loop().sock_recv(sock, 2000):
+                answer += piece
+                await asyncio.sleep(0.03)
+            assert time.monotonic() - began > 2 * connections.TAKING_S
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert f"content-length: {len(body)}".encode() in head
+
+
+async def test_what_an_idle_connection_has_not_taken_ends_with_it(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of an answer that is too small to be waited for."""
+    monkeypatch.setattr(connections, "TAKING_S", 0.3)
+    monkeypatch.setattr("recado.app.KEEP_ALIVE_S", 1)
+    async with running(front) as (port, made):
+        with who_never_reads(port, b""):
+            await until(lambda: len(made.server_state.connections) == 1)
+            [one] = made.server_state.connections
+            one.transport.write(b"x" * 400_000)
+            await until(lambda: not made.server_state.connections)
+
+
+async def test_nobody_sends_many_requests_ahead_of_their_answers(front: Front) -> None:
+    async with serving(front) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+        answer = b""
+        with contextlib.suppress(ConnectionError):
+            answer = await asyncio.wait_for(reader.read(), 5)
+        writer.close()
+        assert answer.count(b"HTTP/1.1 ") <= connections.AHEAD + 2
+        assert b" 200 " in await exchange(port, signed())
+
+
+@pytest.mark.parametrize(("inside", "kept"), [((), 20), (edge._INSIDE, 40)], ids=["a stranger", "maybe a proxy"])
+async def test_one_address_does_not_take_all_connections_and_a_proxy_may(
+    front: Front, inside: tuple[Network, ...], kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "_INSIDE", inside)
+    monkeypatch.setattr(connections, "OF_ADDRESS", 20)
+    async with running(front) as (port, made):
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(40)]
+        opened[-1][1].write(signed())
+        assert b" 200 " in await opened[-1][0].readuntil(b"\r\n\r\n")
+        assert len(made.server_state.connections) == kept
+        for _, writer in opened:
+            writer.close()
+
+
+async def test_the_description_is_rendered_once(front: Front) -> None:
+    first, second = [await front.post(path="/openapi.json", method="GET") for _ in range(2)]
+    assert first.json() == front.app.openapi()
+    front.app.openapi = None  # type: ignore[assignment,method-assign] # it is not asked again
+    assert second.content == first.content == (await front.post(path="/openapi.json", method="GET")).content
 
 
 def test_an_idle_connection_is_kept_for_longer_than_proxies_keep_theirs(front: Front) -> None:

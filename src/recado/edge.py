@@ -154,6 +154,11 @@ class Callers:
                 return hop
         return ""
 
+    def bounded(self, peer: str) -> str:
+        """The name under which a peer's connections are bounded; empty for one that may be a proxy: don't."""
+        name, trusted, inside = self._peer(peer)
+        return "" if trusted or inside else name
+
     def _look_at(self, text: str) -> tuple[str, bool, bool]:
         """The address's name in the counters, whether it is a trusted proxy, whether it is inside our own walls."""
         try:
