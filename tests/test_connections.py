@@ -20,6 +20,7 @@ from recado import connections, edge
 from recado.app import Server, bind, server
 from recado.db.embedded import Lease
 from recado.settings import Network
+from tests.api.programs import JPEG, furnish
 from tests.channels.examples import inbound
 from tests.journey.front import PUBLIC_URL, TOKEN, Front, message_sid, open_front, signature_of
 from tests.postgres import create_database, drop_database
@@ -216,6 +217,61 @@ async def test_when_connections_run_out_the_longest_idle_makes_room(
         assert b" 200 " in await newest[0].readuntil(b"\r\n\r\n")
         for _, writer in idle:
             writer.close()
+
+
+async def send_file(port: int, key: str, *, bytes_s: int, size: int = 40_000, path: str = "/v1/media") -> bytes:
+    """What is answered to a file that comes at that rate; sending ends with the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: image/jpeg\r\n"
+        f"Connection: close\r\nContent-Length: {size}\r\n\r\n".encode()
+    )
+    answer, file = asyncio.create_task(reader.read()), JPEG.ljust(size, b"\0")
+    with contextlib.suppress(ConnectionError):
+        for start in range(0, size, bytes_s // 20):
+            writer.write(file[start : start + bytes_s // 20])
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            if answer.done():
+                break
+    found = b""
+    with contextlib.suppress(ConnectionError):
+        found = await asyncio.wait_for(answer, 5)
+    writer.close()
+    return found
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request has half a second to come, or 5 kB a second."""
+    monkeypatch.setattr(connections, "ARRIVAL_S", 0.5)
+    monkeypatch.setattr(connections, "UPLOAD_BYTES_S", 5000)
+
+
+async def test_a_file_may_take_its_time_as_long_as_it_gets_on(front: Front, hurried: None) -> None:
+    office = await furnish(front)
+    async with serving(front) as port:
+        began = time.monotonic()
+        assert b" 201 " in await send_file(port, office.admin.key or "", bytes_s=20_000)
+        assert time.monotonic() - began > 3 * connections.ARRIVAL_S
+
+
+@pytest.mark.parametrize(
+    ("bytes_s", "key", "path"),
+    [
+        pytest.param(2000, None, "/v1/media", id="a file that drips"),
+        pytest.param(20_000, "rk_none", "/v1/media", id="a stranger's file"),
+        pytest.param(20_000, None, INBOUND, id="a webhook"),
+        pytest.param(20_000, None, "/v1/keys", id="any other request"),
+    ],
+)
+async def test_nothing_else_may(front: Front, hurried: None, bytes_s: int, key: str | None, path: str) -> None:
+    office = await furnish(front)
+    async with serving(front) as port:
+        began = time.monotonic()
+        answer = await send_file(port, key or office.admin.key or "", bytes_s=bytes_s, path=path)
+        assert b" 201 " not in answer
+        assert time.monotonic() - began < 1.9, "it was not let finish"
 
 
 def who_never_reads(port: int, asked: bytes) -> socket.socket:

@@ -21,6 +21,9 @@ from recado.edge import Callers
 
 #: A request must have arrived whole within this, from its first byte or from the connection's opening.
 ARRIVAL_S = 10.0
+#: But a file that is sent to this path by somebody we know may take longer, if so much of it comes a second.
+UPLOADS = "/v1/media"
+UPLOAD_BYTES_S = 10_000
 #: So long may a client take nothing of its answer.
 TAKING_S = 10.0
 #: And after so long its connection is the first to make room.
@@ -55,7 +58,8 @@ class PatientProtocol(HttpToolsProtocol):
         """Give the newcomer its time, and room if there is little."""
         self._arriving: asyncio.TimerHandle | None = None
         self._whole = True
-        self._taken = 0
+        self._taken = self._taken_before = 0
+        self._uploads = False
         self._app = self.app
         self.idle_since: float | None = self.loop.time()
         self._leaving: asyncio.TimerHandle | None = None
@@ -114,7 +118,7 @@ class PatientProtocol(HttpToolsProtocol):
         """A request has begun. Whoever sends too many ahead is told that this is none."""
         if len(self.pipeline) >= AHEAD:
             raise ValueError("too many requests ahead of their answers")
-        self._whole = self._has_head = False
+        self._whole = self._has_head = self._uploads = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -126,6 +130,10 @@ class PatientProtocol(HttpToolsProtocol):
         )
         self.app = _head_too_large if too_large else self._app
         super().on_headers_complete()
+        if self.scope["method"] == "POST" and self.scope["path"] == UPLOADS:
+            self._uploads = True
+            self._taken_before = self._taken
+            self._expected()  # what came before the body took from none of its time
 
     def on_message_complete(self) -> None:
         """The request is whole."""
@@ -168,10 +176,20 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _too_late(self) -> None:
         self._arriving = None
-        if self._whole and self._taken == 0:
+        if self._uploads and self._gets_on():
+            self._taken_before = self._taken
+            self.idle_since = self.loop.time()
+            self._expect()
+        elif self._whole and self._taken == 0:
             self._close()
         else:
             self._refuse(b"408 Request Timeout")
+
+    def _gets_on(self) -> bool:
+        """Whether enough of the file has come since last time, or would have, and somebody still wants it."""
+        if self.cycle is None or self.cycle.response_complete or self.transport.is_closing():
+            return False
+        return self.flow.read_paused or self._taken - self._taken_before >= UPLOAD_BYTES_S * ARRIVAL_S
 
     def _refuse(self, status: bytes) -> None:
         """Say so on the wire, unless an answer is on its way, and close; the application hears of a disconnect."""
