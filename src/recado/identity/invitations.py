@@ -78,6 +78,7 @@ async def make(where: Where, *, email: str, role: str, now: datetime) -> tuple[I
     return Invitation(**row), token
 
 
+@passwords.in_turn
 async def accept(
     platform: Pool,
     token: str,
@@ -89,8 +90,8 @@ async def accept(
 ) -> User:
     """Make the invited user with this password; one that exists gets the password and the role of the invitation.
 
-    Raises NotFound for a token that is not valid. It still works after a UsageError for the password or the name, and
-    after a Conflict: the address is in use elsewhere, its user is disabled, or is the owner's last admin.
+    Raises Busy, and NotFound for a token that is not valid. It still works after a UsageError for the password or the
+    name, and after a Conflict: the address is in use elsewhere, its user is disabled, or is the owner's last admin.
     """
     now = (clock or SystemClock()).now()
     if not _TOKEN.fullmatch(token):
