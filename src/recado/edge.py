@@ -17,7 +17,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
-from recado.counters import Counters
+from recado.counters import Counted, Counters
 from recado.settings import Network, Rate
 
 log = structlog.get_logger(__name__)
@@ -94,7 +94,7 @@ class Edge:
         return None
 
     async def _count(self, caller: str) -> None:
-        count = await self._counters.add(f"ip/{caller}", self._rate)
+        [count] = await self._counters.add(Counted(kind="ip", key=caller, rate=self._rate))
         if count.number < self._rate.amount:
             return
         if caller not in self._over:

@@ -1,8 +1,8 @@
 """Limits: what a flood may cost. An authentic message over its limit is kept and shown, not answered, not billed.
 
-A message counts against its contact's limit and its Twilio account's. Over one of them it is stored as `held`, with
-an event `limited` and no work; people see it, and `recado failed retry` answers it after all. The contact hears of it
-once a window; over the account's limit nobody does, or a flood from many contacts would make us send as many.
+A message counts against its contact's limit and its Twilio account's. Over one of them it is stored as `held`,
+with an event `limited` and no work; people see it, and `recado failed retry` answers it after all. The contact hears of
+it once a window; over the account's limit nobody does, or a flood from many contacts would make us send as many.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from recado.assistants.words import detect
 from recado.channels.port import Inbound
 from recado.channels.twilio.directory import Account
 from recado.conversations import events, messages
-from recado.counters import Counters
+from recado.counters import Counted, Counters
 from recado.db.pool import PASSING, Pool
 from recado.db.scope import Scope, scoped
 from recado.settings import Rate
@@ -41,15 +41,17 @@ COURTESY = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the limits say to a message: why it is held, if it is, and whether its contact should hear of it."""
+    """What the limits say to a message: why it is held, if it is, and whether its contact should hear of it.
+
+    `counted` is what it was counted for just now.
+    """
 
     held: str | None
     courtesy: bool = False
+    counted: tuple[Counted, ...] = ()
 
 
 ADMITTED = Verdict(held=None)
-HELD = Verdict(held=LIMITED)
-HELD_WITH_COURTESY = Verdict(held=LIMITED, courtesy=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,19 +67,27 @@ class MessageLimits:
 
         What is over its contact's limit does not count against the account's: one who floods takes nothing from others.
         """
+        return await self._count(account, inbound)
+
+    async def _count(self, account: Account, inbound: Inbound) -> Verdict:
+        wanted = []
         if (rate := self.rates.get("contact")) is not None:
             # No address stands in Redis, where others may look.
             contact = blake2b(f"{account.owner_id}/{inbound.identity_key}".encode(), digest_size=16).hexdigest()
-            number = (await self.counters.add(f"contact/{contact}", rate)).number
-            if number > rate.amount:
-                return HELD_WITH_COURTESY if number == rate.amount + 1 else HELD
+            wanted.append(Counted(kind="contact", key=contact, rate=rate))
         if (rate := self.rates.get("account")) is not None:
-            number = (await self.counters.add(f"account/{account.id}", rate)).number
-            if number > rate.amount:
-                if number == rate.amount + 1:
-                    log.warning("limited", step="receive", kind="account", account_id=account.id)
-                return HELD
-        return ADMITTED
+            wanted.append(Counted(kind="account", key=str(account.id), rate=rate))
+        if not wanted:
+            return ADMITTED
+        counts = await self.counters.add(*wanted)
+        last, over = wanted[len(counts) - 1], counts[-1].number - wanted[len(counts) - 1].rate.amount
+        if over == 1 and last.kind == "account":
+            log.warning("limited", step="receive", kind="account", account_id=account.id)
+        return Verdict(
+            held=LIMITED if over > 0 else None,
+            courtesy=over == 1 and last.kind == "contact",
+            counted=tuple(wanted[: len(counts)]),
+        )
 
     async def be_courteous(self, owner_id: UUID, message_id: UUID, words: str, *, now: datetime) -> None:
         """Tell the contact of that held message once a window; whatever goes wrong with it, the message is stored."""
