@@ -124,6 +124,16 @@ def test_strangers_can_not_fill_the_process(monkeypatch: pytest.MonkeyPatch) -> 
         assert len(window._counts) <= 100
 
 
+async def test_strangers_can_not_make_another_limit_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "KEYS", 100)
+    async with opened("memory://") as counters:
+        for _ in range(3):
+            await one(counters, "a contact")
+        for number in range(150):
+            await one(counters, f"192.0.2.{number}", kind="ip")
+        assert (await one(counters, "a contact")).number == 4
+
+
 @pytest.mark.parametrize("storage", ["memory", pytest.param("redis", marks=needs_redis)])
 async def test_what_belongs_together_is_counted_up_to_the_first_that_is_over_and_can_be_taken_back(
     storage: str, request: pytest.FixtureRequest

@@ -107,7 +107,8 @@ class Counters:
         client = None if redis is None else redis.bridge.get_connection()
         self._scripts = {} if client is None else {text: client.register_script(text) for text in (_ADD, _TAKE_BACK)}
         self._room = asyncio.Semaphore(AT_ONCE)
-        self._windows: dict[int, Window] = {}
+        # One for each limit: who fills one up makes only that one begin anew.
+        self._windows: dict[tuple[str, int], Window] = {}
         self._probing: asyncio.Task[None] | None = None
         self._warned_at = -WARN_S
 
@@ -128,7 +129,7 @@ class Counters:
                 return [Count(number=number, ends_in_s=max(0.0, float(left_s))) for number, left_s in found]
         counts = []
         for one in wanted:
-            counts.append(self._window(one).add(f"{one.kind}/{one.key}"))
+            counts.append(self._window(one).add(one.key))
             if counts[-1].number > one.rate.amount:
                 break
         return counts
@@ -137,12 +138,13 @@ class Counters:
         """Count each once less; of a window that is over, nothing."""
         if self.local or await self._run(_TAKE_BACK, counted, []) is None:
             for one in counted:
-                self._window(one).take_back(f"{one.kind}/{one.key}")
+                self._window(one).take_back(one.key)
 
     def _window(self, counted: Counted) -> Window:
-        window = self._windows.get(counted.rate.window_s)
+        which = (counted.kind, counted.rate.window_s)
+        window = self._windows.get(which)
         if window is None:
-            window = self._windows[counted.rate.window_s] = Window(counted.rate.window_s)
+            window = self._windows[which] = Window(counted.rate.window_s)
         return window
 
     async def _run(self, script: str, counted: Sequence[Counted], arguments: list[int]) -> list[Any] | None:
