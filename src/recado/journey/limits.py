@@ -1,6 +1,6 @@
 """Limits: what a flood may cost. An authentic message over its limit is kept and shown, not answered, not billed.
 
-A message counts against its contact's limit and its Twilio account's. Over one of them it is stored as `held`,
+A message counts, once, against its contact's limit and its Twilio account's. Over one of them it is stored as `held`,
 with an event `limited` and no work; people see it, and `recado failed retry` answers it after all. The contact hears of
 it once a window; over the account's limit nobody does, or a flood from many contacts would make us send as many.
 """
@@ -8,7 +8,7 @@ it once a window; over the account's limit nobody does, or a flood from many con
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from uuid import UUID
@@ -52,6 +52,33 @@ class Verdict:
 
 
 ADMITTED = Verdict(held=None)
+#: Messages of which it is known that they were counted: at least so many of the latest, at most twice as many.
+REMEMBERED = 20_000
+
+Which = tuple[UUID, str]
+
+
+class Remembered:
+    """The verdicts of the latest messages, by Twilio account and MessageSid."""
+
+    def __init__(self) -> None:
+        self._latest: dict[Which, Verdict] = {}
+        self._before: dict[Which, Verdict] = {}
+
+    def get(self, which: Which) -> Verdict | None:
+        """Its verdict; None for one that is new, or was long ago."""
+        return self._latest.get(which) or self._before.get(which)
+
+    def keep(self, which: Which, verdict: Verdict) -> None:
+        """Remember it, and forget the older half when there are too many."""
+        if len(self._latest) >= REMEMBERED:
+            self._before, self._latest = self._latest, {}
+        self._latest[which] = verdict
+
+    def forget(self, which: Which) -> None:
+        """It may come again as if for the first time."""
+        self._latest.pop(which, None)
+        self._before.pop(which, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,13 +88,23 @@ class MessageLimits:
     counters: Counters
     rates: Mapping[str, Rate]
     pool: Pool
+    counted: Remembered = field(default_factory=Remembered)
 
     async def admit(self, account: Account, inbound: Inbound) -> Verdict:
         """Count the message and say what becomes of it; raises nothing when the counters are away.
 
         What is over its contact's limit does not count against the account's: one who floods takes nothing from others.
+        Nor does a message count twice, by whomever it is repeated: its verdict is remembered, and of one that turns out
+        to be there already `uncount` gives the count back.
         """
-        return await self._count(account, inbound)
+        which = (account.id, inbound.message_sid)
+        known = self.counted.get(which)
+        if known is not None:
+            return replace(known, counted=())
+        verdict = await self._count(account, inbound)
+        if verdict.counted:
+            self.counted.keep(which, verdict)
+        return verdict
 
     async def _count(self, account: Account, inbound: Inbound) -> Verdict:
         wanted = []
@@ -88,6 +125,13 @@ class MessageLimits:
             courtesy=over == 1 and last.kind == "contact",
             counted=tuple(wanted[: len(counts)]),
         )
+
+    async def uncount(self, account: Account, inbound: Inbound, verdict: Verdict, *, stored: bool) -> None:
+        """Give back what the message was counted for: it was there already, or (not `stored`) it is not there now."""
+        if verdict.counted:
+            if not stored:
+                self.counted.forget((account.id, inbound.message_sid))
+            await self.counters.take_back(*verdict.counted)
 
     async def be_courteous(self, owner_id: UUID, message_id: UUID, words: str, *, now: datetime) -> None:
         """Tell the contact of that held message once a window; whatever goes wrong with it, the message is stored."""
