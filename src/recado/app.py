@@ -22,11 +22,12 @@ from recado import __version__
 from recado.api.install import PARTS
 from recado.api.install import install as install_api
 from recado.channels.twilio.directory import Directory
+from recado.connections import SEND_BYTES, patient
 from recado.counters import open_counters
 from recado.db.changes import Change
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import PASSING, Connection
-from recado.edge import FAILED, Callers, Edge, PatientProtocol
+from recado.edge import FAILED, Callers, Edge
 from recado.errors import RecadoError, Rejected
 from recado.identity import keys
 from recado.journey import accept as accepting
@@ -310,7 +311,7 @@ def server(app: FastAPI, host: str, port: int) -> Server:
             timeout_graceful_shutdown=5,
             limit_concurrency=1000,
             backlog=2048,
-            http=PatientProtocol,
+            http=patient(Callers(app.state.wiring.settings.trusted_proxies)),
             ws="none",
         )
     )
@@ -322,6 +323,7 @@ def bind(host: str, port: int) -> socket.socket:
     # asyncio turns Nagle's algorithm off only where the protocol is named.
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # every connection inherits it
     try:
         sock.bind((host, port))
     except OSError as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ from recado.settings import Rate
 
 log = structlog.get_logger(__name__)
 
-#: A counter in Redis answers within this, or Redis is away: longer, and its trouble would be every message's.
+#: A count in Redis is there within this, the wait for its turn included, or Redis is away: longer, and its trouble
+#: would be every message's.
 REDIS_S = 0.25
 #: Counts in Redis at once: more would only open more connections.
 AT_ONCE = 8
@@ -38,6 +40,20 @@ class Count:
 
     number: int
     ends_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """What is counted: a key of a limit (its kind), in windows of its rate."""
+
+    kind: str
+    key: str
+    rate: Rate
+
+    @property
+    def in_redis(self) -> str:
+        """The key's name where all processes count."""
+        return f"recado:{self.kind}/{self.key}/{self.rate.window_s}"
 
 
 class Window:
@@ -58,6 +74,29 @@ class Window:
         self._counts[key] = number
         return Count(number=number, ends_in_s=(present + 1) * self._window_s - now)
 
+    def take_back(self, key: str) -> None:
+        """Count it once less, if it was counted in this window."""
+        if self._present == int(time.time() / self._window_s) and self._counts.get(key):
+            self._counts[key] -= 1
+
+
+#: Count each key once more, up to the first that is over its amount: one round trip for all limits of a message.
+_ADD = """
+local counts = {}
+for i, key in ipairs(KEYS) do
+  local number = redis.call('INCR', key)
+  if number == 1 then redis.call('EXPIRE', key, ARGV[2 * i - 1]) end
+  counts[i] = {number, redis.call('TTL', key)}
+  if number > tonumber(ARGV[2 * i]) then break end
+end
+return counts
+"""
+_TAKE_BACK = """
+for _, key in ipairs(KEYS) do
+  if tonumber(redis.call('GET', key) or '0') > 0 then redis.call('DECR', key) end
+end
+"""
+
 
 class Counters:
     """Counts by key and window; `open_counters` makes one."""
@@ -65,39 +104,59 @@ class Counters:
     def __init__(self, redis: Any) -> None:
         self._redis = redis
         self._away = (*redis.base_exceptions, OSError, TimeoutError) if redis is not None else ()
+        client = None if redis is None else redis.bridge.get_connection()
+        self._scripts = {} if client is None else {text: client.register_script(text) for text in (_ADD, _TAKE_BACK)}
         self._room = asyncio.Semaphore(AT_ONCE)
-        self._windows: dict[int, Window] = {}
+        # One for each limit: who fills one up makes only that one begin anew.
+        self._windows: dict[tuple[str, int], Window] = {}
         self._probing: asyncio.Task[None] | None = None
+        self._warned_at = -WARN_S
 
     @property
     def local(self) -> bool:
         """Whether this process counts by itself at present."""
         return self._redis is None or self._probing is not None
 
-    async def add(self, key: str, rate: Rate) -> Count:
-        """Count it once more. Never raises for Redis being away: then this process counts."""
-        if not self.local:
-            count = await self._add_in_redis(f"{key}/{rate.window_s}", rate)
-            if count is not None:
-                return count
-        window = self._windows.get(rate.window_s)
-        if window is None:
-            window = self._windows[rate.window_s] = Window(rate.window_s)
-        return window.add(key)
+    async def add(self, *wanted: Counted) -> list[Count]:
+        """Count each once more, in their order, up to the first that is over its amount: that count is the last.
 
-    async def _add_in_redis(self, key: str, rate: Rate) -> Count | None:
-        async with self._room:
-            if self.local:
-                return None
-            try:
-                async with asyncio.timeout(REDIS_S):
-                    number = int(await self._redis.incr(key, rate.window_s))
-                    ends_at = await self._redis.get_expiry(key) if number >= rate.amount else None
-            except self._away as error:
-                self._without_redis(error)
-                return None
-        left_s = rate.window_s if ends_at is None else ends_at - time.time()
-        return Count(number=number, ends_in_s=max(0.0, float(left_s)))
+        Never raises for Redis being away or slow: then this process counts.
+        """
+        if not self.local:
+            limits = [number for one in wanted for number in (one.rate.window_s, one.rate.amount)]
+            found = await self._run(_ADD, wanted, limits)
+            if found is not None:
+                return [Count(number=number, ends_in_s=max(0.0, float(left_s))) for number, left_s in found]
+        counts = []
+        for one in wanted:
+            counts.append(self._window(one).add(one.key))
+            if counts[-1].number > one.rate.amount:
+                break
+        return counts
+
+    async def take_back(self, *counted: Counted) -> None:
+        """Count each once less; of a window that is over, nothing."""
+        if self.local or await self._run(_TAKE_BACK, counted, []) is None:
+            for one in counted:
+                self._window(one).take_back(one.key)
+
+    def _window(self, counted: Counted) -> Window:
+        which = (counted.kind, counted.rate.window_s)
+        window = self._windows.get(which)
+        if window is None:
+            window = self._windows[which] = Window(counted.rate.window_s)
+        return window
+
+    async def _run(self, script: str, counted: Sequence[Counted], arguments: list[int]) -> list[Any] | None:
+        """What the script says of those keys; None when this process has to count."""
+        try:
+            async with asyncio.timeout(REDIS_S), self._room:
+                if self.local:
+                    return None
+                return await self._scripts[script](keys=[one.in_redis for one in counted], args=arguments) or []
+        except self._away as error:
+            self._without_redis(error)
+            return None
 
     async def aclose(self) -> None:
         """Stop asking after Redis, and let go of its connections."""
@@ -114,17 +173,20 @@ class Counters:
 
     async def _probe(self, error: str) -> None:
         """Ask after Redis until it answers, so that no message has to wait to find out."""
-        warned_at = -WARN_S
+        warned = False
         while True:
-            if time.monotonic() - warned_at >= WARN_S:
-                warned_at = time.monotonic()
-                log.warning("limits_counted_locally", error=error, note="Redis of RECADO_RATE_LIMIT_STORAGE is away")
+            if time.monotonic() - self._warned_at >= WARN_S:
+                self._warned_at, warned = time.monotonic(), True
+                log.warning(
+                    "limits_counted_locally", error=error, note="Redis of RECADO_RATE_LIMIT_STORAGE is away or slow"
+                )
             await asyncio.sleep(PROBE_S)
             with contextlib.suppress(*self._away):
                 async with asyncio.timeout(REDIS_S):
                     await self._redis.get("probe")
                     break
-        log.info("limits_counted_in_redis")
+        if warned:  # one that is slow for everybody is quick enough for a single question, again and again
+            log.info("limits_counted_in_redis")
         self._probing = None
 
 

@@ -9,6 +9,7 @@
     ├── SchemaError           the database is newer, older or empty: `recado migrate`
     ├── SecretError           a stored secret can't be opened with the keys there are
     ├── SignInRefused         somebody may not sign in now; carries how long to wait, never why
+    ├── Busy                  too many ask for it at once: nothing was done, try again after the seconds that it carries
     ├── Rejected              a webhook is refused; carries the HTTP status, never a reason for the caller
     └── SendError             a message could not be sent; carries the class that says what happens next
 
@@ -55,6 +56,14 @@ class SignInRefused(RecadoError):
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("the e-mail address or the password is wrong, or it was tried too often: wait, then try again")
+        self.retry_after_s = retry_after_s
+
+
+class Busy(RecadoError):
+    """Too many ask for this at once; nothing was done or counted."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__("too many ask for this at once: try again")
         self.retry_after_s = retry_after_s
 
 

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
+from recado.identity import passwords
 from recado.identity.sign_in import OF_ADDRESS
 from tests.api.browsers import COOKIE, OURS, Browser, join
 from tests.api.programs import Office
@@ -91,6 +95,39 @@ async def test_the_cookie_of_a_known_browser_lets_its_user_sign_in_while_the_add
     assert pair not in str(again.headers.get_list("set-cookie")), "a new token at every sign-in"
     opened = await Browser(office.front).ask("GET", "/v1/users/me", headers=OURS | {"Cookie": pair})
     assert opened.status_code == 401, "it opens nothing by itself"
+
+
+async def test_a_flood_of_sign_ins_is_refused_at_once_and_counts_against_nobody(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana = await join(office.front, "viewer")
+    monkeypatch.setattr(passwords, "PLACES", 3)
+    strangers = [Browser(office.front, client=f"198.51.100.{number}") for number in range(12)]
+    answers = await asyncio.gather(
+        *(stranger.sign_in(f"{number}@x.example", WRONG) for number, stranger in enumerate(strangers))
+    )
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert len(refused) >= 6
+    assert all(answer.headers["Retry-After"] == "5" for answer in refused)
+    [counted] = office.front.rows("SELECT count(*) AS subjects FROM sign_in_failures")
+    assert counted["subjects"] == 2 * (12 - len(refused)), "an address and a source for each that was tried"
+    assert (await Browser(office.front).sign_in(ana.user.email)).status_code == 201, "and there is room again"
+
+
+async def test_whatever_takes_a_password_is_refused_while_there_is_no_room(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ana = await join(office.front, "viewer")
+    monkeypatch.setattr(passwords, "PLACES", 0)
+    change = {"password": PASSWORD, "new_password": NEW}
+    for answer in (
+        await Browser(office.front).sign_in(ana.user.email),
+        await Browser(office.front).ask(
+            "POST", "/v1/invitations/accept", json={"token": "ri_" + "A" * 43, "password": NEW}
+        ),
+        await ana.browser.ask("PUT", "/v1/users/me/password", json=change),
+    ):
+        assert (answer.status_code, answer.json()["title"]) == (503, "Unavailable")
 
 
 async def test_signing_out_ends_the_session_and_takes_the_cookie_away(office: Office) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -159,6 +160,48 @@ async def test_a_repeated_webhook_changes_nothing_of_a_held_message(front: Front
         assert (await front.post(message)).status_code == 200
     assert inbound_of(front) == ["received"] * 3 + ["held"]
     assert len(courtesies(front)) == 1
+
+
+async def test_a_repeated_webhook_uses_up_nothing_of_its_contacts_limit(front: Front) -> None:
+    recorded = text()
+    for _ in range(5):
+        assert (await front.post(recorded)).status_code == 200
+    await asyncio.gather(*(front.post(recorded) for _ in range(5)))
+    await say(front, 3)
+    assert inbound_of(front) == ["received"] * 3 + ["held"]
+
+
+async def test_nor_do_many_that_were_recorded_long_ago(front: Front, front_url: str, tmp_path: Path) -> None:
+    recorded = [text() for _ in range(3)]
+    for message in recorded:
+        await front.post(message)
+    async with open_front(front_url, tmp_path, found=False, limits="account=3/day;contact=3/day") as forgetful:
+        for message in recorded * 3:
+            assert (await forgetful.post(message)).status_code == 200
+        await say(forgetful, 4)
+    assert inbound_of(front) == ["received"] * 6 + ["held"]
+
+
+async def test_a_webhook_that_could_not_be_stored_counts_when_it_comes_again_and_not_before(front: Front) -> None:
+    again = text()
+    with psycopg.connect(front.database_url, autocommit=True) as conn:
+        conn.execute("ALTER TABLE recado.messages RENAME TO away")
+        for message in (again, again, text(), text()):
+            assert (await front.post(message)).status_code >= 500
+        conn.execute("ALTER TABLE recado.away RENAME TO messages")
+    for _ in range(2):
+        assert (await front.post(again)).status_code == 200
+    await say(front, 3)
+    assert inbound_of(front) == ["received"] * 3 + ["held"]
+
+
+def test_so_many_verdicts_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "REMEMBERED", 10)
+    remembered, account = limits.Remembered(), UUID(int=1)
+    for number in range(95):
+        remembered.keep((account, str(number)), limits.ADMITTED)
+    known = [number for number in range(95) if remembered.get((account, str(number))) is not None]
+    assert known == list(range(80, 95))
 
 
 async def test_over_the_accounts_limit_messages_are_held_and_nobody_is_told(front_url: str, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from recado.errors import Conflict, Forbidden, NotFound, UsageError
+from recado.errors import Busy, Conflict, Forbidden, NotFound, UsageError
 
 log = structlog.get_logger(__name__)
 
@@ -107,6 +107,8 @@ def of_error(error: Exception) -> Problem | None:
         return Problem(403, str(error))
     if isinstance(error, UsageError):
         return Problem(422, str(error))
+    if isinstance(error, Busy):
+        return Problem(503, str(error), headers={"Retry-After": str(error.retry_after_s)})
     return None
 
 
@@ -195,6 +197,6 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Answer the API's errors with problem documents."""
-    for kind in (Problem, NotFound, Conflict, Forbidden, UsageError):
+    for kind in (Problem, NotFound, Conflict, Forbidden, UsageError, Busy):
         app.add_exception_handler(kind, _problem)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -92,6 +92,7 @@ async def make(where: Where, *, email: str, role: str, by: Caller, now: datetime
     return Invitation(**row), token
 
 
+@passwords.in_turn
 async def accept(
     platform: Pool,
     token: str,
@@ -103,9 +104,9 @@ async def accept(
 ) -> User:
     """Make the invited user with this password; one that exists gets the password and the role of the invitation.
 
-    Raises NotFound for a token that is not valid. It still works after a UsageError for the password or the name, and
-    after a Conflict: the address is in use elsewhere, its user is disabled, is the owner's last admin, or was made
-    after the invitation, which then gives nobody a password. The audit names the user, and who invited them.
+    Raises Busy, and NotFound for a token that is not valid. It still works after a UsageError for the password or the
+    name, and after a Conflict: the address is in use elsewhere, its user is disabled, is the owner's last admin, or was
+    made after the invitation, which then gives nobody a password. The audit names the user, and who invited them.
     """
     now = (clock or SystemClock()).now()
     if not _TOKEN.fullmatch(token):

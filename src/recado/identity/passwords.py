@@ -1,20 +1,24 @@
-"""Passwords: which are good enough, and how they are hashed (argon2id), off the event loop and two at a time."""
+"""Passwords: which are good enough, and how they are hashed (argon2id), off the event loop and two at a time.
+
+Whoever comes with one takes a place, and there are few: a flood of sign-ins holds neither connections nor memory.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from typing import Final, TypeVar
+from functools import cache, wraps
+from typing import Any, Final, ParamSpec, TypeVar
 
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from recado.errors import UsageError
+from recado.errors import Busy, UsageError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 LEAST_CHARS: Final = 12
@@ -27,6 +31,11 @@ HASHING: Final = PasswordHash((Argon2Hasher(time_cost=3, memory_cost=64 * 1024, 
 
 # Two at a time: a flood of sign-ins takes neither the memory nor the threads that others need.
 _WORKERS = ThreadPoolExecutor(max_workers=2, thread_name_prefix="passwords")
+
+#: Who may be at work with a password or wait for it, in this process: the last waits about four seconds.
+PLACES: Final = 22
+BUSY_S: Final = 5
+_taken = 0
 
 #: What people choose when they are asked for twelve characters, without digits and signs at its end.
 _COMMON = """
@@ -72,6 +81,23 @@ def check_new(password: str, *, email: str) -> None:
 
 def _is_run(text: str) -> bool:
     return any(text in run or text in run[::-1] for run in (keys * 2 for keys in _RUNS))
+
+
+def in_turn(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Work for whoever comes with a password, of which `PLACES` go on at once; for one more it raises Busy at once."""
+
+    @wraps(work)
+    async def placed(*args: P.args, **kwargs: P.kwargs) -> T:
+        global _taken
+        if _taken >= PLACES:
+            raise Busy(BUSY_S)
+        _taken += 1
+        try:
+            return await work(*args, **kwargs)
+        finally:
+            _taken -= 1
+
+    return placed
 
 
 async def make_hash(password: str, *, hashing: PasswordHash = HASHING) -> str:

@@ -92,6 +92,7 @@ class SignedIn:
 _Then = Callable[[Connection, User, str, str | None, UUID | None, datetime], Awaitable[SignedIn | None]]
 
 
+@passwords.in_turn
 async def sign_in(
     platform: Pool,
     *,
@@ -107,7 +108,7 @@ async def sign_in(
     `previous` is the session's token they came with, `browser` the browser's.
 
     The token is always a new one, and the session of `previous` ends. Raises SignInRefused, the same for a wrong
-    password, an unknown or disabled user, and too many tries.
+    password, an unknown or disabled user, and too many tries; Busy before the try is counted.
     """
 
     async def let_in(
@@ -129,6 +130,7 @@ async def sign_in(
     return await _after(platform, email, password, source, browser, clock or SystemClock(), hashing, let_in)
 
 
+@passwords.in_turn
 async def change_password(
     platform: Pool,
     *,
@@ -143,7 +145,7 @@ async def change_password(
     """A new password for whoever knows the present one: all their sessions end, and one with a new token begins.
 
     Who has somebody's session but not their password may guess no more often here than at the sign-in. Raises
-    UsageError for the new password; SignInRefused as the sign-in does.
+    UsageError for the new password; SignInRefused and Busy as the sign-in does.
     """
     passwords.check_new(new, email=email)
     new_hash = await passwords.make_hash(new, hashing=hashing)

@@ -1,14 +1,14 @@
 """Limits: what a flood may cost. An authentic message over its limit is kept and shown, not answered, not billed.
 
-A message counts against its contact's limit and its Twilio account's. Over one of them it is stored as `held`, with
-an event `limited` and no work; people see it, and `recado failed retry` answers it after all. The contact hears of it
-once a window; over the account's limit nobody does, or a flood from many contacts would make us send as many.
+A message counts, once, against its contact's limit and its Twilio account's. Over one of them it is stored as `held`,
+with an event `limited` and no work; people see it, and `recado failed retry` answers it after all. The contact hears of
+it once a window; over the account's limit nobody does, or a flood from many contacts would make us send as many.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from uuid import UUID
@@ -19,7 +19,7 @@ from recado.assistants.words import detect
 from recado.channels.port import Inbound
 from recado.channels.twilio.directory import Account
 from recado.conversations import events, messages
-from recado.counters import Counters
+from recado.counters import Counted, Counters
 from recado.db.pool import PASSING, Pool
 from recado.db.scope import Scope, scoped
 from recado.settings import Rate
@@ -41,15 +41,44 @@ COURTESY = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the limits say to a message: why it is held, if it is, and whether its contact should hear of it."""
+    """What the limits say to a message: why it is held, if it is, and whether its contact should hear of it.
+
+    `counted` is what it was counted for just now.
+    """
 
     held: str | None
     courtesy: bool = False
+    counted: tuple[Counted, ...] = ()
 
 
 ADMITTED = Verdict(held=None)
-HELD = Verdict(held=LIMITED)
-HELD_WITH_COURTESY = Verdict(held=LIMITED, courtesy=True)
+#: Messages of which it is known that they were counted: at least so many of the latest, at most twice as many.
+REMEMBERED = 20_000
+
+Which = tuple[UUID, str]
+
+
+class Remembered:
+    """The verdicts of the latest messages, by Twilio account and MessageSid."""
+
+    def __init__(self) -> None:
+        self._latest: dict[Which, Verdict] = {}
+        self._before: dict[Which, Verdict] = {}
+
+    def get(self, which: Which) -> Verdict | None:
+        """Its verdict; None for one that is new, or was long ago."""
+        return self._latest.get(which) or self._before.get(which)
+
+    def keep(self, which: Which, verdict: Verdict) -> None:
+        """Remember it, and forget the older half when there are too many."""
+        if len(self._latest) >= REMEMBERED:
+            self._before, self._latest = self._latest, {}
+        self._latest[which] = verdict
+
+    def forget(self, which: Which) -> None:
+        """It may come again as if for the first time."""
+        self._latest.pop(which, None)
+        self._before.pop(which, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,25 +88,50 @@ class MessageLimits:
     counters: Counters
     rates: Mapping[str, Rate]
     pool: Pool
+    counted: Remembered = field(default_factory=Remembered)
 
     async def admit(self, account: Account, inbound: Inbound) -> Verdict:
         """Count the message and say what becomes of it; raises nothing when the counters are away.
 
         What is over its contact's limit does not count against the account's: one who floods takes nothing from others.
+        Nor does a message count twice, by whomever it is repeated: its verdict is remembered, and of one that turns out
+        to be there already `uncount` gives the count back.
         """
+        which = (account.id, inbound.message_sid)
+        known = self.counted.get(which)
+        if known is not None:
+            return replace(known, counted=())
+        verdict = await self._count(account, inbound)
+        if verdict.counted:
+            self.counted.keep(which, verdict)
+        return verdict
+
+    async def _count(self, account: Account, inbound: Inbound) -> Verdict:
+        wanted = []
         if (rate := self.rates.get("contact")) is not None:
             # No address stands in Redis, where others may look.
             contact = blake2b(f"{account.owner_id}/{inbound.identity_key}".encode(), digest_size=16).hexdigest()
-            number = (await self.counters.add(f"contact/{contact}", rate)).number
-            if number > rate.amount:
-                return HELD_WITH_COURTESY if number == rate.amount + 1 else HELD
+            wanted.append(Counted(kind="contact", key=contact, rate=rate))
         if (rate := self.rates.get("account")) is not None:
-            number = (await self.counters.add(f"account/{account.id}", rate)).number
-            if number > rate.amount:
-                if number == rate.amount + 1:
-                    log.warning("limited", step="receive", kind="account", account_id=account.id)
-                return HELD
-        return ADMITTED
+            wanted.append(Counted(kind="account", key=str(account.id), rate=rate))
+        if not wanted:
+            return ADMITTED
+        counts = await self.counters.add(*wanted)
+        last, over = wanted[len(counts) - 1], counts[-1].number - wanted[len(counts) - 1].rate.amount
+        if over == 1 and last.kind == "account":
+            log.warning("limited", step="receive", kind="account", account_id=account.id)
+        return Verdict(
+            held=LIMITED if over > 0 else None,
+            courtesy=over == 1 and last.kind == "contact",
+            counted=tuple(wanted[: len(counts)]),
+        )
+
+    async def uncount(self, account: Account, inbound: Inbound, verdict: Verdict, *, stored: bool) -> None:
+        """Give back what the message was counted for: it was there already, or (not `stored`) it is not there now."""
+        if verdict.counted:
+            if not stored:
+                self.counted.forget((account.id, inbound.message_sid))
+            await self.counters.take_back(*verdict.counted)
 
     async def be_courteous(self, owner_id: UUID, message_id: UUID, words: str, *, now: datetime) -> None:
         """Tell the contact of that held message once a window; whatever goes wrong with it, the message is stored."""

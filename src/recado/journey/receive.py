@@ -113,7 +113,13 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, limits: Mess
     inbound: Inbound = parse_inbound(parameters)
     number = await door.directory.number(account, canonical_address(inbound.to_address))
     words, verdict = contact_words(inbound), await limits.admit(account, inbound)
-    accepted = await acceptor.submit(arrival(account, number, inbound, words, now=clock.now(), held=verdict.held))
+    try:
+        accepted = await acceptor.submit(arrival(account, number, inbound, words, now=clock.now(), held=verdict.held))
+    except Exception:
+        await limits.uncount(account, inbound, verdict, stored=False)
+        raise
+    if not accepted.new:
+        await limits.uncount(account, inbound, verdict, stored=True)
     if verdict.courtesy and accepted.new:
         await limits.be_courteous(account.owner_id, accepted.message_id, words, now=clock.now())
     log.info("accepted", correlation_id=accepted.message_id, owner_id=account.owner_id, step="accept", new=accepted.new)
