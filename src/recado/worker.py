@@ -33,10 +33,10 @@ from recado.journey.attachments import MediaDesk, understand_media
 from recado.journey.deliver import send_whatsapp_message
 from recado.journey.dispatch import DeliverDesk
 from recado.media import links
-from recado.media.download import open_downloads
+from recado.media.download import DEADLINE_S, open_downloads
 from recado.media.reading import read
 from recado.media.scratch import scratch
-from recado.media.transcription import open_transcriber
+from recado.media.transcription import SPARE_S, open_transcriber
 from recado.ops import recovery, retention
 from recado.ops.executors import Executor, keep_alive
 from recado.wiring import Wiring
@@ -254,11 +254,12 @@ async def _recover(executor_id: str) -> int:
 async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
     """The net below the journey, and the broom behind it; each round bears that the database is away."""
     tidied, swept = -math.inf, time.monotonic()  # the clock may be younger than a round
+    fetched_and_heard = timedelta(seconds=DEADLINE_S + wiring.settings.longest_note_s + SPARE_S)
     while True:
         await asyncio.sleep(RECOVERY_S)
         try:
             await recovery.fetch_stray_media(platform)
-            await recovery.give_up_late_media(platform, wiring.clock.now())
+            await recovery.give_up_late_media(platform, wiring.clock.now(), at_work=fetched_and_heard)
             await recovery.give_work_to_strays(platform)
             await recovery.ask_after_silent(platform, wiring.pool, senders.of, wiring.clock.now())
             await asyncio.to_thread(recovery.give_back_unstarted)

@@ -41,7 +41,8 @@ log = structlog.get_logger(__name__)
 #: Why an attachment was not kept or not understood, where neither the fetching nor the transcriber says it.
 Own = Literal["account", "storage", "fault", "no_transcriber", "over_budget", "no_speech", "late"]
 Reason = Refusal | Absence | Failure | Own
-#: Why an attachment that nobody had settled in time was given up (`ops/recovery`); it is still fetched, for people.
+#: Why an attachment that nobody had settled in time was given up (`ops/recovery`). It is still fetched, for people to
+#: see, and what a voice note says is answered after all.
 LATE: Final = "late"
 #: Why a note was not transcribed that the owner can do something about: people are asked to look.
 _FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow"})
@@ -107,7 +108,8 @@ async def understand_media(
 ) -> None:
     """Fetch the message's attachments, make text of its voice with `voice`, and enqueue its turn.
 
-    Idempotent: attachments that were settled are not touched again, and the turn is enqueued once.
+    Idempotent: attachments that were settled are not touched again, and the turn is enqueued once. Words of a note that
+    was given up as late get a turn of their own.
     """
     began = time.monotonic()
     case = await persistently(partial(_look, desk, owner_id, conversation_id, message_id))
@@ -147,7 +149,11 @@ async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_
 
 
 def _is_open(one: Media) -> bool:
-    return one.status == WAITING or (one.status, one.reason) == (FAILED, LATE)
+    return one.status == WAITING or _is_late(one)
+
+
+def _is_late(one: Media) -> bool:
+    return (one.status, one.reason) == (FAILED, LATE)
 
 
 async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice: bool) -> _Outcome:
@@ -203,10 +209,13 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
     now = desk.clock.now()
     message = case.message
     async with scoped(desk.pool, case.owner_id) as scope:
+        # Before the message, as a turn does: none ends meanwhile that was made without the words.
+        conversation = await conversations.get(scope, message.conversation_id, lock=True)
         # Another executor may have done the same work meanwhile: what it settled is neither counted nor told again.
         await messages.awaiting(scope, message.id, lock=True)
         there = (await attachments.of_messages(scope, [message.id])).get(message.id, [])
         unsettled = {one.id for one in there if _is_open(one)}
+        given_up = any(_is_late(one) for one in there)
         outcomes = [outcome for outcome in done if outcome.media_id in unsettled]
         if done and not outcomes:
             return
@@ -237,6 +246,7 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
             message.id,
             transcript="\n".join(transcript.text for transcript in said) or None,
             language=said[0].language if said else None,
+            again=given_up and bool(said) and conversation.status == "open",
         )
         await events.record(
             scope,

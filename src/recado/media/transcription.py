@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from recado.errors import RecadoError, SettingsError
 from recado.settings import Settings
+
+#: What a note may take besides the longest length: Whisper base is faster than the note on one core.
+SPARE_S: Final = 30.0
 
 #: Why a note has no text, in a word: it can't be decoded; it is longer than RECADO_LONGEST_NOTE_S; it took too long;
 #: the endpoint or the model's process is away; the model, its package or its key is not there.

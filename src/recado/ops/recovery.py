@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 #: A message without work is looked at after this time: long after its workflow would have been there.
 STRAY_S = 30
-#: Attachments that nobody has fetched after this time are given up, so that the conversation goes on.
+#: Attachments that no worker has come to after this time are given up, so that the conversation goes on.
 LATE_S = 120
 #: How often a message is given new work before it is shown as failed.
 TRIES = 5
@@ -118,7 +118,8 @@ async def fetch_stray_media(platform: Pool) -> int:
     return len(rows)
 
 
-# Work that was enqueued for it lately, by a retry for instance, has its time too. The turn's id is the message's.
+# Work that was enqueued for it lately, by a retry for instance, has its time too; what a living worker has begun has as
+# long as the longest note takes. The turn's id is the message's.
 _LATE = """
 WITH late AS (
     SELECT m.owner_id, m.id FROM messages m
@@ -126,8 +127,11 @@ WITH late AS (
       AND NOT EXISTS (
             SELECT FROM dbos.workflow_status w
             WHERE w.queue_name = 'media' AND w.status IN ('ENQUEUED', 'PENDING')
-              AND w.created_at > extract(epoch FROM %(since)s::timestamptz) * 1000
-              AND starts_with(w.workflow_uuid, m.id::text))
+              AND starts_with(w.workflow_uuid, m.id::text)
+              AND (w.created_at > extract(epoch FROM %(since)s::timestamptz) * 1000
+                   OR w.status = 'PENDING'
+                   AND w.started_at_epoch_ms > extract(epoch FROM %(begun_since)s::timestamptz) * 1000
+                   AND EXISTS (SELECT FROM executors e WHERE e.id = w.executor_id)))
     ORDER BY m.received_at LIMIT 100
     FOR UPDATE SKIP LOCKED
 ), message AS (
@@ -153,13 +157,13 @@ FROM message
 """
 
 
-async def give_up_late_media(platform: Pool, now: datetime) -> int:
+async def give_up_late_media(platform: Pool, now: datetime, *, at_work: timedelta) -> int:
     """Let the turns have messages whose attachments nobody has settled in time; answers how many there were.
 
-    Who fetches them later still does so, for people to see.
+    `at_work` is what a worker that has begun may take. Who fetches them later still does so (`journey/attachments`).
     """
     async with platform.connection() as conn:
-        late = {"now": now, "since": now - timedelta(seconds=LATE_S)}
+        late = {"now": now, "since": now - timedelta(seconds=LATE_S), "begun_since": now - at_work}
         rows = await (await conn.execute(_LATE, late)).fetchall()
     if rows:
         log.warning("media_late", task="recovery", messages=len(rows))

@@ -20,14 +20,12 @@ from typing import Any, Final
 
 import structlog
 
-from recado.media.transcription import Transcript, TranscriptionFailed
+from recado.media.transcription import SPARE_S, Transcript, TranscriptionFailed
 
 log = structlog.get_logger(__name__)
 
 #: Loading, where the model must be downloaded first.
 LOAD_S = 600.0
-#: What a note may take besides its longest length: Whisper base is faster than the note on one core.
-SPARE_S = 30.0
 #: The longest line that the process may answer: an hour of fast speech takes a tenth of it.
 MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
 #: What the process runs, before the model and the threads.
