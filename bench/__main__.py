@@ -88,6 +88,11 @@ def summary(figures: dict[str, Any]) -> list[str]:
     if part := figures.get("voice"):
         line("growth of text's p95 answer time beside five notes", part["answer_p95_growth"], "at most 0.25")
         line("a 5 s note alone, answered after s (median)", part["lone_note_s"][2], "at most 4")
+        line(
+            "a picture beside 24 notes of another, answered after s",
+            part["picture_beside_many_notes_s"][2],
+            "at most 4",
+        )
         line("words understood of the committed notes, share", part["word_accuracy_mean"], "at least 0.85")
     if part := figures.get("media"):
         line(

@@ -38,6 +38,7 @@ class Outside:
     transcribes: bool = True
     asked: list[dict[str, Any]] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
+    at_once: int = 1
 
     async def fetch(self, *, into: Path, **asked: Any) -> Downloaded:
         self.asked.append(asked)

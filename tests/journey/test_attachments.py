@@ -37,22 +37,23 @@ def outside(tmp_path: Path) -> Outside:
 
 
 @pytest.mark.parametrize(
-    ("kind", "media_type", "name"),
+    ("kind", "media_type", "name", "queue"),
     [
-        ("audio", "audio/ogg", "transcribe_audio"),
-        ("document", "audio/mpeg", "transcribe_audio"),
-        ("image", "image/jpeg", "fetch_media"),
-        ("document", "application/pdf", "fetch_media"),
+        ("audio", "audio/ogg", "transcribe_audio", "voice"),
+        ("document", "audio/mpeg", "transcribe_audio", "voice"),
+        ("image", "image/jpeg", "fetch_media", "media"),
+        ("document", "application/pdf", "fetch_media", "media"),
     ],
 )
 async def test_what_comes_with_an_attachment_is_fetched_before_its_turn(
-    front: Front, kind: str, media_type: str, name: str
+    front: Front, kind: str, media_type: str, name: str, queue: str
 ) -> None:
     message_id = await note(front, kind=kind, media_type=media_type)
     (work,) = front.work()
-    assert (work["name"], work["queue_name"], work["queue_partition_key"]) == (name, "media", None)
+    assert (work["name"], work["queue_name"]) == (name, queue)
     assert work["workflow_uuid"] == f"{message_id}:media"
     stored = message(front, message_id)
+    assert work["queue_partition_key"] == str(stored["conversation_id"])
     assert json.loads(work["inputs"])["positionalArgs"][:3] == [
         str(front.owner_id), str(stored["conversation_id"]), str(message_id)
     ]  # fmt: skip

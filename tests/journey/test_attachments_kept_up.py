@@ -114,6 +114,20 @@ async def test_awaited_attachments_without_work_get_it_and_their_conversation_ge
     ]
 
 
+async def test_work_of_the_version_before_which_had_no_lanes_is_given_its_lane(front: Front) -> None:
+    for kind, media_type in (("audio", "audio/ogg"), ("image", "image/png")):
+        await note(front, kind=kind, media_type=media_type)
+    run(front, "UPDATE dbos.workflow_status SET queue_name = 'media', queue_partition_key = NULL")
+    (conversation,) = front.rows("SELECT id FROM conversations")
+    async with front.wiring.platform_pool() as pool:
+        assert await recovery.give_lanes(pool) == 2
+        assert await recovery.give_lanes(pool) == 0
+    assert [(work["name"], work["queue_name"], work["queue_partition_key"]) for work in front.work()] == [
+        ("transcribe_audio", "voice", str(conversation["id"])),
+        ("fetch_media", "media", str(conversation["id"])),
+    ]
+
+
 async def test_fetching_that_ends_in_an_error_again_and_again_ends_as_late(front: Front) -> None:
     age(front, await note(front), recovery.LATE_S + 5)
     run(front, "DELETE FROM dbos.workflow_status")
@@ -132,7 +146,7 @@ async def test_a_held_note_that_is_retried_is_fetched_first_and_then_answered(fr
         assert await failed.retry(conn, message_id) == "queued"
         assert await failed.retry(conn, message_id) == "in work"
     (work,) = front.work()
-    assert (work["name"], work["queue_name"]) == ("transcribe_audio", "media")
+    assert (work["name"], work["queue_name"]) == ("transcribe_audio", "voice")
     await understand(front, outside, message_id)
     await turn(front, message_id)
     assert message(front, message_id)["status"] == "answered"

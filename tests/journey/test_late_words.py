@@ -39,7 +39,7 @@ def outside(tmp_path: Path) -> Outside:
 async def given_up(front: Front) -> UUID:
     """A note that nobody came to in time."""
     message_id = age(front, await note(front), recovery.LATE_S + 5)
-    run(front, "UPDATE dbos.workflow_status SET created_at = 0 WHERE queue_name = 'media'")
+    run(front, "UPDATE dbos.workflow_status SET created_at = 0 WHERE queue_name = 'voice'")
     assert await late(front) == 1
     return message_id
 

@@ -37,6 +37,9 @@ class TranscriptionFailed(RecadoError):
 class Transcriber(Protocol):
     """Makes text of voice notes, for one process."""
 
+    #: How many it listens to at once; more wait for it.
+    at_once: int
+
     async def start(self) -> None:
         """Load what takes long, so that the first note does not wait for it; never raises."""
         ...

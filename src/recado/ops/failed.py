@@ -10,6 +10,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from recado.channels.twilio.codes import CODES
+from recado.conversations import media as attachments
 from recado.conversations.parts import WAITING
 from recado.db.pool import Connection, Row
 from recado.delivery.status import FAILURES
@@ -204,16 +205,7 @@ async def _answer_again(platform: Connection, message: Row) -> None:
     workflow_id = await _note(platform, message, step="accept", sids=[])
     if row is not None and row["awaits_media"]:
         # Nothing of it was fetched while it was held; its turn follows from that.
-        await platform.execute(
-            """
-            SELECT dbos.enqueue_workflow(
-                CASE WHEN %(kind)s = 'audio' THEN 'transcribe_audio' ELSE 'fetch_media' END, 'media',
-                ARRAY[to_json(%(owner_id)s::uuid), to_json(%(conversation_id)s::uuid), to_json(%(id)s::uuid),
-                      to_json((extract(epoch FROM %(received_at)s::timestamptz) * 1000)::bigint)],
-                workflow_id => %(workflow_id)s::text)
-            """,
-            {**message, "workflow_id": f"{workflow_id}:media"},
-        )
+        await platform.execute(_FETCH_AGAIN, {**message, "workflow_id": f"{workflow_id}:media"})
         return
     # A turn that kept the message for people has its id: another turn has another.
     known = await platform.execute(
@@ -230,6 +222,12 @@ async def _answer_again(platform: Connection, message: Row) -> None:
         """,
         {**message, "workflow_id": workflow_id, "turn_id": turn_id},
     )
+
+
+_FETCH_AGAIN = f"""
+SELECT {attachments.work("m", workflow_id="%(workflow_id)s::text")} FROM messages m
+WHERE m.owner_id = %(owner_id)s AND m.id = %(id)s
+"""  # noqa: S608 - the expression is a constant
 
 
 async def _note(platform: Connection, message: Row, *, step: str, sids: list[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import openai
 from openai import AsyncOpenAI
@@ -15,7 +15,7 @@ from recado.media.transcription import Transcript, TranscriptionFailed
 
 #: One call, and how often the client tries again after 408, 409, 429, 5xx and broken connections, backing off.
 CALL_S, TRIES_MORE = 30.0, 2
-AT_ONCE = 4
+AT_ONCE: Final = 4
 #: What a second of speech takes at least, in bytes: the length of a note whose container does not say it.
 BYTES_A_SECOND = 1500
 
@@ -31,6 +31,8 @@ def open_endpoint(model: str, *, longest_s: float) -> Endpoint:
 
 class Endpoint:
     """A Transcriber over HTTP; the model must be one that takes files, such as whisper-1 or gpt-4o-transcribe."""
+
+    at_once = AT_ONCE
 
     def __init__(self, client: AsyncOpenAI, model: str, *, longest_s: float) -> None:
         self._client = client

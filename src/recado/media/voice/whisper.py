@@ -45,6 +45,8 @@ def check() -> None:
 class Whisper:
     """A Transcriber: one note after the other, in a child process that loads the model once."""
 
+    at_once = 1
+
     def __init__(self, model: str, *, threads: int, longest_s: float, ears: Sequence[str] = EARS) -> None:
         self._command = (sys.executable, *ears, model, str(threads))
         self._longest_s = longest_s
