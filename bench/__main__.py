@@ -101,6 +101,7 @@ def summary(figures: dict[str, Any]) -> list[str]:
         line("connections to where hostile media led", part["connections_to_elsewhere"], "0")
         line("files that they left", part["files_left"] - part["files_of_what_was_harmless"], "0")
         line("memory meanwhile, servers included, MB", part["memory_mb_at_most"], "at most 400")
+        line("parsers of hostile documents at once", part["documents"]["parsers_at_once"], "at most 2")
     if part := figures.get("million"):
         for name, value in part["cost_ratio"].items():
             line(f"cost after a million messages, {name}", value, "at most 1.3")

@@ -34,7 +34,7 @@ from recado.journey.deliver import send_whatsapp_message
 from recado.journey.dispatch import DeliverDesk
 from recado.media import links
 from recado.media.download import DEADLINE_S, open_downloads
-from recado.media.reading import read
+from recado.media.reading import Reader
 from recado.media.scratch import scratch
 from recado.media.transcription import SPARE_S, open_transcriber
 from recado.ops import recovery, retention
@@ -130,7 +130,7 @@ async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
                 login_of=senders.login_of,
                 storage=wiring.storage,
                 transcriber=transcriber,
-                read=read,
+                read=Reader().read,
                 scratch=folder,
             )
         finally:

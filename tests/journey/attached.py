@@ -14,7 +14,7 @@ from recado.channels.twilio.senders import Login
 from recado.journey.answer import process_ai_response
 from recado.journey.attachments import MediaDesk, understand_media
 from recado.media.download import Downloaded
-from recado.media.reading import read
+from recado.media.reading import Reader
 from recado.media.storage import Folder
 from recado.media.transcription import Transcript
 from tests.journey.front import ACCOUNT_SID, Front
@@ -77,7 +77,7 @@ class Outside:
             login_of=self.login_of,
             storage=self,  # type: ignore[arg-type]
             transcriber=self if self.transcribes else None,
-            read=read,
+            read=Reader().read,
             scratch=self.home / "scratch",
         )
 

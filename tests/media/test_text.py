@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -15,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recado.media import parsing
-from recado.media.text import MOST_BYTES, MOST_CHARS, Extracted, extract, tidy
+from recado.media import parsing, text
+from recado.media.text import MOST_BYTES, MOST_CHARS, Extracted, tidy
 from tests.media import documents
 from tests.media.documents import CARD, archive, letter, pdf, sheet, slides, word
 
@@ -28,6 +29,10 @@ BODY = (
     "<office:body><office:text><text:p>{}</text:p></office:text></office:body></office:document-content>"
 )
 ODT = "application/vnd.oasis.opendocument.text"
+
+
+def extract(path: Path, content_type: str) -> Extracted:
+    return asyncio.run(text.extract(path, content_type))
 
 
 class TestWhatItSays:
