@@ -52,11 +52,6 @@ class Outside:
             raise self.login
         return Login(ACCOUNT_SID, ("user", "password"))
 
-    async def put(self, key: str, path: Path, *, content_type: str) -> None:
-        if self.storing is not None:
-            raise self.storing
-        await Folder(self.home / "media").put(key, path, content_type=content_type)
-
     async def start(self) -> None: ...
 
     async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
@@ -75,11 +70,29 @@ class Outside:
             clock=front.wiring.clock,
             fetch=self.fetch,
             login_of=self.login_of,
-            storage=self,  # type: ignore[arg-type]
+            storage=Kept(self),  # type: ignore[arg-type]
             transcriber=self if self.transcribes else None,
             read=Reader().read,
             scratch=self.home / "scratch",
         )
+
+
+@dataclass
+class Kept:
+    """The storage of what is outside."""
+
+    outside: Outside
+
+    def _folder(self) -> Folder:
+        if self.outside.storing is not None:
+            raise self.outside.storing
+        return Folder(self.outside.home / "media")
+
+    async def put(self, key: str, path: Path, *, content_type: str) -> None:
+        await self._folder().put(key, path, content_type=content_type)
+
+    async def fetch(self, key: str, into: Path) -> None:
+        await self._folder().fetch(key, into)
 
 
 async def note(

@@ -46,6 +46,13 @@ class Media:
     text: str | None = field(repr=False)
 
 
+#: Why it was not kept or not understood, where that may have been put right since: it can be tried again.
+CURABLE = (
+    *("no_model", "no_transcriber", "over_budget", "unavailable", "slow"),
+    *("login", "account", "failing", "storage", "late"),
+)
+
+
 def work(message: str, *, workflow_id: str) -> str:
     """SQL that enqueues the work for a message's attachments: voice is made text, everything else only fetched.
 

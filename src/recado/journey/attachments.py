@@ -159,6 +159,8 @@ def _is_late(one: Media) -> bool:
 async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice: bool) -> _Outcome:
     """Fetch, understand and keep one attachment; whatever goes wrong is its outcome, never an error."""
     outcome = _Outcome(media_id=one.id, status=FAILED, reason="fault")
+    if one.storage_key is not None:
+        return await _understand_kept(desk, case, one, path, voice=voice)
     try:
         login = await desk.login_of(case.owner_id, case.message.account_id)
         downloaded = await desk.fetch(
@@ -190,6 +192,26 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
     except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
         log.exception("media_failed", step="understand", message_id=case.message.id, error=type(error).__name__)
         return replace(outcome, reason=outcome.reason or "fault")
+
+
+async def _understand_kept(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice: bool) -> _Outcome:
+    """Try again to understand what was kept before; whatever goes wrong it stays kept."""
+    got = Downloaded(
+        content_type=one.content_type or one.announced_type, size_bytes=one.size_bytes or 0, sha256=one.sha256 or b""
+    )
+    outcome = _Outcome(media_id=one.id, status=STORED, downloaded=got, storage_key=one.storage_key)
+    try:
+        await desk.storage.fetch(one.storage_key or "", path)
+        if voice:
+            transcript, reason = await _transcribe(desk, case, path)
+            return replace(outcome, transcript=transcript, reason=reason)
+        return replace(outcome, read=await desk.read(path, got.content_type))
+    except (RecadoError, OSError) as error:
+        log.warning("not_had_again", step="understand", message_id=case.message.id, error=type(error).__name__)
+        return replace(outcome, reason="storage")
+    except Exception as error:  # as where it is fetched
+        log.exception("media_failed", step="understand", message_id=case.message.id, error=type(error).__name__)
+        return replace(outcome, reason="fault")
 
 
 async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcript | None, Reason | None]:
