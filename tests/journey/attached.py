@@ -38,6 +38,7 @@ class Outside:
     transcribes: bool = True
     asked: list[dict[str, Any]] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
     at_once: int = 1
 
     async def fetch(self, *, into: Path, **asked: Any) -> Downloaded:
@@ -54,9 +55,10 @@ class Outside:
 
     async def start(self) -> None: ...
 
-    async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
+    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
         assert path.exists()  # noqa: ASYNC240
         self.languages.append(language)
+        self.types.append(content_type)
         if isinstance(self.hearing, Exception):
             raise self.hearing
         return Transcript(text=self.hearing, language="pt", duration_s=self.seconds)

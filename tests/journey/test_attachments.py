@@ -134,9 +134,9 @@ async def test_two_executors_with_the_same_note_in_work_count_it_once(front: Fro
     message_id = await note(front)
     both, hear = asyncio.Barrier(2), outside.transcribe
 
-    async def together(path: Path, *, language: str | None) -> Transcript:
+    async def together(path: Path, *, content_type: str, language: str | None) -> Transcript:
         await both.wait()
-        return await hear(path, language=language)
+        return await hear(path, content_type=content_type, language=language)
 
     outside.transcribe = together  # type: ignore[method-assign]
     await asyncio.gather(understand(front, outside, message_id), understand(front, outside, message_id))
@@ -151,6 +151,12 @@ async def test_the_contacts_language_is_passed_on_else_the_assistants(front: Fro
     run(front, "UPDATE contacts SET language = 'es-MX'")
     await understand(front, outside, await note(front))
     assert outside.languages == ["pt", "es"]
+
+
+async def test_the_transcriber_is_told_the_type_that_the_content_has(front: Front, outside: Outside) -> None:
+    outside.content_type = "audio/amr"
+    await understand(front, outside, await note(front, media_type="audio/ogg"))
+    assert outside.types == ["audio/amr"]
 
 
 async def test_what_was_said_is_what_the_assistant_answers(front: Front, outside: Outside) -> None:

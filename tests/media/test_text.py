@@ -196,7 +196,7 @@ class TestHostileFiles:
 
 class TestTheParsersProcess:
     def run(self, code: str) -> subprocess.CompletedProcess[str]:
-        begin = "from recado.media.parsing import _give_up_rights; _give_up_rights()\n"
+        begin = "from recado.media.parsing import give_up_rights; give_up_rights()\n"
         return subprocess.run([sys.executable, "-c", begin + code], capture_output=True, text=True, check=False)
 
     def test_it_can_take_neither_memory_nor_time_nor_write_a_file(self, tmp_path: Path) -> None:

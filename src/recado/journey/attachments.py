@@ -45,7 +45,7 @@ Reason = Refusal | Absence | Failure | Own
 #: see, and what a voice note says is answered after all.
 LATE: Final = "late"
 #: Why a note was not transcribed that the owner can do something about: people are asked to look.
-_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow"})
+_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow", "format"})
 
 
 class Fetch(Protocol):
@@ -180,7 +180,7 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
             log.warning("not_stored", step="understand", message_id=case.message.id, error=type(error).__name__)
             outcome = replace(outcome, reason="storage")
         if voice:
-            transcript, reason = await _transcribe(desk, case, path)
+            transcript, reason = await _transcribe(desk, case, path, downloaded.content_type)
             return replace(outcome, transcript=transcript, reason=outcome.reason or reason)
         return replace(outcome, read=await desk.read(path, downloaded.content_type))
     except SendError:
@@ -203,7 +203,7 @@ async def _understand_kept(desk: MediaDesk, case: _Case, one: Media, path: Path,
     try:
         await desk.storage.fetch(one.storage_key or "", path)
         if voice:
-            transcript, reason = await _transcribe(desk, case, path)
+            transcript, reason = await _transcribe(desk, case, path, got.content_type)
             return replace(outcome, transcript=transcript, reason=reason)
         return replace(outcome, read=await desk.read(path, got.content_type))
     except (RecadoError, OSError) as error:
@@ -214,14 +214,16 @@ async def _understand_kept(desk: MediaDesk, case: _Case, one: Media, path: Path,
         return replace(outcome, reason="fault")
 
 
-async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcript | None, Reason | None]:
+async def _transcribe(
+    desk: MediaDesk, case: _Case, path: Path, content_type: str
+) -> tuple[Transcript | None, Reason | None]:
     """The transcript, or why there is none; a transcript without words is there to be counted."""
     if desk.transcriber is None:
         return None, "no_transcriber"
     if case.over_budget:
         return None, "over_budget"
     try:
-        transcript = await desk.transcriber.transcribe(path, language=case.language)
+        transcript = await desk.transcriber.transcribe(path, content_type=content_type, language=case.language)
     except TranscriptionFailed as error:
         return None, error.reason
     return transcript, None if transcript.text else "no_speech"

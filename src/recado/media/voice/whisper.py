@@ -62,10 +62,11 @@ class Whisper:
             except TranscriptionFailed as error:
                 log.warning("transcriber_not_loaded", step="understand", reason=error.reason)
 
-    async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
+    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
         """See Transcriber. A note that ends the process, or keeps it too long, is `unreadable` or `slow`.
 
-        Whatever goes wrong costs the process: what it still says would be taken for the next note's words.
+        The content alone tells the type here. Whatever goes wrong costs the process: what it still says would be taken
+        for the next note's words.
         """
         async with self._turn:
             child = await self._ready()

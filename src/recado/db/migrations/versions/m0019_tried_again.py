@@ -11,7 +11,7 @@ depends_on = None
 
 INDEX = """
 CREATE INDEX media_curable ON media (owner_id, message_id) WHERE reason IN (
-    'no_model', 'no_transcriber', 'over_budget', 'unavailable', 'slow',
+    'no_model', 'no_transcriber', 'over_budget', 'unavailable', 'slow', 'format',
     'login', 'account', 'failing', 'storage', 'late')
 """
 
