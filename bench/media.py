@@ -1,5 +1,7 @@
 """Hostile media: attachments that try to lead the download elsewhere, to fill memory or disk, or to never end.
 
+And hostile documents: small ones that take much to be read, all at once.
+
 The internet is this module's own: every connection is made to the loopback, but the download names, looks up and checks
 the addresses as it would anywhere. Public addresses lead to a server with a certificate; whatever else is connected to
 is a trap, which counts.
@@ -22,7 +24,7 @@ import zipfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,8 @@ import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from recado.media.download import Downloads, MediaRefused, MediaUnavailable
+from recado.media.reading import Reader
+from tests.media import documents
 
 ACCOUNT = "AC" + "1" * 32
 MESSAGE = "MM" + "2" * 32
@@ -468,6 +472,47 @@ async def run(place: Path, *, at_once: int = 16, slow_s: float = 1.0, **settings
         )
 
 
+@dataclass(slots=True)
+class Parsed:
+    """What parsing hostile documents took: how many parsers at once, and the memory of all of them."""
+
+    documents: int
+    seconds: float
+    parsers_at_once: int = 0
+    parsers_mb_at_most: float = 0.0
+
+
+async def read_at_once(paths: list[Path]) -> Parsed:
+    """Let a worker's reader look into all of these documents at once."""
+    reader, began = Reader(), time.monotonic()
+    result = Parsed(len(paths), 0.0)
+    reading = [asyncio.create_task(reader.read(path, "application/octet-stream")) for path in paths]
+    while not all(task.done() for task in reading):
+        memory = []
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                memory.append(child.memory_info().rss / 1e6)
+        result.parsers_at_once = max(result.parsers_at_once, len(memory))
+        result.parsers_mb_at_most = max(result.parsers_mb_at_most, round(sum(memory), 1))
+        await asyncio.sleep(0.02)
+    result.seconds = round(time.monotonic() - began, 1)
+    return result
+
+
+def hostile_documents(folder: Path) -> list[Path]:
+    """Small files that take much to be read: tables, an archive that unpacks to 100 MB, pages that hold themselves."""
+    endless = [documents.endless_table(folder / f"table{n}", rows=rows) for n, rows in enumerate((500, 2_000, 20_000))]
+    bomb = documents.archive(folder / "bomb", {"word/document.xml": b"0" * 100_000_000})
+    lying = documents.lying_about_its_size(folder / "lying", "word/document.xml", b"0" * 100_000_000)
+    pages = folder / "pages"
+    pages.write_bytes(
+        b"%PDF-1.7\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids["
+        + b"2 0 R " * 2_000
+        + b"]/Count 99999999>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
+    )
+    return [*endless, bomb, lying, pages, *endless[:2]]
+
+
 def measure(*, rounds: int = 3) -> dict[str, Any]:
     """All kinds, a few times over, with the limits of a worker; in a process of its own, whose memory is looked at."""
     done = subprocess.run(
@@ -496,6 +541,8 @@ def _main(rounds: int) -> dict[str, Any]:
         finally:
             watching.cancel()
 
+    with tempfile.TemporaryDirectory() as folder:
+        parsed = asyncio.run(read_at_once(hostile_documents(Path(folder))))
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
             report = asyncio.run(attack_all(Path(folder)))
@@ -516,6 +563,7 @@ def _main(rounds: int) -> dict[str, Any]:
         "files_of_what_was_harmless": fetched,
         "connections_to_elsewhere": trapped,
         "logins_shown_elsewhere": with_login,
+        "documents": asdict(parsed),
         "memory_mb_before": round(before / 1e6, 1),
         "memory_mb_at_most": round(most / 1e6, 1),
         "seconds": round(time.monotonic() - began, 1),

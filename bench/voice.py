@@ -1,5 +1,7 @@
 """Voice notes beside text: what five notes in work cost the answers to text, and how soon a lone note is answered.
 
+And beside pictures: how soon those of others are answered while one contact's many notes are listened to.
+
 Whisper base, two threads, on the machine that also runs everything else; the model that answers is instant.
 """
 
@@ -12,6 +14,8 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from bench import load, stack
 from bench.flood import others, row
 from bench.turns import start
@@ -20,7 +24,7 @@ from recado.simulator.client import SimulatorClient
 from recado.simulator.handset import Phone
 from tests.media.voice import NOTES, accuracy
 
-IN_WORK = 5
+IN_WORK, MANY = 5, 24
 NOTE = next(note for note in NOTES if note.path.name == "en-bakery.ogg")
 
 
@@ -92,6 +96,32 @@ async def _measure(started: dict[str, Any], *, count: int, rounds: int) -> dict[
     }
 
 
+async def _pictures(client: SimulatorClient, path: Path, *, count: int, first: int) -> list[float]:
+    """Seconds to the answer to a picture, of people who each send one, one after the other."""
+    found = []
+    for number in range(first, first + count):
+        phone = _phone(client, number)
+        began = time.time()
+        await phone.picture(path)
+        await client.wait_for_replies(phone.address, 1, 120)
+        (call,) = [c for c in await client.calls() if c.operation == "create" and c.form.get("To") == phone.address]
+        found.append(round(call.at - began, 2))
+    return found
+
+
+async def _beside_many(started: dict[str, Any], folder: Path, *, count: int) -> dict[str, Any]:
+    path = folder / "picture.jpg"
+    Image.new("RGB", (800, 600), "red").save(path)
+    async with SimulatorClient(started["simulator_url"]) as client:
+        alone = await _pictures(client, path, count=count, first=200_000)
+        noisy = _phone(client, 300_000)
+        for _ in range(MANY):
+            await noisy.voice(NOTE.path)
+        beside = await _pictures(client, path, count=count, first=210_000)
+        await client.wait_for_replies(noisy.address, 1, 180)
+    return {"picture_s": sorted(alone), "picture_beside_many_notes_s": sorted(beside)}
+
+
 def _words(model: Path) -> dict[str, float]:
     """The share of words that was understood, of each committed note."""
     from recado.media.voice.whisper import Whisper
@@ -100,7 +130,7 @@ def _words(model: Path) -> dict[str, float]:
         whisper = Whisper(str(model), threads=2, longest_s=60)
         found = {}
         for note in NOTES:
-            transcript = await whisper.transcribe(note.path, language=note.language)
+            transcript = await whisper.transcribe(note.path, content_type="audio/ogg", language=note.language)
             found[note.path.name] = round(accuracy(note.text, transcript.text), 2)
         await whisper.aclose()
         return found
@@ -116,4 +146,5 @@ def measure(*, count: int = 40, rounds: int = 3) -> dict[str, Any]:
         stack.run(stack.set_up(home))
         started = start(running, home, delay_s=0.0, transcriber=f"faster-whisper:{model}", limits="off")
         figures: dict[str, Any] = stack.run(_measure(started, count=count, rounds=rounds))
+        figures |= stack.run(_beside_many(started, home, count=5))
     return figures | {"word_accuracy": words, "word_accuracy_mean": round(sum(words.values()) / len(words), 3)}

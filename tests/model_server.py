@@ -17,6 +17,7 @@ import asyncio
 import base64
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -199,7 +200,9 @@ class ModelServer:
     async def _listen(self, call: web.BaseRequest) -> web.Response:
         self.notes += 1
         form = await call.read()
-        await asyncio.sleep(self.listening_s)
+        began = time.monotonic()
+        while time.monotonic() - began < self.listening_s:  # it may be made shorter meanwhile
+            await asyncio.sleep(min(0.05, self.listening_s))
         return web.json_response({"text": next((text for note, text in self.spoken.items() if note in form), "")})
 
     async def _answer(self, call: web.BaseRequest) -> web.StreamResponse:

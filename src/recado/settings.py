@@ -103,7 +103,10 @@ class Settings(BaseSettings):
         16, ge=1, le=100, description="Largest attachment that is fetched or uploaded, in MB; Twilio's own limit is 16."
     )
     media_at_once: int = Field(
-        16, ge=1, le=500, description="Messages whose attachments one worker process fetches at once."
+        16,
+        ge=1,
+        le=500,
+        description="Messages whose attachments one worker process fetches at once, besides voice notes.",
     )
     transcriber: str = Field(
         "none",

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -27,16 +27,16 @@ from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db.pool import PASSING, Pool
 from recado.journey import sight
-from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE
+from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
 from recado.journey.answer import AnswerDesk, process_ai_response
 from recado.journey.attachments import MediaDesk, understand_media
 from recado.journey.deliver import send_whatsapp_message
 from recado.journey.dispatch import DeliverDesk
 from recado.media import links
-from recado.media.download import open_downloads
-from recado.media.reading import read
+from recado.media.download import DEADLINE_S, open_downloads
+from recado.media.reading import Reader
 from recado.media.scratch import scratch
-from recado.media.transcription import open_transcriber
+from recado.media.transcription import SPARE_S, open_transcriber
 from recado.ops import recovery, retention
 from recado.ops.executors import Executor, keep_alive
 from recado.wiring import Wiring
@@ -47,13 +47,20 @@ log = structlog.get_logger(__name__)
 #: then: workers recover the work of dead workers of their own version, whatever release they are.
 WORKFLOWS_VERSION = "1"
 
-TURNS, DELIVERIES, MEDIA = QUEUE, "deliveries", MEDIA_QUEUE
+TURNS, DELIVERIES, MEDIA, VOICE = QUEUE, "deliveries", MEDIA_QUEUE, VOICE_QUEUE
+#: What a worker may be told to serve. Who serves `media` serves `voice`: it is apart so that notes which wait to be
+#: listened to are in no picture's way.
 QUEUES = (TURNS, DELIVERIES, MEDIA)
+#: What one conversation has in work at once on a worker: an album is fetched side by side, and leaves room for others.
+MEDIA_EACH, VOICE_EACH = 4, 2
+#: Notes that are fetched while others are listened to.
+FETCHED_MEANWHILE: Final = 2
 #: Looking for work is most of what an idle worker costs, and a delivery's look is part of what the contact waits:
 #: 0.25 s leaves both under their targets (`bench/idle.py`). A turn's look hides inside the quiet window, so it takes a
 #: share of that; attachments come before the turn, whose quiet window hides some of theirs.
 DELIVERIES_POLL_S = 0.25
 MEDIA_POLL_S = 0.7
+VOICE_POLL_S = 0.7
 TURNS_POLL_S = (0.05, 0.6)
 #: What a stop waits for workflows to end; the rest is handed to other workers.
 STOP_S = 15.0
@@ -123,7 +130,7 @@ async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
                 login_of=senders.login_of,
                 storage=wiring.storage,
                 transcriber=transcriber,
-                read=read,
+                read=Reader().read,
                 scratch=folder,
             )
         finally:
@@ -156,20 +163,34 @@ async def _launch(
     _register(wiring, senders)
     if media_desk is not None:
         _register_media(media_desk)
-    DBOS.listen_queues(list(queues))
+    DBOS.listen_queues([*queues, VOICE] if MEDIA in queues else list(queues))
     DBOS.launch()
     least_s, most_s = TURNS_POLL_S
     turns_poll_s = min(most_s, max(least_s, settings.quiet_window_ms / 2000))
     for name, at_once, poll_s in (
         (TURNS, settings.turns_at_once, turns_poll_s),
         (DELIVERIES, settings.deliveries_at_once, DELIVERIES_POLL_S),
-        (MEDIA, settings.media_at_once, MEDIA_POLL_S),
+    ):
+        # A conversation has one lane for its turns and one for its deliveries, wherever they run.
+        await DBOS.register_queue_async(
+            name,
+            partition_concurrency=1,
+            worker_concurrency=at_once,
+            polling_interval_sec=poll_s,
+            on_conflict="always_update",
+        )
+    if media_desk is None:
+        return  # how many notes a worker takes is for those to say who listen
+    at_once = settings.media_at_once
+    heard = media_desk.transcriber.at_once + FETCHED_MEANWHILE if media_desk.transcriber else at_once
+    for name, all_in_all, each, poll_s in (
+        (MEDIA, at_once, MEDIA_EACH, MEDIA_POLL_S),
+        (VOICE, min(at_once, heard), VOICE_EACH, VOICE_POLL_S),
     ):
         await DBOS.register_queue_async(
             name,
-            # A conversation has one lane for its turns and one for its deliveries; attachments have none.
-            partition_concurrency=None if name == MEDIA else 1,
-            worker_concurrency=at_once,
+            partition_worker_concurrency=min(each, all_in_all),
+            worker_concurrency=all_in_all,
             polling_interval_sec=poll_s,
             on_conflict="always_update",
         )
@@ -254,11 +275,13 @@ async def _recover(executor_id: str) -> int:
 async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
     """The net below the journey, and the broom behind it; each round bears that the database is away."""
     tidied, swept = -math.inf, time.monotonic()  # the clock may be younger than a round
+    fetched_and_heard = timedelta(seconds=DEADLINE_S + wiring.settings.longest_note_s + SPARE_S)
     while True:
         await asyncio.sleep(RECOVERY_S)
         try:
+            await recovery.give_lanes(platform)
             await recovery.fetch_stray_media(platform)
-            await recovery.give_up_late_media(platform, wiring.clock.now())
+            await recovery.give_up_late_media(platform, wiring.clock.now(), at_work=fetched_and_heard)
             await recovery.give_work_to_strays(platform)
             await recovery.ask_after_silent(platform, wiring.pool, senders.of, wiring.clock.now())
             await asyncio.to_thread(recovery.give_back_unstarted)

@@ -55,6 +55,7 @@ REFUSED = [
     (b"MZ\x90\0\3" + bytes(200), "application/octet-stream"),
     (JPEG, "audio/ogg"),
     (b"", "image/jpeg"),
+    (b"nome;pre\xc3\xa7o\nbolo;40\n", "text/csv"),
 ]
 
 
@@ -84,7 +85,16 @@ async def test_a_file_over_the_limit_is_413_whether_announced_or_not(office: Off
         assert answer.status_code == 413, answer.text
     assert kept(office) == before
     assert left_in_scratch(office) == []
-    assert (await upload(office, JPEG + bytes(limit - len(JPEG))))["size_bytes"] == limit
+    assert (await upload(office, PDF + bytes(limit - len(PDF))))["size_bytes"] == limit
+
+
+async def test_a_picture_may_be_5_mb_however_much_else_may_be(office: Office) -> None:
+    most, before = 5_000_000, kept(office)
+    answer = await office.admin.ask("POST", "/v1/media", content=JPEG + bytes(most + 1 - len(JPEG)))
+    assert answer.status_code == 413
+    assert "5000000 bytes" in answer.text
+    assert kept(office) == before
+    assert (await upload(office, JPEG + bytes(most - len(JPEG))))["size_bytes"] == most
 
 
 async def test_nobody_uploads_without_a_key_that_may_write(office: Office) -> None:

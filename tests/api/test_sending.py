@@ -50,14 +50,23 @@ def close_window(office: Office, hours: float = 25) -> None:
     )
 
 
-def attachment(office: Office, status: str = "stored", owner_id: UUID | None = None) -> str:
+def attachment(
+    office: Office,
+    status: str = "stored",
+    owner_id: UUID | None = None,
+    content_type: str = "image/png",
+    size_bytes: int | None = None,
+) -> str:
     media_id = uuid4()
     office.front.rows(
-        "INSERT INTO media (owner_id, id, announced_type, content_type, status) "
-        "VALUES (%s, %s, 'image/png', 'image/png', %s) RETURNING id",
+        "INSERT INTO media (owner_id, id, announced_type, content_type, status, size_bytes) "
+        "VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
         owner_id or office.front.owner_id,
         media_id,
+        content_type,
+        content_type,
         status,
+        size_bytes,
     )
     return str(media_id)
 
@@ -132,6 +141,26 @@ async def test_an_attachment_that_is_not_stored_or_another_owners_is_refused(off
     me = await stranger.get("/v1/owners/me")
     theirs = attachment(office, owner_id=UUID(me["id"]))
     assert (await send(office, media_id=theirs)).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("content_type", "size_bytes", "status"),
+    [
+        ("text/csv", 10, 422),
+        ("image/jpeg", 5_000_001, 422),
+        ("image/jpeg", 5_000_000, 201),
+        ("image/webp", 500_001, 422),
+        ("application/pdf", 16_000_001, 422),
+        ("application/pdf", 5_000_001, 201),
+    ],
+)
+async def test_what_came_and_whatsapp_does_not_carry_out_is_refused_before_it_is_sent(
+    office: Office, content_type: str, size_bytes: int, status: int
+) -> None:
+    came = attachment(office, content_type=content_type, size_bytes=size_bytes)
+    answer = await send(office, media_id=came)
+    assert answer.status_code == status
+    assert (status == 201) == (len(office.front.stored()) == 2)
 
 
 async def test_a_template_is_sent_with_all_its_variables_and_says_what_it_says(office: Office) -> None:

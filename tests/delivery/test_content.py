@@ -12,6 +12,9 @@ from recado.delivery import content as rules
 from recado.delivery.content import Attachment, Button, Content, Item, ListPicker, QuickReplies, TemplateUse
 from recado.delivery.split import units
 from recado.errors import UsageError
+from recado.media import sniff
+from recado.simulator import kinds
+from recado.simulator.fetching import ACCEPTED
 
 YES_NO = QuickReplies(buttons=(Button(id="yes", title="Sim 👩‍🍳"), Button(id="no", title="Não")))
 CAKES = ListPicker(
@@ -32,6 +35,15 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
 )
 def test_what_is_stored_is_read_back_as_it_was(content: Content) -> None:
     assert rules.from_json(rules.to_json(content)) == content
+
+
+def test_of_the_types_that_come_those_go_out_that_twilio_takes() -> None:
+    # The simulator's list is written from Twilio's page by itself.
+    assert {kind for kind in sniff.TYPES if rules.unsendable(kind, 1) is None} == ACCEPTED
+    for kind in ACCEPTED:
+        assert rules.unsendable(kind, rules.most_bytes(kind)) is None
+        assert rules.unsendable(kind, rules.most_bytes(kind) + 1) == "size"
+        assert kinds.too_large(kind, rules.most_bytes(kind)) is None
 
 
 @pytest.mark.parametrize("stored", [{}, {"kind": "poem"}, {"kind": "list", "items": []}])

@@ -14,7 +14,7 @@ from recado.channels.twilio.senders import Login
 from recado.journey.answer import process_ai_response
 from recado.journey.attachments import MediaDesk, understand_media
 from recado.media.download import Downloaded
-from recado.media.reading import read
+from recado.media.reading import Reader
 from recado.media.storage import Folder
 from recado.media.transcription import Transcript
 from tests.journey.front import ACCOUNT_SID, Front
@@ -38,6 +38,8 @@ class Outside:
     transcribes: bool = True
     asked: list[dict[str, Any]] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
+    types: list[str] = field(default_factory=list)
+    at_once: int = 1
 
     async def fetch(self, *, into: Path, **asked: Any) -> Downloaded:
         self.asked.append(asked)
@@ -51,16 +53,12 @@ class Outside:
             raise self.login
         return Login(ACCOUNT_SID, ("user", "password"))
 
-    async def put(self, key: str, path: Path, *, content_type: str) -> None:
-        if self.storing is not None:
-            raise self.storing
-        await Folder(self.home / "media").put(key, path, content_type=content_type)
-
     async def start(self) -> None: ...
 
-    async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
+    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
         assert path.exists()  # noqa: ASYNC240
         self.languages.append(language)
+        self.types.append(content_type)
         if isinstance(self.hearing, Exception):
             raise self.hearing
         return Transcript(text=self.hearing, language="pt", duration_s=self.seconds)
@@ -74,11 +72,29 @@ class Outside:
             clock=front.wiring.clock,
             fetch=self.fetch,
             login_of=self.login_of,
-            storage=self,  # type: ignore[arg-type]
+            storage=Kept(self),  # type: ignore[arg-type]
             transcriber=self if self.transcribes else None,
-            read=read,
+            read=Reader().read,
             scratch=self.home / "scratch",
         )
+
+
+@dataclass
+class Kept:
+    """The storage of what is outside."""
+
+    outside: Outside
+
+    def _folder(self) -> Folder:
+        if self.outside.storing is not None:
+            raise self.outside.storing
+        return Folder(self.outside.home / "media")
+
+    async def put(self, key: str, path: Path, *, content_type: str) -> None:
+        await self._folder().put(key, path, content_type=content_type)
+
+    async def fetch(self, key: str, into: Path) -> None:
+        await self._folder().fetch(key, into)
 
 
 async def note(

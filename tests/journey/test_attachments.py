@@ -37,22 +37,23 @@ def outside(tmp_path: Path) -> Outside:
 
 
 @pytest.mark.parametrize(
-    ("kind", "media_type", "name"),
+    ("kind", "media_type", "name", "queue"),
     [
-        ("audio", "audio/ogg", "transcribe_audio"),
-        ("document", "audio/mpeg", "transcribe_audio"),
-        ("image", "image/jpeg", "fetch_media"),
-        ("document", "application/pdf", "fetch_media"),
+        ("audio", "audio/ogg", "transcribe_audio", "voice"),
+        ("document", "audio/mpeg", "transcribe_audio", "voice"),
+        ("image", "image/jpeg", "fetch_media", "media"),
+        ("document", "application/pdf", "fetch_media", "media"),
     ],
 )
 async def test_what_comes_with_an_attachment_is_fetched_before_its_turn(
-    front: Front, kind: str, media_type: str, name: str
+    front: Front, kind: str, media_type: str, name: str, queue: str
 ) -> None:
     message_id = await note(front, kind=kind, media_type=media_type)
     (work,) = front.work()
-    assert (work["name"], work["queue_name"], work["queue_partition_key"]) == (name, "media", None)
+    assert (work["name"], work["queue_name"]) == (name, queue)
     assert work["workflow_uuid"] == f"{message_id}:media"
     stored = message(front, message_id)
+    assert work["queue_partition_key"] == str(stored["conversation_id"])
     assert json.loads(work["inputs"])["positionalArgs"][:3] == [
         str(front.owner_id), str(stored["conversation_id"]), str(message_id)
     ]  # fmt: skip
@@ -133,9 +134,9 @@ async def test_two_executors_with_the_same_note_in_work_count_it_once(front: Fro
     message_id = await note(front)
     both, hear = asyncio.Barrier(2), outside.transcribe
 
-    async def together(path: Path, *, language: str | None) -> Transcript:
+    async def together(path: Path, *, content_type: str, language: str | None) -> Transcript:
         await both.wait()
-        return await hear(path, language=language)
+        return await hear(path, content_type=content_type, language=language)
 
     outside.transcribe = together  # type: ignore[method-assign]
     await asyncio.gather(understand(front, outside, message_id), understand(front, outside, message_id))
@@ -151,6 +152,12 @@ async def test_the_contacts_language_is_passed_on_else_the_assistants(front: Fro
     await front.accept(await front.arrival("Hola, ¿hacen pan sin gluten?"))
     await understand(front, outside, await note(front))
     assert outside.languages == ["pt", "es"]
+
+
+async def test_the_transcriber_is_told_the_type_that_the_content_has(front: Front, outside: Outside) -> None:
+    outside.content_type = "audio/amr"
+    await understand(front, outside, await note(front, media_type="audio/ogg"))
+    assert outside.types == ["audio/amr"]
 
 
 async def test_what_was_said_is_what_the_assistant_answers(front: Front, outside: Outside) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -11,8 +12,11 @@ import pytest
 
 from recado.assistants import unheard
 from recado.ops import failed, recovery
-from tests.journey.attached import SAID, Outside, media, message, names, note, replies, run, turn, understand
+from tests.journey.attached import Outside, media, message, names, note, replies, run, turn, understand
 from tests.journey.front import Front, open_front
+
+#: What a worker may take that has begun.
+AT_WORK = timedelta(seconds=370)
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def age(front: Front, message_id: UUID, seconds: int) -> UUID:
 
 async def late(front: Front) -> int:
     async with front.wiring.platform_pool() as pool:
-        return await recovery.give_up_late_media(pool, front.wiring.clock.now())
+        return await recovery.give_up_late_media(pool, front.wiring.clock.now(), at_work=AT_WORK)
 
 
 async def strays(front: Front) -> tuple[int, int]:
@@ -66,10 +70,37 @@ async def test_attachments_that_nobody_fetches_are_given_up_and_the_conversation
     assert event["what"] == "late"
     await turn(front, message_id)
     assert replies(front) == [unheard.WORDS["pt"]]
-    # Who comes to it after all still keeps it, for people, and nobody is answered twice.
+    # Who comes to it after all keeps it, for people; where it has no words there is nothing to answer.
+    outside.hearing = ""
     await understand(front, outside, message_id)
-    assert (media(front)["status"], message(front, message_id)["transcript"]) == ("stored", SAID)
+    assert (media(front)["status"], media(front)["reason"]) == ("stored", "no_speech")
+    assert message(front, message_id)["status"] == "answered"
     assert names(front).count(("process_ai_response", "turns")) == 1
+
+
+def begun(front: Front, *, seconds: int, alive: bool) -> None:
+    """Somebody has been at the work for so long, and is alive or not."""
+    run(
+        front,
+        "UPDATE dbos.workflow_status SET status = 'PENDING', executor_id = 'one', created_at = 0, "
+        "started_at_epoch_ms = (extract(epoch FROM now()) - %s) * 1000",
+        seconds,
+    )
+    if alive:
+        row = "('one', 1, 'worker', 'host', 1, '{media}')"
+        run(front, f"INSERT INTO executors (id, lock_key, kind, host, pid, queues) VALUES {row}")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "alive", "given_up"), [(115, True, 0), (360, True, 0), (380, True, 1), (115, False, 1)]
+)
+async def test_a_note_that_a_living_worker_listens_to_has_as_long_as_the_longest_takes(
+    front: Front, seconds: int, alive: bool, given_up: int
+) -> None:
+    await note(front)
+    run(front, "UPDATE messages SET received_at = now() - make_interval(secs => %s)", recovery.LATE_S + 5)
+    begun(front, seconds=seconds, alive=alive)
+    assert await late(front) == given_up
 
 
 async def test_awaited_attachments_without_work_get_it_and_their_conversation_gets_no_other(front: Front) -> None:
@@ -80,6 +111,20 @@ async def test_awaited_attachments_without_work_get_it_and_their_conversation_ge
     assert await strays(front) == (0, 0)
     assert [(work["name"], work["workflow_uuid"]) for work in front.work()] == [
         ("transcribe_audio", f"{message_id}:media:1")
+    ]
+
+
+async def test_work_of_the_version_before_which_had_no_lanes_is_given_its_lane(front: Front) -> None:
+    for kind, media_type in (("audio", "audio/ogg"), ("image", "image/png")):
+        await note(front, kind=kind, media_type=media_type)
+    run(front, "UPDATE dbos.workflow_status SET queue_name = 'media', queue_partition_key = NULL")
+    (conversation,) = front.rows("SELECT id FROM conversations")
+    async with front.wiring.platform_pool() as pool:
+        assert await recovery.give_lanes(pool) == 2
+        assert await recovery.give_lanes(pool) == 0
+    assert [(work["name"], work["queue_name"], work["queue_partition_key"]) for work in front.work()] == [
+        ("transcribe_audio", "voice", str(conversation["id"])),
+        ("fetch_media", "media", str(conversation["id"])),
     ]
 
 
@@ -101,7 +146,7 @@ async def test_a_held_note_that_is_retried_is_fetched_first_and_then_answered(fr
         assert await failed.retry(conn, message_id) == "queued"
         assert await failed.retry(conn, message_id) == "in work"
     (work,) = front.work()
-    assert (work["name"], work["queue_name"]) == ("transcribe_audio", "media")
+    assert (work["name"], work["queue_name"]) == ("transcribe_audio", "voice")
     await understand(front, outside, message_id)
     await turn(front, message_id)
     assert message(front, message_id)["status"] == "answered"

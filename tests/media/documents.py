@@ -58,6 +58,17 @@ def word(path: Path, *paragraphs: str) -> Path:
     return path
 
 
+def endless_table(path: Path, *, rows: int, columns: int = 20) -> Path:
+    """A Word document of a few KB whose table takes seconds of CPU and much memory to be read."""
+    word(path, "x")
+    row = "<w:tr>" + "<w:tc><w:p/></w:tc>" * columns + "</w:tr>"
+    space = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    with zipfile.ZipFile(path) as there:
+        members = {name: there.read(name) for name in there.namelist()}
+    table = f"<w:document xmlns:w='{space}'><w:body><w:tbl>{row * rows}</w:tbl></w:body></w:document>"
+    return archive(path, members | {"word/document.xml": table})
+
+
 def slides(path: Path, *titles: str) -> Path:
     made = pptx.Presentation()
     for title in titles:

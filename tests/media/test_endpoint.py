@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
@@ -29,9 +32,14 @@ class Service:
 
     answer: Answer = lambda _: web.json_response({"text": " Boa tarde! "})
     asked: list[dict[str, Any]] = field(default_factory=list)
+    files: list[tuple[str, str, bytes]] = field(default_factory=list)
 
     async def transcriptions(self, call: web.Request) -> web.Response:
         form = await call.post()
+        note = form["file"]
+        assert isinstance(note, web.FileField)
+        self.files.append((note.filename, note.content_type, note.file.read()))
+        note.file.seek(0)
         self.asked.append(
             {name: value if isinstance(value, str) else value.file.read() for name, value in form.items()}
         )
@@ -63,7 +71,7 @@ def refuse(status: int) -> Answer:
 async def test_the_note_is_sent_with_model_and_language_and_its_length_is_its_own(
     service: Service, transcriber: Endpoint
 ) -> None:
-    transcript = await transcriber.transcribe(NOTE.path, language="pt")
+    transcript = await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
     assert (transcript.text, transcript.language) == ("Boa tarde!", "pt")
     assert transcript.duration_s == pytest.approx(4.4, abs=0.1)
     assert service.asked == [
@@ -71,10 +79,74 @@ async def test_the_note_is_sent_with_model_and_language_and_its_length_is_its_ow
     ]
 
 
+@pytest.mark.parametrize(
+    ("content_type", "name"), [("audio/ogg", "note.ogg"), ("audio/mpeg", "note.mp3"), ("audio/mp4", "note.m4a")]
+)
+async def test_the_endpoint_is_told_what_the_file_is(
+    service: Service, transcriber: Endpoint, tmp_path: Path, content_type: str, name: str
+) -> None:
+    (tmp_path / "0199").write_bytes(b"as it came")  # production names files by their ids
+    await transcriber.transcribe(tmp_path / "0199", content_type=content_type, language="pt")
+    assert service.files == [(name, content_type, b"as it came")]
+
+
+def recorded(path: Path, *, seconds: float, codec: str, container: str, rate: int) -> Path:
+    """A tone of that length, as a telephone that knows no Opus sends it."""
+    wave = (np.sin(np.arange(int(seconds * rate)) * 0.1) * 9000).astype(np.int16).reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(wave, format="s16", layout="mono")
+    frame.sample_rate = rate
+    with av.open(str(path), "w", format=container) as made:
+        stream = made.add_stream(codec, rate=rate, layout="mono")
+        for piece in av.AudioResampler(format=stream.format, layout="mono", rate=rate).resample(frame):
+            made.mux(stream.encode(piece))
+        made.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("content_type", "codec", "container", "rate"),
+    [
+        ("audio/amr", "libopencore_amrnb", "amr", 8000),
+        ("audio/aac", "aac", "adts", 16_000),
+        ("audio/3gpp", "libopencore_amrnb", "3gp", 8000),
+    ],
+)
+async def test_what_endpoints_may_not_know_is_made_ogg_first(
+    service: Service, transcriber: Endpoint, tmp_path: Path, content_type: str, codec: str, container: str, rate: int
+) -> None:
+    note = recorded(tmp_path / "0199", seconds=3, codec=codec, container=container, rate=rate)
+    await transcriber.transcribe(note, content_type=content_type, language="pt")
+    ((name, said, content),) = service.files
+    assert (name, said, content[:4]) == ("note.ogg", "audio/ogg", b"OggS")
+    (tmp_path / "sent").write_bytes(content)
+    assert endpoint.length_s(tmp_path / "sent") == pytest.approx(3, abs=0.15)
+
+
+async def test_what_can_not_be_converted_is_not_sent(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = open_endpoint("whisper-1", longest_s=2)
+    note = recorded(tmp_path / "long", seconds=3, codec="aac", container="adts", rate=16_000)
+    (tmp_path / "broken").write_bytes(b"#!AMR\n" + bytes(40))
+    (tmp_path / "long").write_bytes(note.read_bytes())
+    monkeypatch.setattr(endpoint, "BYTES_A_SECOND", 1_000_000)  # what its size tells is not asked here
+
+    async def reason(name: str) -> str:
+        with pytest.raises(TranscriptionFailed) as failed:
+            await short.transcribe(tmp_path / name, content_type="audio/amr", language="pt")
+        return failed.value.reason
+
+    assert [await reason("long"), await reason("broken")] == ["too_long", "unreadable"]
+    monkeypatch.setitem(sys.modules, "av", None)  # as without the extra `voice`
+    assert await reason("long") == "format"
+    assert service.files == []
+    await short.aclose()
+
+
 async def test_a_note_that_is_too_long_is_not_sent(service: Service) -> None:
     transcriber = open_endpoint("whisper-1", longest_s=4)
     with pytest.raises(TranscriptionFailed) as failed:
-        await transcriber.transcribe(NOTE.path, language="pt")
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
     assert (failed.value.reason, service.asked) == ("too_long", [])
     await transcriber.aclose()
 
@@ -83,7 +155,7 @@ async def test_a_note_whose_length_nobody_can_tell_is_taken_for_as_long_as_it_ma
     service: Service, transcriber: Endpoint, tmp_path: Path
 ) -> None:
     (tmp_path / "note").write_bytes(b"#!AMR\n" + bytes(15_000))
-    transcript = await transcriber.transcribe(tmp_path / "note", language=None)
+    transcript = await transcriber.transcribe(tmp_path / "note", content_type="audio/mpeg", language=None)
     assert transcript.duration_s == pytest.approx(10, abs=0.1)
     assert "language" not in service.asked[0]
 
@@ -92,7 +164,7 @@ async def test_what_passes_is_tried_again(
     service: Service, transcriber: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.answer = lambda before: web.json_response({"text": "Oi"}) if before else refuse(503)(before)
-    assert (await transcriber.transcribe(NOTE.path, language="pt")).text == "Oi"
+    assert (await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")).text == "Oi"
     assert len(service.asked) == 2
 
 
@@ -105,7 +177,7 @@ async def test_what_would_be_refused_again_is_not_tried_again(
 ) -> None:
     service.answer = refuse(status)
     with pytest.raises(TranscriptionFailed) as failed:
-        await transcriber.transcribe(NOTE.path, language="pt")
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
     assert (failed.value.reason, len(service.asked)) == (reason, calls)
 
 
@@ -115,7 +187,7 @@ async def test_an_endpoint_that_goes_on_failing_is_given_up(
 ) -> None:
     service.answer = answer
     with pytest.raises(TranscriptionFailed) as failed:
-        await transcriber.transcribe(NOTE.path, language="pt")
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
     assert (failed.value.reason, len(service.asked)) == ("unavailable", 1 + endpoint.TRIES_MORE)
 
 
@@ -125,7 +197,7 @@ async def test_an_answer_without_text_is_no_transcript(
 ) -> None:
     service.answer = lambda _: web.json_response(body)
     with pytest.raises(TranscriptionFailed) as failed:
-        await transcriber.transcribe(NOTE.path, language="pt")
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
     assert failed.value.reason == "unavailable"
 
 
@@ -145,7 +217,7 @@ async def test_an_endpoint_that_never_answers_is_not_waited_for(
         monkeypatch.setenv("OPENAI_BASE_URL", str(server.make_url("/v1")))
         transcriber = open_endpoint("whisper-1", longest_s=30)
         with pytest.raises(TranscriptionFailed) as failed:
-            await transcriber.transcribe(NOTE.path, language="pt")
+            await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
         await transcriber.aclose()
     assert failed.value.reason == "slow"
 

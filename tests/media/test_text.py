@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
@@ -15,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recado.media import parsing
-from recado.media.text import MOST_BYTES, MOST_CHARS, Extracted, extract, tidy
+from recado.media import parsing, text
+from recado.media.text import MOST_BYTES, MOST_CHARS, Extracted, tidy
 from tests.media import documents
 from tests.media.documents import CARD, archive, letter, pdf, sheet, slides, word
 
@@ -28,6 +29,10 @@ BODY = (
     "<office:body><office:text><text:p>{}</text:p></office:text></office:body></office:document-content>"
 )
 ODT = "application/vnd.oasis.opendocument.text"
+
+
+def extract(path: Path, content_type: str) -> Extracted:
+    return asyncio.run(text.extract(path, content_type))
 
 
 class TestWhatItSays:
@@ -191,7 +196,7 @@ class TestHostileFiles:
 
 class TestTheParsersProcess:
     def run(self, code: str) -> subprocess.CompletedProcess[str]:
-        begin = "from recado.media.parsing import _give_up_rights; _give_up_rights()\n"
+        begin = "from recado.media.parsing import give_up_rights; give_up_rights()\n"
         return subprocess.run([sys.executable, "-c", begin + code], capture_output=True, text=True, check=False)
 
     def test_it_can_take_neither_memory_nor_time_nor_write_a_file(self, tmp_path: Path) -> None:

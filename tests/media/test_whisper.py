@@ -45,7 +45,7 @@ def sound(path: Path, *, seconds: float, sample: Callable[[int], int]) -> Path:
 async def test_the_committed_notes_are_understood_in_their_language(whisper: Whisper) -> None:
     shares = []
     for note in NOTES:
-        transcript = await whisper.transcribe(note.path, language=note.language)
+        transcript = await whisper.transcribe(note.path, content_type="audio/ogg", language=note.language)
         shares.append(accuracy(note.text, transcript.text))
         assert transcript.language == note.language
         assert 3 <= transcript.duration_s <= 8
@@ -55,7 +55,7 @@ async def test_the_committed_notes_are_understood_in_their_language(whisper: Whi
 
 async def test_in_silence_nothing_is_heard(whisper: Whisper, tmp_path: Path) -> None:
     silence = sound(tmp_path / "silence.wav", seconds=5, sample=lambda _: 0)
-    transcript = await whisper.transcribe(silence, language="pt")
+    transcript = await whisper.transcribe(silence, content_type="audio/ogg", language="pt")
     assert (transcript.text, transcript.duration_s) == ("", 5)
 
 
@@ -85,14 +85,16 @@ async def test_in_noise_without_speech_nothing_is_heard(
     whisper: Whisper, tmp_path: Path, every_s: float, width: int
 ) -> None:
     note = opus(tmp_path / "note.ogg", ticking(every_s=every_s, width=width))
-    transcript = await whisper.transcribe(note, language="pt")
+    transcript = await whisper.transcribe(note, content_type="audio/ogg", language="pt")
     assert transcript.text == ""
     assert transcript.duration_s == pytest.approx(5, abs=0.1)
 
 
 async def test_a_note_that_is_too_long_is_refused(whisper: Whisper, tmp_path: Path) -> None:
     with pytest.raises(TranscriptionFailed) as failed:
-        await whisper.transcribe(sound(tmp_path / "long.wav", seconds=31, sample=lambda _: 0), language="pt")
+        await whisper.transcribe(
+            sound(tmp_path / "long.wav", seconds=31, sample=lambda _: 0), content_type="audio/ogg", language="pt"
+        )
     assert failed.value.reason == "too_long"
 
 
@@ -103,7 +105,7 @@ async def test_what_is_no_audio_is_unreadable_and_the_next_note_is_understood(
     before = child_of(whisper).pid
     (tmp_path / "note.ogg").write_bytes(content)
     with pytest.raises(TranscriptionFailed) as failed:
-        await whisper.transcribe(tmp_path / "note.ogg", language="pt")
+        await whisper.transcribe(tmp_path / "note.ogg", content_type="audio/ogg", language="pt")
     assert failed.value.reason == "unreadable"
     assert child_of(whisper).pid == before
 
@@ -112,29 +114,34 @@ async def test_a_note_with_broken_frames_is_understood_as_far_as_it_goes(whisper
     content = bytearray(NOTES[0].path.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 200] = os.urandom(200)
     (tmp_path / "note.ogg").write_bytes(content)
-    transcript = await whisper.transcribe(tmp_path / "note.ogg", language="pt")
+    transcript = await whisper.transcribe(tmp_path / "note.ogg", content_type="audio/ogg", language="pt")
     assert 1 < transcript.duration_s <= 6
 
 
 async def test_a_process_that_dies_costs_one_note_and_the_next_has_a_new_one(whisper: Whisper) -> None:
     note = NOTES[0]
-    at_work = asyncio.create_task(whisper.transcribe(note.path, language=note.language))
+    at_work = asyncio.create_task(whisper.transcribe(note.path, content_type="audio/ogg", language=note.language))
     await asyncio.sleep(0.2)
     child_of(whisper).kill()
     with pytest.raises(TranscriptionFailed) as failed:
         await at_work
     assert failed.value.reason == "unreadable"
-    transcript = await whisper.transcribe(note.path, language=note.language)
+    transcript = await whisper.transcribe(note.path, content_type="audio/ogg", language=note.language)
     assert accuracy(note.text, transcript.text) >= 0.85
 
 
 async def test_an_answer_that_nobody_waits_for_any_more_is_not_the_next_notes(whisper: Whisper) -> None:
-    at_work = asyncio.create_task(whisper.transcribe(NOTES[0].path, language="pt"))
+    at_work = asyncio.create_task(whisper.transcribe(NOTES[0].path, content_type="audio/ogg", language="pt"))
     await asyncio.sleep(0.2)
     at_work.cancel()
     await asyncio.gather(at_work, return_exceptions=True)
     other = NOTES[-1]
-    assert accuracy(other.text, (await whisper.transcribe(other.path, language=other.language)).text) >= 0.85
+    assert (
+        accuracy(
+            other.text, (await whisper.transcribe(other.path, content_type="audio/ogg", language=other.language)).text
+        )
+        >= 0.85
+    )
 
 
 async def test_the_process_that_listens_is_nice_and_knows_no_secret(
@@ -156,6 +163,6 @@ async def test_a_model_that_is_not_there_is_said_and_harms_nothing(tmp_path: Pat
     broken = Whisper(str(tmp_path / "empty"), threads=1, longest_s=30)
     await broken.start()
     with pytest.raises(TranscriptionFailed) as failed:
-        await broken.transcribe(NOTES[0].path, language="pt")
+        await broken.transcribe(NOTES[0].path, content_type="audio/ogg", language="pt")
     assert failed.value.reason == "no_model"
     await broken.aclose()

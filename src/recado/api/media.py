@@ -25,6 +25,7 @@ from recado.api.views import MediaLinkView
 from recado.conversations import media
 from recado.conversations.media import STORED, Media
 from recado.db.scope import Scope, scoped
+from recado.delivery import content
 from recado.errors import Conflict, NotFound
 from recado.identity import audit
 from recado.ids import new_id
@@ -99,7 +100,7 @@ async def upload_media(
     ] = "",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Upload a file to send; its body is the file. 415 for a type that WhatsApp does not carry."""
+    """Upload a file to send; its body is the file. 415 for a type that WhatsApp does not carry, 413 for too much."""
     media_id = new_id()
     key = key_of(who.owner_id, media_id)
     used = False
@@ -109,6 +110,11 @@ async def upload_media(
         kind = await asyncio.to_thread(sniff.settle, path, content_type)
         if kind is None:
             raise Problem(415, "WhatsApp does not carry files of this type, or it is not what its Content-Type says")
+        match content.unsendable(kind, size):
+            case "type":
+                raise Problem(415, f"WhatsApp does not carry files of the type {kind}")
+            case "size":
+                raise Problem(413, f"WhatsApp carries {content.most_bytes(kind)} bytes of this type at most")
         await who.wiring.storage.put(key, path, content_type=kind)
 
     async def keep(scope: Scope) -> MediaView:

@@ -237,4 +237,10 @@ async def _kind(scope: Scope, media_id: UUID) -> str:
         raise UsageError("there is no such attachment") from None
     if found.status != media.STORED:
         raise Conflict(f"the attachment is {found.status}: only a stored one can be sent")
-    return rules.kind_of(found.content_type or found.announced_type)
+    content_type = found.content_type or found.announced_type
+    match rules.unsendable(content_type, found.size_bytes or 0):
+        case "type":
+            raise UsageError(f"WhatsApp brings files of the type {content_type}, and does not carry them")
+        case "size":
+            raise UsageError(f"WhatsApp carries {rules.most_bytes(content_type)} bytes of this type at most")
+    return rules.kind_of(content_type)

@@ -190,20 +190,27 @@ async def awaiting(scope: Scope, message_id: UUID, *, lock: bool = False) -> Awa
     return Awaiting(**row)
 
 
-async def release(scope: Scope, message_id: UUID, *, transcript: str | None, language: str | None) -> bool:
-    """Keep what a voice note says, and let the turn have the message; whether it had still been waiting for that.
+async def release(
+    scope: Scope, message_id: UUID, *, transcript: str | None, language: str | None, again: bool = False
+) -> bool:
+    """Keep what a voice note says, and let a turn have the message; whether one is to have it.
 
-    The turn's workflow is enqueued with it, once: under the message's id, or a new one when that was used before.
+    One is where the message had still been waiting for that. With `again` the words of one that was given up have come
+    after all: it waits for an answer once more, if it was answered without them. The turn's workflow is enqueued with
+    it: under the message's id, or a new one when that was used before.
     """
     cursor = await scope.conn.execute(
         """
         WITH before AS (
-            SELECT id, awaits_media FROM messages WHERE owner_id = %(owner)s AND id = %(id)s FOR UPDATE
+            SELECT id, awaits_media OR (%(again)s AND status IN ('received', 'answered')) AS due
+            FROM messages WHERE owner_id = %(owner)s AND id = %(id)s FOR UPDATE
         ), message AS (
             UPDATE messages m SET awaits_media = false, transcript = coalesce(%(transcript)s, m.transcript),
-                   transcript_language = coalesce(%(language)s, m.transcript_language)
+                   transcript_language = coalesce(%(language)s, m.transcript_language),
+                   status = CASE WHEN due AND m.status = 'answered' THEN 'received' ELSE m.status END,
+                   turn_id = CASE WHEN due THEN NULL ELSE m.turn_id END
             FROM before WHERE m.owner_id = %(owner)s AND m.id = before.id
-            RETURNING m.owner_id, m.id, m.conversation_id, m.received_at, before.awaits_media
+            RETURNING m.owner_id, m.id, m.conversation_id, m.received_at, due
         )
         SELECT dbos.enqueue_workflow(
             'process_ai_response', 'turns',
@@ -216,11 +223,12 @@ async def release(scope: Scope, message_id: UUID, *, transcript: str | None, lan
                                              WHERE w.workflow_uuid = message.id::text)
                                 THEN %(fresh)s::text ELSE id::text END,
             queue_partition_key => conversation_id::text)
-        FROM message WHERE awaits_media
+        FROM message WHERE due
         """,
         {
             "owner": scope.owner_id,
             "id": message_id,
+            "again": again,
             "transcript": transcript,
             "language": language,
             "fresh": new_id(),

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from recado.delivery.split import split, units
@@ -27,6 +27,11 @@ DESCRIPTION_CHARS: Final = 72
 ID_CHARS: Final = 200
 #: The longest text that goes with an attachment, buttons, a list, or in a template.
 TEXT_CHARS: Final = 1024
+#: Files: https://www.twilio.com/docs/whatsapp/guidance-whatsapp-media-messages.
+IMAGE_BYTES: Final = 5_000_000
+STICKER_BYTES: Final = 500_000
+FILE_BYTES: Final = 16_000_000
+NOT_CARRIED: Final = frozenset({"text/csv"})
 #: What ends a line, and what nobody sees; no emoji is among them, as those may hold joiners.
 CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -201,6 +206,20 @@ def takes_text(content_type: str) -> bool:
     Source: https://www.twilio.com/docs/whatsapp/guidance-whatsapp-media-messages.
     """
     return not content_type.startswith(("audio/", "text/")) and content_type != "image/webp"
+
+
+def unsendable(content_type: str, size_bytes: int) -> Literal["type", "size"] | None:
+    """Why WhatsApp would not carry such a file: it does not take every type that it brings, nor every size."""
+    if content_type in NOT_CARRIED:
+        return "type"
+    return "size" if size_bytes > most_bytes(content_type) else None
+
+
+def most_bytes(content_type: str) -> int:
+    """The largest file of this type that Twilio takes for WhatsApp, where WebP is always a sticker."""
+    if content_type == "image/webp":
+        return STICKER_BYTES
+    return IMAGE_BYTES if content_type.startswith("image/") else FILE_BYTES
 
 
 def kind_of(content_type: str) -> str:

@@ -26,8 +26,9 @@ from recado.ids import new_id
 
 #: The name under which the turn's workflow is enqueued, and the queue; `worker` registers both.
 WORKFLOW, QUEUE = "process_ai_response", "turns"
-#: What comes before the turn of a message with attachments, and its queue. Its workflow's id ends in `MEDIA_ID`.
-TRANSCRIBE, FETCH, MEDIA_QUEUE, MEDIA_ID = "transcribe_audio", "fetch_media", "media", ":media"
+#: What comes before the turn of a message with attachments, its workflow's id ending in `MEDIA_ID`, and their queues.
+TRANSCRIBE, FETCH, MEDIA_ID = "transcribe_audio", "fetch_media", ":media"
+VOICE_QUEUE, MEDIA_QUEUE = "voice", "media"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,11 +163,13 @@ WITH input AS (
     SELECT id, dbos.enqueue_workflow(
         CASE WHEN awaits_media THEN (SELECT f.task FROM fresh f WHERE f.id = routed.id)
              ELSE 'process_ai_response' END,
-        CASE WHEN awaits_media THEN 'media' ELSE 'turns' END,
+        CASE WHEN awaits_media THEN (SELECT CASE f.task WHEN 'transcribe_audio' THEN 'voice' ELSE 'media' END
+                                     FROM fresh f WHERE f.id = routed.id)
+             ELSE 'turns' END,
         ARRAY[to_json(owned.owner_id), to_json(conversation_id), to_json(id),
               to_json((extract(epoch FROM received_at) * 1000)::bigint)],
         workflow_id => CASE WHEN awaits_media THEN id::text || ':media' ELSE id::text END,
-        queue_partition_key => CASE WHEN NOT awaits_media THEN conversation_id::text END)
+        queue_partition_key => conversation_id::text)
     FROM (SELECT * FROM message WHERE status = 'received' ORDER BY id) routed
 )
 SELECT m.id FROM message m LEFT JOIN work w ON w.id = m.id

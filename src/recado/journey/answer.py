@@ -52,7 +52,15 @@ async def process_ai_response(
         started_at = desk.clock.now()
         draft = (await draft_reply(desk, owner_id, conversation_id, heard)).after(stale)
         conclude = partial(
-            _conclude, desk, owner_id, conversation_id, turn_id, draft, round_number=round_number, started_at=started_at
+            _conclude,
+            desk,
+            owner_id,
+            conversation_id,
+            turn_id,
+            draft,
+            spoken={message.id for message in heard if message.transcript},
+            round_number=round_number,
+            started_at=started_at,
         )
         newer_at = await persistently(conclude)
         if newer_at is None:
@@ -67,26 +75,38 @@ async def _conclude(
     turn_id: UUID,
     draft: Draft,
     *,
+    spoken: set[UUID],
     round_number: int,
     started_at: datetime,
 ) -> datetime | None:
-    """Store the turn in one transaction; or, when the draft is stale, answer when the newest message arrived."""
+    """Store the turn in one transaction; or, when the draft is stale, answer when the newest message arrived.
+
+    `spoken` are the notes whose words the draft was made with. The words of others, given up as late, may have come
+    meanwhile: as new as a message.
+    """
     async with scoped(desk.pool, owner_id) as scope:
         conversation = await conversations.get(scope, conversation_id, lock=True)
         waiting = await messages.pending(scope, conversation_id)
         covered = [message for message in waiting if message.id in draft.covered]
         if not covered:
             return None  # this turn was committed before
+        late = {message.id for message in covered if message.transcript and message.id not in spoken}
         newer = [
             message
             for message in waiting
             # A later round has waited for attachments already: what is still not there is the next turn's.
-            if message.id not in draft.covered and (round_number == 1 or not message.awaits_media)
+            if message.id in late
+            or (message.id not in draft.covered and (round_number == 1 or not message.awaits_media))
         ]
         silent = is_silent(conversation)
         if newer and round_number < ROUNDS and not silent:
             log.info("stale", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
             return newer[-1].received_at
+        if late and not silent:
+            # Its words have a turn that was enqueued with them.
+            covered = [message for message in covered if message.id not in late]
+            if not covered:
+                return None
         await _store(scope, desk, conversation, turn_id, draft, covered, silent, round_number, started_at)
     log.info(
         "answered",

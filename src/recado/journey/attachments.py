@@ -42,10 +42,11 @@ log = structlog.get_logger(__name__)
 #: Why an attachment was not kept or not understood, where neither the fetching nor the transcriber says it.
 Own = Literal["account", "storage", "fault", "no_transcriber", "over_budget", "no_speech", "late"]
 Reason = Refusal | Absence | Failure | Own
-#: Why an attachment that nobody had settled in time was given up (`ops/recovery`); it is still fetched, for people.
+#: Why an attachment that nobody had settled in time was given up (`ops/recovery`). It is still fetched, for people to
+#: see, and what a voice note says is answered after all.
 LATE: Final = "late"
 #: Why a note was not transcribed that the owner can do something about: people are asked to look.
-_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow"})
+_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow", "format"})
 
 
 class Fetch(Protocol):
@@ -108,7 +109,8 @@ async def understand_media(
 ) -> None:
     """Fetch the message's attachments, make text of its voice with `voice`, and enqueue its turn.
 
-    Idempotent: attachments that were settled are not touched again, and the turn is enqueued once.
+    Idempotent: attachments that were settled are not touched again, and the turn is enqueued once. Words of a note that
+    was given up as late get a turn of their own.
     """
     began = time.monotonic()
     case = await persistently(partial(_look, desk, owner_id, conversation_id, message_id))
@@ -147,12 +149,18 @@ async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_
 
 
 def _is_open(one: Media) -> bool:
-    return one.status == WAITING or (one.status, one.reason) == (FAILED, LATE)
+    return one.status == WAITING or _is_late(one)
+
+
+def _is_late(one: Media) -> bool:
+    return (one.status, one.reason) == (FAILED, LATE)
 
 
 async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice: bool) -> _Outcome:
     """Fetch, understand and keep one attachment; whatever goes wrong is its outcome, never an error."""
     outcome = _Outcome(media_id=one.id, status=FAILED, reason="fault")
+    if one.storage_key is not None:
+        return await _understand_kept(desk, case, one, path, voice=voice)
     try:
         login = await desk.login_of(case.owner_id, case.message.account_id)
         downloaded = await desk.fetch(
@@ -172,7 +180,7 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
             log.warning("not_stored", step="understand", message_id=case.message.id, error=type(error).__name__)
             outcome = replace(outcome, reason="storage")
         if voice:
-            transcript, reason = await _transcribe(desk, case, path)
+            transcript, reason = await _transcribe(desk, case, path, downloaded.content_type)
             return replace(outcome, transcript=transcript, reason=outcome.reason or reason)
         return replace(outcome, read=await desk.read(path, downloaded.content_type))
     except SendError:
@@ -186,14 +194,36 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
         return replace(outcome, reason=outcome.reason or "fault")
 
 
-async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcript | None, Reason | None]:
+async def _understand_kept(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice: bool) -> _Outcome:
+    """Try again to understand what was kept before; whatever goes wrong it stays kept."""
+    got = Downloaded(
+        content_type=one.content_type or one.announced_type, size_bytes=one.size_bytes or 0, sha256=one.sha256 or b""
+    )
+    outcome = _Outcome(media_id=one.id, status=STORED, downloaded=got, storage_key=one.storage_key)
+    try:
+        await desk.storage.fetch(one.storage_key or "", path)
+        if voice:
+            transcript, reason = await _transcribe(desk, case, path, got.content_type)
+            return replace(outcome, transcript=transcript, reason=reason)
+        return replace(outcome, read=await desk.read(path, got.content_type))
+    except (RecadoError, OSError) as error:
+        log.warning("not_had_again", step="understand", message_id=case.message.id, error=type(error).__name__)
+        return replace(outcome, reason="storage")
+    except Exception as error:  # as where it is fetched
+        log.exception("media_failed", step="understand", message_id=case.message.id, error=type(error).__name__)
+        return replace(outcome, reason="fault")
+
+
+async def _transcribe(
+    desk: MediaDesk, case: _Case, path: Path, content_type: str
+) -> tuple[Transcript | None, Reason | None]:
     """The transcript, or why there is none; a transcript without words is there to be counted."""
     if desk.transcriber is None:
         return None, "no_transcriber"
     if case.over_budget:
         return None, "over_budget"
     try:
-        transcript = await desk.transcriber.transcribe(path, language=case.language)
+        transcript = await desk.transcriber.transcribe(path, content_type=content_type, language=case.language)
     except TranscriptionFailed as error:
         return None, error.reason
     return transcript, None if transcript.text else "no_speech"
@@ -202,11 +232,16 @@ async def _transcribe(desk: MediaDesk, case: _Case, path: Path) -> tuple[Transcr
 async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> None:
     now = desk.clock.now()
     async with scoped(desk.pool, case.owner_id) as scope:
-        # Another executor may have done the same work meanwhile: what it settled is neither counted nor told again. And
-        # the message may have come into another conversation.
+        # Before the message, as a turn does: none ends meanwhile that was made without the words.
+        message = await messages.awaiting(scope, case.message.id)
+        conversation = await conversations.get(scope, message.conversation_id, lock=True)
+        # Another executor may have done the same work meanwhile: what it settled is neither counted nor told again.
         message = await messages.awaiting(scope, case.message.id, lock=True)
+        if message.conversation_id != conversation.id:  # it came into another one this moment
+            conversation = await conversations.get(scope, message.conversation_id, lock=True)
         there = (await attachments.of_messages(scope, [message.id])).get(message.id, [])
         unsettled = {one.id for one in there if _is_open(one)}
+        given_up = any(_is_late(one) for one in there)
         outcomes = [outcome for outcome in done if outcome.media_id in unsettled]
         if done and not outcomes:
             return
@@ -237,6 +272,7 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
             message.id,
             transcript="\n".join(transcript.text for transcript in said) or None,
             language=said[0].language if said else None,
+            again=given_up and bool(said) and conversation.status == "open",
         )
         await events.record(
             scope,

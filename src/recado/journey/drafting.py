@@ -189,6 +189,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
             return {"covered": covered, "error": type(error).__name__}
         return {
             "covered": covered,
+            "deaf_to": [str(message.id) for message in heard if _unheard(message)],
             "text": thought.text,
             "model": thought.model,
             "input_tokens": thought.input_tokens,
@@ -198,7 +199,10 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
 
     async with _typing(desk, owner_id, conversation, heard[-1]):
         result = await desk.step("think", think)
-    covered = tuple(UUID(item) for item in result["covered"])
+    # Of a replay: a note whose words have come since was not covered.
+    now_heard = {str(message.id) for message in heard if not _unheard(message)}
+    missed = now_heard.intersection(result.get("deaf_to", ()))
+    covered = tuple(UUID(item) for item in result["covered"] if item not in missed)
     answered = [message for message in heard if message.id in covered]
     if "error" in result:
         draft = await _without_model(desk, owner_id, conversation, assistant, answered or heard, error=result["error"])

@@ -37,7 +37,7 @@ Found = tuple[str | None, int | None]
 
 def main(how: str, path: Path) -> None:
     """Print what the file says; exit code 1 when nothing can be read from it."""
-    _give_up_rights()
+    give_up_rights()
     try:
         text, pages = _HOW[how](path)
     except BaseException as error:  # whatever a parser makes of a hostile file, a panic of native code too
@@ -45,10 +45,11 @@ def main(how: str, path: Path) -> None:
     print(json.dumps({"text": text, "pages": pages}))
 
 
-def _give_up_rights() -> None:
+def give_up_rights(*, cpu_s: int = 2 * CPU_S) -> None:
+    """Be nice, and end rather than take more CPU or memory than that, or write a file."""
     os.nice(5)
     for limit, value in (
-        (resource.RLIMIT_CPU, 2 * CPU_S),
+        (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_DATA, MEMORY_BYTES),
         (resource.RLIMIT_AS, 4 * MEMORY_BYTES),
         (resource.RLIMIT_FSIZE, 0),

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from recado.errors import RecadoError, SettingsError
 from recado.settings import Settings
 
+#: What a note may take besides the longest length: Whisper base is faster than the note on one core.
+SPARE_S: Final = 30.0
+
 #: Why a note has no text, in a word: it can't be decoded; it is longer than RECADO_LONGEST_NOTE_S; it took too long;
-#: the endpoint or the model's process is away; the model, its package or its key is not there.
-Failure = Literal["unreadable", "too_long", "slow", "unavailable", "no_model"]
+#: the endpoint or the model's process is away; the model, its package or its key is not there; an endpoint may not know
+#: this kind of audio, and nothing is there to convert it.
+Failure = Literal["unreadable", "too_long", "slow", "unavailable", "no_model", "format"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,12 +38,18 @@ class TranscriptionFailed(RecadoError):
 class Transcriber(Protocol):
     """Makes text of voice notes, for one process."""
 
+    #: How many it listens to at once; more wait for it.
+    at_once: int
+
     async def start(self) -> None:
         """Load what takes long, so that the first note does not wait for it; never raises."""
         ...
 
-    async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
-        """The note's text; `language` is the contact's: short notes don't tell it. Raises TranscriptionFailed."""
+    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
+        """The text of a note whose content is of that type. Raises TranscriptionFailed.
+
+        `language` is the contact's: short notes don't tell it.
+        """
         ...
 
     async def aclose(self) -> None:

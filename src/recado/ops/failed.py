@@ -10,6 +10,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from recado.channels.twilio.codes import CODES
+from recado.conversations import media as attachments
 from recado.conversations.parts import WAITING
 from recado.db.pool import Connection, Row
 from recado.delivery.status import FAILURES
@@ -36,10 +37,28 @@ class Failure:
     age_s: float
 
 
+_CURABLE = ", ".join(f"'{reason}'" for reason in attachments.CURABLE)
+# Its answer went without what came with it, for a reason that may have been put right; there is an index for these.
+_UNHEARD = f"""
+    m.direction = 'inbound' AND m.transcript IS NULL AND EXISTS (
+        SELECT FROM media a WHERE a.owner_id = m.owner_id AND a.message_id = m.id
+        AND a.reason IN ({_CURABLE}))
+"""
+_LISTED = f"""
+    SELECT owner_id, id FROM messages WHERE status IN ('failed', 'held')
+    UNION ALL
+    SELECT m.owner_id, m.id FROM messages m
+    WHERE m.status = 'answered' AND m.id > uuid_floor(now() - interval '24 hours') AND {_UNHEARD}
+"""  # noqa: S608 - the condition is a constant
+
+
 async def failures(platform: Connection, *, owner_id: UUID | None = None, limit: int | None = None) -> list[Failure]:
-    """What failed or is held, newest first."""
+    """What failed, is held, or was answered today without what came with it, newest first.
+
+    Of the last 24 hours: to what is older, WhatsApp takes no answer that is not a template.
+    """
     cursor = await platform.execute(
-        """
+        f"""
         SELECT m.id, m.owner_id, o.name AS owner, o.status AS owner_status, m.direction, m.author, m.status,
                m.error_code, m.reason, m.conversation_id, v.status AS conversation_status, m.received_at,
                extract(epoch FROM now() - m.received_at)::float8 AS age_s,
@@ -49,13 +68,15 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
                m.status = 'held' AND EXISTS (
                    SELECT FROM contacts c
                    JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
-                   WHERE c.owner_id = v.owner_id AND c.id = v.contact_id) AS suppressed
-        FROM messages m
+                   WHERE c.owner_id = v.owner_id AND c.id = v.contact_id) AS suppressed,
+               (SELECT min(a.reason) FROM media a WHERE a.owner_id = m.owner_id AND a.message_id = m.id) AS unheard
+        FROM ({_LISTED}) listed
+        JOIN messages m ON m.owner_id = listed.owner_id AND m.id = listed.id
         JOIN owners o ON o.id = m.owner_id
         JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
-        WHERE m.status IN ('failed', 'held') AND (%(owner_id)s::uuid IS NULL OR m.owner_id = %(owner_id)s)
+        WHERE %(owner_id)s::uuid IS NULL OR m.owner_id = %(owner_id)s
         ORDER BY m.id DESC LIMIT %(limit)s
-        """,
+        """,  # noqa: S608 - the condition is a constant
         {"owner_id": owner_id, "limit": limit},
     )
     return [
@@ -94,6 +115,8 @@ def _why(row: Row) -> str:
         return CODES[code][1] if code in CODES else f"Twilio's error {code}: see its error dictionary."
     if row["direction"] == "outbound":
         return "Nobody could say whether Twilio took it, or the attempts were used up."
+    if row["status"] == "answered":
+        return f"It was answered without what came with it ({row['unheard']}): once that is put right, retry it."
     if row["status"] == "failed":
         return "No worker could answer it."
     if row["owner_status"] != "active":
@@ -111,6 +134,9 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
     Of an outbound message only the parts that failed are sent again, never one that Twilio took and did not fail. An
     attempt whose outcome nobody saw is looked up in Twilio's list first, as always.
 
+    What came with an inbound message, and was not had or not understood for a reason that may have been put right, is
+    tried again before its turn; also where it was answered without.
+
     Raises NotFound; Conflict when there is nothing to retry, or it would change nothing now.
     """
     async with platform.transaction():
@@ -123,8 +149,9 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
             [message_id],
         )
         cursor = await platform.execute(
-            """
-            SELECT m.owner_id, m.id, m.conversation_id, m.correlation_id, m.direction, m.kind, m.status, m.received_at,
+            f"""
+            SELECT m.owner_id, m.id, m.conversation_id, m.correlation_id, m.direction, m.status, m.received_at,
+                   {_UNHEARD} AS unheard,
                    v.status AS conversation_status, o.status AS owner_status, s.identity_key IS NOT NULL AS suppressed
             FROM owners o
             JOIN messages m ON m.owner_id = o.id AND m.id = %s
@@ -132,7 +159,7 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
             JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
             LEFT JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
             FOR UPDATE OF m
-            """,
+            """,  # noqa: S608 - the condition is a constant
             [message_id],
         )
         message = await cursor.fetchone()
@@ -140,8 +167,11 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
             raise NotFound(f"no message {message_id}")
         if message["status"] in ("queued", "received"):
             return "in work"
-        if message["status"] not in ("failed", "held"):
-            raise Conflict(f"the message is {message['status']}: only failed and held ones are retried")
+        if message["status"] not in ("failed", "held") and not (message["status"] == "answered" and message["unheard"]):
+            raise Conflict(
+                f"the message is {message['status']}: only failed and held ones are retried, and answered ones whose "
+                "attachments were not understood for a reason that can be put right"
+            )
         if message["direction"] == "outbound":
             await _send_again(platform, message)
         else:
@@ -191,6 +221,8 @@ async def _answer_again(platform: Connection, message: Row) -> None:
         raise Conflict("the contact wants no messages: the message would only be held again")
     if message["conversation_status"] != "open":
         raise Conflict(f"the conversation is {message['conversation_status']}: the assistant stays silent in it")
+    if message["unheard"]:
+        await platform.execute(_WAIT_AGAIN, message)
     changed = await platform.execute(
         """
         UPDATE messages m SET status = 'received', error_code = NULL, turn_id = NULL, awaits_media = EXISTS (
@@ -203,17 +235,8 @@ async def _answer_again(platform: Connection, message: Row) -> None:
     row = await changed.fetchone()
     workflow_id = await _note(platform, message, step="accept", sids=[])
     if row is not None and row["awaits_media"]:
-        # Nothing of it was fetched while it was held; its turn follows from that.
-        await platform.execute(
-            """
-            SELECT dbos.enqueue_workflow(
-                CASE WHEN %(kind)s = 'audio' THEN 'transcribe_audio' ELSE 'fetch_media' END, 'media',
-                ARRAY[to_json(%(owner_id)s::uuid), to_json(%(conversation_id)s::uuid), to_json(%(id)s::uuid),
-                      to_json((extract(epoch FROM %(received_at)s::timestamptz) * 1000)::bigint)],
-                workflow_id => %(workflow_id)s::text)
-            """,
-            {**message, "workflow_id": f"{workflow_id}:media"},
-        )
+        # Nothing of it was fetched while it was held, or it is to be tried again; its turn follows from that.
+        await platform.execute(_FETCH_AGAIN, {**message, "workflow_id": f"{workflow_id}:media"})
         return
     # A turn that kept the message for people has its id: another turn has another.
     known = await platform.execute(
@@ -230,6 +253,18 @@ async def _answer_again(platform: Connection, message: Row) -> None:
         """,
         {**message, "workflow_id": workflow_id, "turn_id": turn_id},
     )
+
+
+# What is in the storage stays there.
+_WAIT_AGAIN = f"""
+UPDATE media SET status = 'waiting', reason = NULL
+WHERE owner_id = %(owner_id)s AND message_id = %(id)s
+  AND reason IN ({_CURABLE})
+"""  # noqa: S608 - the reasons are constants
+_FETCH_AGAIN = f"""
+SELECT {attachments.work("m", workflow_id="%(workflow_id)s::text")} FROM messages m
+WHERE m.owner_id = %(owner_id)s AND m.id = %(id)s
+"""  # noqa: S608 - the expression is a constant
 
 
 async def _note(platform: Connection, message: Row, *, step: str, sids: list[str]) -> str:

@@ -18,6 +18,7 @@ from dbos import DBOS
 from dbos._dbos import _get_dbos_instance
 
 from recado.channels.port import Sender, SendError
+from recado.conversations import media as attachments
 from recado.db.pool import Pool
 from recado.db.scope import scoped
 from recado.errors import NotFound
@@ -27,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 #: A message without work is looked at after this time: long after its workflow would have been there.
 STRAY_S = 30
-#: Attachments that nobody has fetched after this time are given up, so that the conversation goes on.
+#: Attachments that no worker has come to after this time are given up, so that the conversation goes on.
 LATE_S = 120
 #: How often a message is given new work before it is shown as failed.
 TRIES = 5
@@ -80,7 +81,7 @@ FROM counted WHERE tries < %(tries)s
 """
 
 
-_STRAY_MEDIA = """
+_STRAY_MEDIA = f"""
 WITH stray AS (
     SELECT m.owner_id, m.id, m.conversation_id, m.kind, m.received_at,
            (SELECT count(*) FROM generate_series(1, %(tries)s) n
@@ -89,21 +90,13 @@ WITH stray AS (
     WHERE m.awaits_media AND m.id < uuid_floor(now() - make_interval(secs => %(stray_s)s))
       AND NOT EXISTS (
             SELECT FROM dbos.workflow_status w
-            WHERE w.queue_name = 'media' AND w.status IN ('ENQUEUED', 'PENDING')
+            WHERE w.queue_name IN ('voice', 'media') AND w.status IN ('ENQUEUED', 'PENDING')
               AND starts_with(w.workflow_uuid, m.id::text))
     ORDER BY m.received_at LIMIT 100
 )
-SELECT id, dbos.enqueue_workflow(
-    CASE WHEN kind = 'audio' OR EXISTS (
-            SELECT FROM media WHERE media.owner_id = stray.owner_id AND media.message_id = stray.id
-            AND starts_with(media.announced_type, 'audio/'))
-         THEN 'transcribe_audio' ELSE 'fetch_media' END,
-    'media',
-    ARRAY[to_json(owner_id), to_json(conversation_id), to_json(id),
-          to_json((extract(epoch FROM received_at) * 1000)::bigint)],
-    workflow_id => id::text || ':media:' || (tries + 1))
+SELECT id, {attachments.work("stray", workflow_id="id::text || ':media:' || (tries + 1)")}
 FROM stray WHERE tries < %(tries)s
-"""
+"""  # noqa: S608 - the expression is a constant
 
 
 async def fetch_stray_media(platform: Pool) -> int:
@@ -118,16 +111,37 @@ async def fetch_stray_media(platform: Pool) -> int:
     return len(rows)
 
 
-# Work that was enqueued for it lately, by a retry for instance, has its time too. The turn's id is the message's.
+# The version before enqueued all of it on one queue, without a lane: nobody looks for such work any more.
+_WITHOUT_LANE = """
+UPDATE dbos.workflow_status w
+SET queue_name = CASE w.name WHEN 'transcribe_audio' THEN 'voice' ELSE 'media' END,
+    queue_partition_key = i.inputs::json -> 'positionalArgs' ->> 1
+FROM dbos.workflow_input i
+WHERE i.workflow_uuid = w.workflow_uuid AND w.queue_name = 'media' AND w.status = 'ENQUEUED'
+  AND w.queue_partition_key IS NULL
+"""
+
+
+async def give_lanes(platform: Pool) -> int:
+    """Let the work for attachments that the version before enqueued be done; answers how much there was."""
+    async with platform.connection() as conn:
+        return (await conn.execute(_WITHOUT_LANE)).rowcount
+
+
+# Work that was enqueued for it lately, by a retry for instance, has its time too; what a living worker has begun has as
+# long as the longest note takes. The turn's id is the message's.
 _LATE = """
 WITH late AS (
     SELECT m.owner_id, m.id FROM messages m
     WHERE m.awaits_media AND m.received_at < %(since)s
       AND NOT EXISTS (
             SELECT FROM dbos.workflow_status w
-            WHERE w.queue_name = 'media' AND w.status IN ('ENQUEUED', 'PENDING')
-              AND w.created_at > extract(epoch FROM %(since)s::timestamptz) * 1000
-              AND starts_with(w.workflow_uuid, m.id::text))
+            WHERE w.queue_name IN ('voice', 'media') AND w.status IN ('ENQUEUED', 'PENDING')
+              AND starts_with(w.workflow_uuid, m.id::text)
+              AND (w.created_at > extract(epoch FROM %(since)s::timestamptz) * 1000
+                   OR w.status = 'PENDING'
+                   AND w.started_at_epoch_ms > extract(epoch FROM %(begun_since)s::timestamptz) * 1000
+                   AND EXISTS (SELECT FROM executors e WHERE e.id = w.executor_id)))
     ORDER BY m.received_at LIMIT 100
     FOR UPDATE SKIP LOCKED
 ), message AS (
@@ -153,13 +167,13 @@ FROM message
 """
 
 
-async def give_up_late_media(platform: Pool, now: datetime) -> int:
+async def give_up_late_media(platform: Pool, now: datetime, *, at_work: timedelta) -> int:
     """Let the turns have messages whose attachments nobody has settled in time; answers how many there were.
 
-    Who fetches them later still does so, for people to see.
+    `at_work` is what a worker that has begun may take. Who fetches them later still does so (`journey/attachments`).
     """
     async with platform.connection() as conn:
-        late = {"now": now, "since": now - timedelta(seconds=LATE_S)}
+        late = {"now": now, "since": now - timedelta(seconds=LATE_S), "begun_since": now - at_work}
         rows = await (await conn.execute(_LATE, late)).fetchall()
     if rows:
         log.warning("media_late", task="recovery", messages=len(rows))
@@ -233,7 +247,7 @@ def give_back_unstarted() -> int:
             for row in conn.execute(
                 sa.select(ws.c.workflow_uuid).where(
                     ws.c.status == "PENDING",
-                    ws.c.queue_name.in_(["turns", "deliveries", "media"]),
+                    ws.c.queue_name.in_(["turns", "deliveries", "media", "voice"]),
                     ws.c.executor_id == DBOS.executor_id,
                     ws.c.started_at_epoch_ms < int((time.time() - STRAY_S) * 1000),
                 )

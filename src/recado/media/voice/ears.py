@@ -98,18 +98,19 @@ def main(model: str, threads: int) -> None:
     whisper = WhisperModel(model, device="cpu", compute_type="int8", cpu_threads=threads)
     _say(answers, {"ready": True})
     for line in sys.stdin:
-        _say(answers, listen(whisper, json.loads(line)))
+        question = json.loads(line)
+        _say(answers, listen(whisper, question) | {"id": question["id"]})
 
 
 def _only_answers() -> IO[str]:
     """Standard output for us alone: what a library prints goes to standard error."""
-    answers = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace")
     os.dup2(2, 1)
     return answers
 
 
 def _say(answers: IO[str], what: dict[str, Any]) -> None:
-    answers.write(json.dumps(what) + "\n")
+    answers.write(json.dumps(what, ensure_ascii=False) + "\n")
     answers.flush()
 
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import openai
 from openai import AsyncOpenAI
 from tinytag import TinyTag, TinyTagException
 
 from recado.errors import SettingsError
-from recado.media.transcription import Transcript, TranscriptionFailed
+from recado.media.transcription import SPARE_S, Transcript, TranscriptionFailed
 
 #: One call, and how often the client tries again after 408, 409, 429, 5xx and broken connections, backing off.
 CALL_S, TRIES_MORE = 30.0, 2
-AT_ONCE = 4
+AT_ONCE: Final = 4
+#: What endpoints know, by type: the name that tells them the format. Anything else is made Ogg first.
+KNOWN: Final = {"audio/ogg": "note.ogg", "audio/mpeg": "note.mp3", "audio/mp4": "note.m4a"}
+#: How `convert`, which only its own process may import, says that a note is too long.
+TOO_LONG: Final = 4
 #: What a second of speech takes at least, in bytes: the length of a note whose container does not say it.
 BYTES_A_SECOND = 1500
 
@@ -32,6 +41,8 @@ def open_endpoint(model: str, *, longest_s: float) -> Endpoint:
 class Endpoint:
     """A Transcriber over HTTP; the model must be one that takes files, such as whisper-1 or gpt-4o-transcribe."""
 
+    at_once = AT_ONCE
+
     def __init__(self, client: AsyncOpenAI, model: str, *, longest_s: float) -> None:
         self._client = client
         self._model = model
@@ -41,7 +52,7 @@ class Endpoint:
     async def start(self) -> None:
         """Nothing takes long."""
 
-    async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
+    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
         """See Transcriber. What is longer than allowed by its own container is not sent."""
         duration_s = await asyncio.to_thread(length_s, path)
         if duration_s > self._longest_s:
@@ -49,10 +60,15 @@ class Endpoint:
         asked: dict[str, Any] = {} if language is None else {"language": language}
         try:
             async with self._at_once:
-                # The name tells the endpoint the format; WhatsApp's voice notes are Ogg.
-                content = await asyncio.to_thread(path.read_bytes)
+                if content_type in KNOWN:
+                    content = await asyncio.to_thread(path.read_bytes)
+                else:
+                    content, content_type = await as_ogg(path, longest_s=self._longest_s), "audio/ogg"
                 said = await self._client.audio.transcriptions.create(
-                    model=self._model, file=(f"note{path.suffix or '.ogg'}", content), response_format="json", **asked
+                    model=self._model,
+                    file=(KNOWN[content_type], content, content_type),
+                    response_format="json",
+                    **asked,
                 )
         except openai.APITimeoutError:
             raise TranscriptionFailed("slow") from None
@@ -80,3 +96,29 @@ def length_s(path: Path) -> float:
     except (TinyTagException, OSError, ValueError, ArithmeticError, IndexError):
         told = None
     return told if told is not None and told > 0 else size / BYTES_A_SECOND
+
+
+async def as_ogg(path: Path, *, longest_s: float) -> bytes:
+    """The note as Ogg, by a process of its own. Raises TranscriptionFailed, also without `av` of the extra `voice`."""
+    if importlib.util.find_spec("av") is None:
+        raise TranscriptionFailed("format")
+    command = [sys.executable, "-P", "-m", "recado.media.voice.convert", str(path), str(longest_s)]
+    environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
+    converter = await asyncio.create_subprocess_exec(
+        *command, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, env=environment
+    )
+    try:
+        async with asyncio.timeout(SPARE_S):
+            note, _ = await converter.communicate()
+    except TimeoutError:
+        raise TranscriptionFailed("slow") from None
+    finally:
+        if converter.returncode is None:
+            with suppress(ProcessLookupError):
+                converter.kill()
+            await converter.wait()
+    if converter.returncode == TOO_LONG:
+        raise TranscriptionFailed("too_long")
+    if converter.returncode != 0 or not note:
+        raise TranscriptionFailed("unreadable")
+    return note

@@ -12,20 +12,24 @@ import json
 import os
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
-from recado.media.transcription import Transcript, TranscriptionFailed
+from recado.media.transcription import SPARE_S, Transcript, TranscriptionFailed
 
 log = structlog.get_logger(__name__)
 
 #: Loading, where the model must be downloaded first.
 LOAD_S = 600.0
-#: What a note may take besides its longest length: Whisper base is faster than the note on one core.
-SPARE_S = 30.0
+#: The longest line that the process may answer: an hour of fast speech takes a tenth of it.
+MOST_ANSWER_BYTES: Final = 4 * 1024 * 1024
+#: What the process runs, before the model and the threads.
+EARS: Final = ("-m", "recado.media.voice.ears")
 #: The child needs its libraries and the way to a model's hub, and none of the product's secrets.
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "VIRTUAL_ENV")
 _PASSED_ON_FROM = ("HF_", "SSL_CERT_", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -41,11 +45,13 @@ def check() -> None:
 class Whisper:
     """A Transcriber: one note after the other, in a child process that loads the model once."""
 
-    def __init__(self, model: str, *, threads: int, longest_s: float) -> None:
-        self._model = model
-        self._threads = threads
+    at_once = 1
+
+    def __init__(self, model: str, *, threads: int, longest_s: float, ears: Sequence[str] = EARS) -> None:
+        self._command = (sys.executable, *ears, model, str(threads))
         self._longest_s = longest_s
         self._turn = asyncio.Lock()
+        self._numbers = count(1)
         self._child: Process | None = None
 
     async def start(self) -> None:
@@ -56,21 +62,25 @@ class Whisper:
             except TranscriptionFailed as error:
                 log.warning("transcriber_not_loaded", step="understand", reason=error.reason)
 
-    async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
-        """See Transcriber. A note that ends the process, or keeps it too long, is `unreadable` or `slow`."""
+    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
+        """See Transcriber. A note that ends the process, or keeps it too long, is `unreadable` or `slow`.
+
+        The content alone tells the type here. Whatever goes wrong costs the process: what it still says would be taken
+        for the next note's words.
+        """
         async with self._turn:
             child = await self._ready()
+            question = {"path": str(path), "language": language, "longest_s": self._longest_s}
             try:
                 async with asyncio.timeout(self._longest_s + SPARE_S):
-                    answer = await _ask(child, {"path": str(path), "language": language, "longest_s": self._longest_s})
+                    answer = await _ask(child, question | {"id": next(self._numbers)})
             except TimeoutError:
                 await self._end()
                 raise TranscriptionFailed("slow") from None
-            except (EOFError, OSError):
+            except (EOFError, OSError, ValueError):
                 await self._end()
                 raise TranscriptionFailed("unreadable") from None
-            except asyncio.CancelledError:
-                # Its answer would be taken for the next note's.
+            except BaseException:
                 await self._end()
                 raise
         if "reason" in answer:
@@ -84,17 +94,16 @@ class Whisper:
     async def _ready(self) -> Process:
         if self._child is not None and self._child.returncode is None:
             return self._child
-        command = [sys.executable, "-m", "recado.media.voice.ears", self._model, str(self._threads)]
         self._child = child = await asyncio.create_subprocess_exec(
-            *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=_environment()
+            *self._command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=_environment(), limit=MOST_ANSWER_BYTES
         )
         try:
             async with asyncio.timeout(LOAD_S):
                 await _answer(child)
-        except (TimeoutError, EOFError, OSError):
+        except (TimeoutError, EOFError, OSError, ValueError):
             await self._end()
             raise TranscriptionFailed("no_model") from None
-        except asyncio.CancelledError:
+        except BaseException:
             await self._end()
             raise
         log.info("transcriber_loaded", step="understand")
@@ -109,10 +118,14 @@ class Whisper:
 
 
 async def _ask(child: Process, question: dict[str, Any]) -> dict[str, Any]:
+    """The answer to this question. Raises ValueError for any other, or one that is too long."""
     assert child.stdin is not None  # noqa: S101 - it was made with a pipe
     child.stdin.write(json.dumps(question).encode() + b"\n")
     await child.stdin.drain()
-    return await _answer(child)
+    answer = await _answer(child)
+    if answer.get("id") != question["id"]:
+        raise ValueError("the answer is another note's")
+    return answer
 
 
 async def _answer(child: Process) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from alembic import op
 from recado.db.migrations.policies import own
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
