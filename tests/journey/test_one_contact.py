@@ -17,7 +17,9 @@ import pytest
 from recado.conversations import conversations
 from recado.db.scope import scoped
 from recado.journey.answer import process_ai_response
+from recado.media.transcription import Transcript, TranscriptionFailed
 from tests.channels.examples import inbound
+from tests.journey.attached import Outside, note, understand
 from tests.journey.front import Front, message_sid, open_front
 from tests.journey.post_office import PostOffice, post_office
 from tests.journey.test_answer import Mind, desk_of, replies, run
@@ -151,6 +153,16 @@ async def test_whichever_comes_at_the_same_moment_there_is_one_contact_and_nothi
             assert str(heard[0]["conversation_id"]) in lane
 
 
+@pytest.mark.parametrize("forms", [("alone", "both"), ("both", "alone"), ("phone", "alone", "id and number", "alone")])
+async def test_within_one_batch_they_are_one_too(front: Front, forms: tuple[str, ...]) -> None:
+    person = Person()
+    await front.accept(*[await front.arrival(form, **person.form(form)) for form in forms])
+    [contact] = contacts(front, person)
+    heard = said(front, contact)
+    assert [row["body"] for row in heard] == list(forms)
+    assert len({row["conversation_id"] for row in heard}) == 1
+
+
 async def two(front: Front, person: Person) -> tuple[Any, Any]:
     """The person as two contacts with an open conversation each: the number's and the id's."""
     await say(front, person, "phone", "um")
@@ -194,6 +206,11 @@ async def test_a_turn_that_was_first_is_stored_and_nothing_of_it_is_answered_aga
     assert mind.shown == [["dois"], ["um", "três"]]
     assert [row["workflow_uuid"] for row in front.work() if "merged" in row["workflow_uuid"]] == []
     # Its reply goes out where it was written, and to the one contact.
+    assert [row["conversation_id"] for row in front.stored() if row["body"] in ("dois", "Olá!")] == [
+        merged,
+        merged,
+        kept,
+    ]
     [old] = front.rows("SELECT status, close_reason, contact_id FROM conversations WHERE id = %s", merged)
     [contact] = contacts(front, person)
     assert old == {"status": "closed", "close_reason": "merged", "contact_id": contact["id"]}
@@ -215,6 +232,27 @@ async def test_what_people_have_stays_with_people_and_what_they_have_not_answere
     [contact] = contacts(front, person)
     assert [event["what"] for event in events] == ["closed", "taken", "contact_merged"]
     assert events[2]["data"]["contact_id"] == str(contact["id"])
+
+
+async def test_a_voice_note_that_is_heard_meanwhile_goes_on_in_the_numbers_conversation(
+    front: Front, tmp_path: Path
+) -> None:
+    person = Person()
+    await say(front, person, "phone", "um")
+
+    class Late(Outside):
+        async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
+            await say(front, person, "both", "três")
+            raise TranscriptionFailed("unavailable")
+
+    note_id = await note(front, **person.form("alone"))
+    await understand(front, Late(tmp_path), note_id)
+    kept = front.stored()[0]["conversation_id"]
+    assert {row["conversation_id"] for row in front.stored()} == {kept}
+    [row] = [row for row in front.work() if row["workflow_uuid"] == str(note_id)]
+    assert (row["queue_name"], row["queue_partition_key"]) == ("turns", str(kept))
+    shown = front.rows("SELECT attention FROM conversations WHERE status = 'open'")
+    assert [row["attention"] for row in shown] == ["unheard"]
 
 
 async def test_conversations_with_other_numbers_and_closed_ones_are_the_one_contacts_as_they_are(front: Front) -> None:
