@@ -15,6 +15,8 @@ from psycopg import errors, sql
 
 from recado.db.embedded import Lease
 from recado.db.pool import conninfo
+from recado.wiring import Database, database
+from tests.db.logins import at_home, external, migrated
 from tests.db.owned_rows import ROWS, Conn, Tenant, insert, settle
 from tests.postgres import create_database, drop_database
 
@@ -237,26 +239,32 @@ def test_functions_that_look_across_owners_are_few_and_look_nowhere_else(catalog
         assert (owner, public) == ("recado_platform", False), name
 
 
+@pytest.fixture(scope="module", params=["embedded", "external"])
+def own(request: pytest.FixtureRequest, cluster: Lease, template: str) -> Iterator[Database]:
+    """The product's own database and logins, at home and as in production; the latter once had one login for all."""
+    if request.param == "embedded":
+        with at_home() as settings, database(settings) as there:
+            yield there
+        return
+    with external(cluster) as settings:
+        migrated(settings.model_copy(update={"platform_url": None}))
+        migrated(settings)
+        with database(settings) as there:
+            yield there
+
+
 @pytest.fixture
-def intruder(cluster: Lease, _url: str) -> Iterator[Conn]:
-    """A login that may do what the application's role may do, and nothing else, before any owner is named."""
-    login = "login_" + uuid4().hex[:8]
-    with psycopg.connect(cluster.admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE ROLE {} LOGIN NOINHERIT PASSWORD 'x'").format(sql.Identifier(login)))
-        admin.execute(sql.SQL("GRANT recado_app TO {}").format(sql.Identifier(login)))
-        try:
-            with psycopg.connect(
-                conninfo(cluster.url(login, "x", _url.rsplit("/", 1)[1].split("?")[0]), "recado_app")
-            ) as conn:
-                yield conn
-        finally:
-            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
+def intruder(own: Database) -> Iterator[Conn]:
+    """Whoever can have a statement of theirs run on the application's own connection, before any owner is named."""
+    with psycopg.connect(conninfo(own.url, "recado_app")) as conn:
+        yield conn
 
 
 @pytest.mark.parametrize(
     "attempt",
     [
         "SET ROLE recado_platform",
+        "SELECT set_config('role', 'recado_platform', false)",
         "SET ROLE postgres",
         "SET SESSION AUTHORIZATION recado_platform",
         "ALTER TABLE messages DISABLE ROW LEVEL SECURITY",
@@ -285,6 +293,13 @@ def intruder(cluster: Lease, _url: str) -> Iterator[Conn]:
 def test_the_applications_role_has_no_way_around(intruder: Conn, attempt: str) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
         intruder.execute(attempt)  # type: ignore[arg-type]
+
+
+def test_what_goes_across_owners_has_a_login_that_may(own: Database) -> None:
+    with psycopg.connect(conninfo(own.platform_url, "recado_platform")) as conn:
+        assert conn.execute("SELECT current_user, session_user <> current_user").fetchone() == ("recado_platform", True)
+        with pytest.raises(errors.InsufficientPrivilege):
+            conn.execute("SET ROLE recado_app")
 
 
 def test_turning_row_security_off_refuses_the_query_instead_of_showing_all(intruder: Conn) -> None:

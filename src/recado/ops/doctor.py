@@ -60,8 +60,11 @@ def fail(name: str, text: str, fix: str) -> Finding:
 Look = Callable[[Connection], Awaitable[list[Finding]]]
 
 
-async def examine(platform: Connection, keyring: Keyring | None) -> list[Finding]:
-    """All that the database can tell, in the order in which it should be put right."""
+async def examine(platform: Connection, app: Connection, keyring: Keyring | None) -> list[Finding]:
+    """All that the database can tell, in the order in which it should be put right.
+
+    `app` is a connection of the application's, for what its login may do; all else is asked on `platform`.
+    """
     findings = await _schema(platform)
     if any(finding.state == "fail" for finding in findings):
         return findings
@@ -69,8 +72,11 @@ async def examine(platform: Connection, keyring: Keyring | None) -> list[Finding
     async def secrets(conn: Connection) -> list[Finding]:
         return await _secrets(conn, keyring)
 
+    async def role(_: Connection) -> list[Finding]:
+        return await _role(app)
+
     looks: Sequence[tuple[str, Look]] = (
-        ("role", _role),
+        ("role", role),
         ("workers", _workers),
         ("backlog", _backlog),
         ("accounts", secrets),
@@ -116,7 +122,8 @@ async def _role(conn: Connection) -> list[Finding]:
         """
         SELECT r.rolname AS name, r.rolsuper OR r.rolbypassrls AS privileged,
                (SELECT count(*) FROM pg_tables t
-                WHERE t.schemaname IN ('recado', 'dbos') AND t.tableowner = r.rolname) AS owned
+                WHERE t.schemaname IN ('recado', 'dbos') AND t.tableowner = r.rolname) AS owned,
+               pg_has_role(r.oid, 'recado_platform', 'MEMBER') AS across
         FROM pg_roles r WHERE r.rolname = session_user
         """,
     )
@@ -146,7 +153,15 @@ async def _role(conn: Connection) -> list[Finding]:
                 "use a login of its own, and this one in RECADO_MIGRATE_URL for `recado migrate`",
             )
         ]
-    return [ok("role", "the login is no superuser and owns no table")]
+    if login["across"]:
+        return [
+            warn(
+                "role",
+                "the login of RECADO_DATABASE_URL may work across owners too: one injected statement shows it every row",
+                "set RECADO_PLATFORM_URL to a login of its own, then run `recado migrate`",
+            )
+        ]
+    return [ok("role", "the application's login is no superuser, owns no table and sees one owner at a time")]
 
 
 _ALIVE = """
