@@ -13,9 +13,12 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
+from recado.channels.twilio.directory import Directory
 from recado.db.embedded import Lease
-from recado.db.pool import conninfo
+from recado.db.pool import conninfo, open_pool
+from recado.db.secrets import keyring
 from recado.wiring import Database, database
+from tests.conftest import SECRET_KEYS
 from tests.db.logins import at_home, external, migrated
 from tests.db.owned_rows import ROWS, Conn, Tenant, insert, settle
 from tests.postgres import create_database, drop_database
@@ -300,6 +303,33 @@ def test_what_goes_across_owners_has_a_login_that_may(own: Database) -> None:
         assert conn.execute("SELECT current_user, session_user <> current_user").fetchone() == ("recado_platform", True)
         with pytest.raises(errors.InsufficientPrivilege):
             conn.execute("SET ROLE recado_app")
+
+
+async def test_a_secret_copied_from_another_owners_row_opens_nothing_not_even_under_the_same_id(own: Database) -> None:
+    """Webhooks must find an account before its owner is known, so its sealed tokens can be read: and are of no use."""
+    ring = keyring([SECRET_KEYS])
+    ours, theirs, account = uuid4(), uuid4(), uuid4()
+    sids = {owner: "AC" + uuid4().hex for owner in (ours, theirs)}
+    sealed = ring.seal("their token", owner_id=theirs, row=f"twilio_accounts/{account}/auth_token")
+    with psycopg.connect(conninfo(own.platform_url, "recado_platform")) as conn:
+        for owner in (ours, theirs):
+            conn.execute("INSERT INTO owners (id, name) VALUES (%s, %s)", [owner, str(owner)])
+        _add_account(conn, theirs, account, sids[theirs], sealed)
+    with psycopg.connect(conninfo(own.url, "recado_app")) as conn:
+        conn.execute("SELECT set_config('recado.owner_id', %s, true)", [str(ours)])
+        [copied] = conn.execute("SELECT auth_token FROM account_by_sid(%s)", [sids[theirs]]).fetchall()
+        _add_account(conn, ours, account, sids[ours], copied[0])
+    async with open_pool(own.url, "recado_app", size=1) as pool:
+        directory = Directory(pool, ring)
+        rightful, moved = await directory.account(sids[theirs]), await directory.account(sids[ours])
+    assert rightful is not None
+    assert rightful.tokens == ("their token",)
+    assert moved is not None
+    assert (moved.tokens, moved.unreadable is not None) == ((), True)
+
+
+def _add_account(conn: Conn, owner: UUID, account: UUID, sid: str, sealed: bytes) -> None:
+    insert(conn, "twilio_accounts", {"owner_id": owner, "id": account, "account_sid": sid, "auth_token": sealed})
 
 
 def test_turning_row_security_off_refuses_the_query_instead_of_showing_all(intruder: Conn) -> None:

@@ -93,9 +93,10 @@ async def once(
             "headers": [[name, value] for name, value in response.headers.items() if name != "content-length"],
             "body": bytes(response.body).decode(),
         }
+        sealed = visit.wiring.keyring.seal(json.dumps(answer), owner_id=scope.owner_id, row=_row(entry))
         await scope.conn.execute(
             "UPDATE idempotency_keys SET answer = %s WHERE owner_id = %s AND id = %s",
-            [visit.wiring.keyring.seal(json.dumps(answer), row=_row(entry)), scope.owner_id, entry],
+            [sealed, scope.owner_id, entry],
         )
     return response
 
@@ -144,7 +145,8 @@ async def _claim(scope: Scope, visit: Visit, key: str, asked: bytes) -> Response
     if row["request_hash"] != parameters["request"]:
         raise Problem(422, "this Idempotency-Key was used for another request")
     try:
-        answer = json.loads(visit.wiring.keyring.open(row["answer"], row=_row(row["id"])))
+        opened = visit.wiring.keyring.open(row["answer"], owner_id=scope.owner_id, row=_row(row["id"]))
+        answer = json.loads(opened)
     except SecretError:
         raise Problem(409, "the answer for this Idempotency-Key can't be read any more: use a new key") from None
     return Response(answer["body"], answer["status"], headers=dict(answer["headers"]))

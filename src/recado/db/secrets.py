@@ -1,7 +1,9 @@
 """Secrets at rest: AES-256-GCM, bound to the row they belong to, under keys that can be changed without stopping.
 
-A ciphertext is `version (1) | key id (4) | nonce (12) | ciphertext and tag`. The associated data names the row, so
-a ciphertext that is copied to another row does not open. Which columns hold such secrets stands in `SEALED`.
+A ciphertext is `version (1) | key id (4) | nonce (12) | ciphertext and tag`. The associated data names owner and row, so
+a ciphertext that is copied to another row does not open, nor to another owner's row of the same id. Version 1 named the
+row alone: it is opened, never made, and `recado secrets rotate` seals it anew. Which columns hold such secrets stands in
+`SEALED`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
+from uuid import UUID
 
 import structlog
 from cryptography.exceptions import InvalidTag
@@ -29,7 +32,7 @@ SEALED = {
     "idempotency_keys": ("answer",),
 }
 
-_VERSION = b"\x01"
+_OLD, _VERSION = b"\x01", b"\x02"
 _KEY_FILE = "secret.keys"
 _FILE = "file:"
 
@@ -48,19 +51,27 @@ class Keyring:
         """The keys' ids, the one that encrypts first. An id tells nothing of its key."""
         return [key_id.hex() for key_id in self._keys]
 
-    def seal(self, secret: str, *, row: str) -> bytes:
-        """Encrypt `secret` for the row that `row` names, for instance `twilio_accounts/ID/auth_token`."""
+    @property
+    def head(self) -> bytes:
+        """What everything that is sealed now begins with."""
+        return _VERSION + next(iter(self._keys))
+
+    def seal(self, secret: str, *, owner_id: UUID | None, row: str) -> bytes:
+        """Encrypt `secret` for the row of that owner, for instance `twilio_accounts/ID/auth_token`.
+
+        Without an owner it is for no row of a table: the text of a link, for instance, which says itself whose it is.
+        """
         key_id, key = next(iter(self._keys.items()))
         nonce = os.urandom(12)
-        return _VERSION + key_id + nonce + key.encrypt(nonce, secret.encode(), row.encode())
+        return _VERSION + key_id + nonce + key.encrypt(nonce, secret.encode(), _bound(_VERSION, owner_id, row))
 
-    def open(self, sealed: bytes, *, row: str) -> str:
-        """Decrypt what `seal` made for the same row. Raises SecretError otherwise."""
+    def open(self, sealed: bytes, *, owner_id: UUID | None, row: str) -> str:
+        """Decrypt what `seal` made for the same row of the same owner. Raises SecretError otherwise."""
         key = self._keys.get(sealed[1:5]) or self._added(sealed[1:5])
-        if sealed[:1] != _VERSION or key is None:
+        if sealed[:1] not in (_OLD, _VERSION) or key is None:
             raise SecretError("a stored secret was encrypted with a key that is not in RECADO_SECRET_KEYS")
         try:
-            return key.decrypt(sealed[5:17], sealed[17:], row.encode()).decode()
+            return key.decrypt(sealed[5:17], sealed[17:], _bound(sealed[:1], owner_id, row)).decode()
         except (InvalidTag, ValueError):
             raise SecretError("a stored secret is damaged or does not belong to the row it stands in") from None
 
@@ -78,6 +89,15 @@ class Keyring:
             self._keys.clear()
             self._keys.update(now | {known: key for known, key in before.items() if known not in now})
         return now.get(key_id)
+
+
+def _bound(version: bytes, owner_id: UUID | None, row: str) -> bytes:
+    return row.encode() if version == _OLD else f"2/{owner_id or ''}/{row}".encode()
+
+
+def is_old(sealed: bytes) -> bool:
+    """Whether it was sealed in the form that names no owner."""
+    return sealed[:1] == _OLD
 
 
 def key_id(sealed: bytes) -> str:

@@ -157,7 +157,7 @@ async def _role(conn: Connection) -> list[Finding]:
         return [
             warn(
                 "role",
-                "the login of RECADO_DATABASE_URL may work across owners too: one injected statement shows it every row",
+                "the login of RECADO_DATABASE_URL may go across owners too: one injected statement sees every row",
                 "set RECADO_PLATFORM_URL to a login of its own, then run `recado migrate`",
             )
         ]
@@ -250,7 +250,7 @@ def _opens(keyring: Keyring, row: dict[str, Any]) -> bool:
     try:
         for column in _SECRETS:
             if row[column] is not None:
-                keyring.open(row[column], row=f"twilio_accounts/{row['id']}/{column}")
+                keyring.open(row[column], owner_id=row["owner_id"], row=f"twilio_accounts/{row['id']}/{column}")
     except SecretError:
         return False
     return True
