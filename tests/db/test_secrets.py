@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from recado.db.secrets import keyring, load_keyring
+from recado.db.secrets import LOOK_S, add_key, keyring, load_keyring
 from recado.errors import SecretError, SettingsError
 from recado.settings import Settings
 from tests.db.sealed import in_old_form
@@ -85,6 +86,42 @@ def test_a_wrong_key_is_refused_without_being_shown(keys: list[str]) -> None:
         keyring(keys)
     assert "RECADO_SECRET_KEYS" in str(refused.value)
     assert all(not text or text not in str(refused.value) for text in keys)
+
+
+def test_a_process_that_meets_nothing_new_seals_with_the_new_key_soon_after_a_rotation(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    old = key()
+    file.write_text(old + "\n")
+    running = load_keyring(Settings(secret_keys=f"file:{file}", _env_file=None))
+    before = running.seal("token", owner_id=OWNER, row="a")
+    add_key(file)
+    new = file.read_text().split()[0]
+    time.sleep(LOOK_S + 0.05)
+    sealed = running.seal("token", owner_id=OWNER, row="a")
+    assert keyring([new]).open(sealed, owner_id=OWNER, row="a") == "token"
+    assert running.open(before, owner_id=OWNER, row="a") == "token"
+    # Half a file, or none, changes nothing; the old key's going away is no reason to use it again.
+    for broken in ("", "short\n", None):
+        file.unlink(missing_ok=True)
+        if broken is not None:
+            file.write_text(broken)
+        time.sleep(LOOK_S + 0.05)
+        sealed = running.seal("token", owner_id=OWNER, row="a")
+        assert keyring([new]).open(sealed, owner_id=OWNER, row="a") == "token"
+    file.write_text(f"{new}\n")
+    time.sleep(LOOK_S + 0.05)
+    assert running.seal("token", owner_id=OWNER, row="a")[1:5].hex() == keyring([new]).ids[0]
+    assert running.open(before, owner_id=OWNER, row="a") == "token"
+
+
+def test_looking_for_a_new_key_costs_the_loop_nothing_between_looks(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(key() + "\n")
+    running = load_keyring(Settings(secret_keys=f"file:{file}", _env_file=None))
+    first = running.seal("token", owner_id=OWNER, row="a")
+    add_key(file)
+    # Within the second it is not looked at again.
+    assert running.seal("token", owner_id=OWNER, row="a")[1:5] == first[1:5]
 
 
 def test_neither_keys_nor_secrets_are_in_a_keyrings_repr() -> None:

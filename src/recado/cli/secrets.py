@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -54,13 +55,15 @@ def rotate(
     file = _key_file() if new_key else None
 
     async def main(desk: Desk) -> tuple[Rekeyed, list[KeyUse]]:
-        from recado.db.secrets import add_key, load_keyring
+        from recado.db.secrets import LOOK_S, add_key, load_keyring
         from recado.identity import audit
         from recado.ops.rekey import alone, rekey, usage
 
         await alone(desk.platform)
         if file is not None:
             add_key(file)
+            # What the others seal until they have looked would need the old key after all.
+            await asyncio.sleep(LOOK_S)
         # Read now: what stood in the file when this command began may have been changed by the rotation before.
         keyring = load_keyring(desk.wiring.settings)
         waiting = sum(use.waiting for use in await usage(desk.platform, keyring))
