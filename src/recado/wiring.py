@@ -115,8 +115,8 @@ def _prepare_embedded(server_url: str, admin_url: str, passwords: dict[str, str]
             )
             dbos = there.execute("SELECT to_regclass('dbos.workflow_status') IS NOT NULL").fetchone()
             current = version is not None and version[0] >= HEAD and dbos is not None and dbos[0]
-            # A home from before had one login for everything.
-            apart = current and there.execute(_APART, [LOGIN, PLATFORM_LOGIN]).fetchone() == (True,)
+            # A home from before had one login for everything, and a start may have been cut short.
+            apart = current and there.execute(_APART, {"app": LOGIN, "across": PLATFORM_LOGIN}).fetchone() == (True,)
         if not apart:
             from recado.db.migrate import migrate
 
@@ -124,7 +124,10 @@ def _prepare_embedded(server_url: str, admin_url: str, passwords: dict[str, str]
 
 
 _APART = """
-SELECT NOT pg_has_role(%s, 'recado_platform', 'MEMBER') AND pg_has_role(%s, 'recado_platform', 'MEMBER')
+SELECT bool_and(pg_has_role(%(across)s, role, 'MEMBER') AND NOT pg_has_role(%(app)s, role, 'MEMBER'))
+       AND has_column_privilege('recado_platform', 'dbos.workflow_status', 'status', 'SELECT')
+       AND NOT has_schema_privilege('recado_app', 'dbos', 'USAGE')
+FROM unnest(ARRAY['recado_platform', 'recado_engine']) role
 """
 
 

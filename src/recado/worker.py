@@ -141,8 +141,8 @@ async def _launch(
     telemetry.take_over("dbos")  # it would write its own format, exceptions included, to the console
     config: DBOSConfig = {
         "name": "recado",
-        "system_database_url": _engine_url(wiring.database.url),
-        "db_engine_kwargs": {"connect_args": {"options": "-c role=recado_app", "application_name": "recado dbos"}},
+        "system_database_url": _engine_url(wiring.database.platform_url),
+        "db_engine_kwargs": {"connect_args": {"options": "-c role=recado_engine", "application_name": "recado dbos"}},
         "sys_db_pool_size": 12,
         "max_executor_threads": 24,
         "run_migrations": False,

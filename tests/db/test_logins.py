@@ -69,7 +69,7 @@ def test_a_home_that_had_one_login_for_everything_comes_up_with_two(home: Settin
     passwords = home.home / "postgres.json"
     with database(home) as there, psycopg.connect(there.admin_url, autocommit=True) as conn:
         conn.execute("INSERT INTO recado.owners (id, name) VALUES (gen_random_uuid(), 'Padaria')")
-        conn.execute(f"GRANT recado_platform TO {LOGIN}")
+        conn.execute(f"GRANT recado_platform, recado_engine TO {LOGIN}")
         conn.execute(f"DROP ROLE {PLATFORM_LOGIN}")
         kept = json.loads(passwords.read_text())
         del kept["passwords"][PLATFORM_LOGIN]

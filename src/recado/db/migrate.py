@@ -21,13 +21,13 @@ from recado.errors import RecadoError, SchemaError
 LOCK = 0x7265_6361_646F
 
 #: The role of what serves one owner at a time, and those of what goes across owners.
-APP, ACROSS = "recado_app", ("recado_platform",)
+APP, ACROSS = "recado_app", ("recado_platform", "recado_engine")
 
 _ROLES = """
 DO $$
 DECLARE name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['recado_app', 'recado_platform'] LOOP
+    FOREACH name IN ARRAY ARRAY['recado_app', 'recado_platform', 'recado_engine'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
             BEGIN
                 EXECUTE format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE', name);
@@ -44,6 +44,24 @@ BEGIN
     END LOOP;
 END $$
 """
+
+
+_SEEN = ("workflow_uuid", "name", "status", "queue_name", "queue_partition_key", "executor_id", "created_at")
+# The engine's tables hold what every owner's contacts are answered. Recovery and retention see where a workflow stands,
+# not what is in it; versions before 0.1.0 let both roles in.
+_ENGINES_ALONE = (
+    *(
+        f"REVOKE ALL ON ALL {things} IN SCHEMA dbos FROM PUBLIC, recado_app, recado_platform"
+        for things in ("TABLES", "SEQUENCES", "FUNCTIONS")
+    ),
+    *(
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA dbos REVOKE ALL ON {things} FROM recado_app"
+        for things in ("TABLES", "SEQUENCES", "FUNCTIONS")
+    ),
+    "REVOKE ALL ON SCHEMA dbos FROM PUBLIC, recado_app",
+    "GRANT USAGE ON SCHEMA dbos TO recado_platform",
+    f"GRANT SELECT ({', '.join(_SEEN)}) ON dbos.workflow_status TO recado_platform",
+)
 
 
 def migrate(url: str, *, login: str | None = None, platform_login: str | None = None) -> list[str]:
@@ -127,11 +145,10 @@ def _migrate_workflow_engine(engine: sa.Engine, url: str) -> list[str]:
             return int(conn.execute(sa.text("SELECT max(version) FROM dbos.dbos_migrations")).scalar() or 0)
 
     before = version()
-    DBOS.migrate(url, application_role="recado_app")
+    DBOS.migrate(url, application_role="recado_engine")
     with engine.begin() as conn:
-        conn.execute(sa.text("GRANT USAGE ON SCHEMA dbos TO recado_platform"))
-        conn.execute(sa.text("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dbos TO recado_platform"))
-        conn.execute(sa.text("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA dbos TO recado_platform"))
+        for statement in _ENGINES_ALONE:
+            conn.execute(sa.text(statement))
     after = version()
     return [] if before == after else [f"dbos {before or 'empty'} -> {after}"]
 

@@ -1,9 +1,10 @@
 """Connections: which role they work under, and what happens when PostgreSQL goes away for a while.
 
-A connection of the product works under one of two roles that own no table and can't bypass row-level security:
+A connection of the product works under one of three roles that own no table and can't bypass row-level security:
 `recado_app` sees the rows of the owner that the transaction names, `recado_platform` is for the few jobs that go across
-owners (recovery, retention, `recado doctor`, the command line). Each has a login of its own (`RECADO_PLATFORM_URL`): a
-role is a setting that any statement may change to another of its login's.
+owners (recovery, retention, `recado doctor`, the command line), and `recado_engine` is the workflow engine's. The first
+has a login of its own beside that of the others (`RECADO_PLATFORM_URL`): a role is a setting that any statement may
+change to another of its login's.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ _SUPPRESS = suppressing(
 # Twilio took the message and then found the window closed: its delivery looks at it again (`journey/late`). Once for
 # each part, however often the callback comes.
 _LATE = """
-    PERFORM dbos.enqueue_workflow(
+    PERFORM enqueue_work(
         'send_whatsapp_message', 'deliveries', ARRAY[to_json(m.owner_id), to_json(m.id)],
         workflow_id => m.id || ':window:' || callback.part, queue_partition_key => m.conversation_id::text)
     FROM messages m

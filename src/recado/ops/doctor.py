@@ -123,7 +123,8 @@ async def _role(conn: Connection) -> list[Finding]:
         SELECT r.rolname AS name, r.rolsuper OR r.rolbypassrls AS privileged,
                (SELECT count(*) FROM pg_tables t
                 WHERE t.schemaname IN ('recado', 'dbos') AND t.tableowner = r.rolname) AS owned,
-               pg_has_role(r.oid, 'recado_platform', 'MEMBER') AS across
+               pg_has_role(r.oid, 'recado_platform', 'MEMBER') OR pg_has_role(r.oid, 'recado_engine', 'MEMBER')
+                   AS across
         FROM pg_roles r WHERE r.rolname = session_user
         """,
     )
@@ -131,7 +132,7 @@ async def _role(conn: Connection) -> list[Finding]:
         conn,
         """
         SELECT r.rolname AS name FROM pg_roles r
-        WHERE r.rolname IN ('recado_app', 'recado_platform')
+        WHERE r.rolname IN ('recado_app', 'recado_platform', 'recado_engine')
           AND (r.rolsuper OR r.rolbypassrls
                OR EXISTS (SELECT FROM pg_tables t WHERE t.schemaname = 'recado' AND t.tableowner = r.rolname))
         """,

@@ -67,12 +67,12 @@ WITH stray AS (
     SELECT owner_id, 'answer', 'gave_up', conversation_id, id, correlation_id FROM given_up
 )
 SELECT id, CASE direction
-    WHEN 'inbound' THEN dbos.enqueue_workflow(
+    WHEN 'inbound' THEN enqueue_across(
         'process_ai_response', 'turns',
         ARRAY[to_json(owner_id), to_json(conversation_id), to_json(id),
               to_json((extract(epoch FROM received_at) * 1000)::bigint)],
         workflow_id => id::text || ':' || (tries + 1), queue_partition_key => conversation_id::text)
-    ELSE dbos.enqueue_workflow(
+    ELSE enqueue_across(
         'send_whatsapp_message', 'deliveries', ARRAY[to_json(owner_id), to_json(id)],
         workflow_id => id::text || ':' || (tries + 1), queue_partition_key => conversation_id::text)
     END AS workflow
@@ -93,7 +93,7 @@ WITH stray AS (
               AND starts_with(w.workflow_uuid, m.id::text))
     ORDER BY m.received_at LIMIT 100
 )
-SELECT id, dbos.enqueue_workflow(
+SELECT id, enqueue_across(
     CASE WHEN kind = 'audio' OR EXISTS (
             SELECT FROM media WHERE media.owner_id = stray.owner_id AND media.message_id = stray.id
             AND starts_with(media.announced_type, 'audio/'))
@@ -140,7 +140,7 @@ WITH late AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
     SELECT owner_id, 'understand', 'late', conversation_id, id, correlation_id FROM message
 )
-SELECT id, dbos.enqueue_workflow(
+SELECT id, enqueue_across(
     'process_ai_response', 'turns',
     ARRAY[to_json(owner_id), to_json(conversation_id),
           to_json(CASE WHEN EXISTS (SELECT FROM turns t WHERE t.owner_id = message.owner_id AND t.id = message.id)
