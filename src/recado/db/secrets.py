@@ -88,10 +88,11 @@ class Keyring:
 
     def _take(self, now: Keys | None) -> None:
         """The keys in the file's order; what was known before goes on opening what it sealed."""
-        if now:
-            before = dict(self._keys)
-            self._keys.clear()
-            self._keys.update(now | {known: key for known, key in before.items() if known not in now})
+        if now is None or list(now) == list(self._keys)[: len(now)]:
+            return
+        before = dict(self._keys)
+        self._keys.clear()
+        self._keys.update(now | {known: key for known, key in before.items() if known not in now})
 
 
 @dataclass(slots=True)
