@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(
         None, description="PostgreSQL 15+ to work on. Not set: the embedded PostgreSQL under RECADO_HOME."
     )
+    platform_url: SecretStr | None = Field(
+        None,
+        description="How what goes across owners connects: command line, sign-ins, recovery, the workflow engine. Not "
+        "set: as RECADO_DATABASE_URL, which can then see every owner's rows.",
+    )
     migrate_url: SecretStr | None = Field(
         None, description="How `recado migrate` connects, when the role of RECADO_DATABASE_URL may not change tables."
     )
@@ -120,7 +125,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
 
-    @field_validator("database_url", "migrate_url")
+    @field_validator("database_url", "platform_url", "migrate_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):

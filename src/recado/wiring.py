@@ -17,7 +17,7 @@ from recado.db.changes import Changes
 from recado.db.pool import Connection, Pool, Role
 from recado.db.schema import refuse, state
 from recado.db.secrets import Keyring, load_keyring
-from recado.errors import RecadoError
+from recado.errors import RecadoError, SettingsError
 from recado.media import scratch
 from recado.media.storage import Storage, open_storage
 from recado.settings import Settings
@@ -28,18 +28,24 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: The login of the embedded database; like any other it works under the roles that own nothing.
-LOGIN = "recado"
+#: The logins of the embedded database: what serves one owner at a time, and what goes across owners. Like any others
+#: they work under roles that own nothing.
+LOGIN, PLATFORM_LOGIN = "recado", "recado_across"
 DATABASE = "recado"
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where the database is: for the application, and for the one who may change its tables."""
+    """Where the database is: for the application, for what goes across owners, and to change its tables.
+
+    The logins are those that a migration gives their roles; None is the one that migrates.
+    """
 
     url: str = field(repr=False)
+    platform_url: str = field(repr=False)
     admin_url: str = field(repr=False)
     login: str | None
+    platform_login: str | None
     lease: Lease | None
 
 
@@ -51,16 +57,31 @@ def database(settings: Settings) -> Iterator[Database]:
     """
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
+        platform = settings.platform_url.get_secret_value() if settings.platform_url else url
         admin = settings.migrate_url.get_secret_value() if settings.migrate_url else url
-        yield Database(url, admin, _login(url) if settings.migrate_url else None, None)
+        yield Database(
+            url=url,
+            platform_url=platform,
+            admin_url=admin,
+            login=_login(url) if settings.migrate_url else None,
+            platform_login=_login(platform) if settings.platform_url else None,
+            lease=None,
+        )
         return
     from recado.db.embedded import acquire
 
     with acquire(settings.home) as lease:
-        password = lease.password(LOGIN)
+        passwords = {login: lease.password(login) for login in (LOGIN, PLATFORM_LOGIN)}
         admin_url = lease.url("postgres", lease.password("postgres"), DATABASE)
-        _prepare_embedded(lease.admin_url, admin_url, password)
-        yield Database(lease.url(LOGIN, password, DATABASE), admin_url, LOGIN, lease)
+        _prepare_embedded(lease.admin_url, admin_url, passwords)
+        yield Database(
+            url=lease.url(LOGIN, passwords[LOGIN], DATABASE),
+            platform_url=lease.url(PLATFORM_LOGIN, passwords[PLATFORM_LOGIN], DATABASE),
+            admin_url=admin_url,
+            login=LOGIN,
+            platform_login=PLATFORM_LOGIN,
+            lease=lease,
+        )
 
 
 def _login(url: str) -> str | None:
@@ -69,8 +90,8 @@ def _login(url: str) -> str | None:
     return str(conninfo_to_dict(url).get("user") or "") or None
 
 
-def _prepare_embedded(server_url: str, admin_url: str, password: str) -> None:
-    """Database, login and schema of the embedded server; a few milliseconds when all is there."""
+def _prepare_embedded(server_url: str, admin_url: str, passwords: dict[str, str]) -> None:
+    """Database, logins and schema of the embedded server; a few milliseconds when all is there."""
     import psycopg
     from psycopg import sql
 
@@ -80,22 +101,34 @@ def _prepare_embedded(server_url: str, admin_url: str, password: str) -> None:
         conn.execute("SELECT pg_advisory_lock(%s)", [0x7265_6361])
         if conn.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE]).fetchone() is None:
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE)))
-        if conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [LOGIN]).fetchone() is None:
-            conn.execute(
-                sql.SQL("CREATE ROLE {} LOGIN NOINHERIT NOSUPERUSER PASSWORD {}").format(
-                    sql.Identifier(LOGIN), sql.Literal(password)
+        for login, password in passwords.items():
+            if conn.execute("SELECT FROM pg_roles WHERE rolname = %s", [login]).fetchone() is None:
+                conn.execute(
+                    sql.SQL("CREATE ROLE {} LOGIN NOINHERIT NOSUPERUSER PASSWORD {}").format(
+                        sql.Identifier(login), sql.Literal(password)
+                    )
                 )
-            )
         with psycopg.connect(admin_url, autocommit=True) as there:
             row = there.execute("SELECT to_regclass('recado.schema_version') IS NOT NULL").fetchone()
             version = (
                 there.execute("SELECT version_num FROM recado.schema_version").fetchone() if row and row[0] else None
             )
             dbos = there.execute("SELECT to_regclass('dbos.workflow_status') IS NOT NULL").fetchone()
-        if version is None or version[0] < HEAD or not (dbos and dbos[0]):
+            current = version is not None and version[0] >= HEAD and dbos is not None and dbos[0]
+            # A home from before had one login for everything, and a start may have been cut short.
+            apart = current and there.execute(_APART, {"app": LOGIN, "across": PLATFORM_LOGIN}).fetchone() == (True,)
+        if not apart:
             from recado.db.migrate import migrate
 
-            migrate(admin_url, login=LOGIN)
+            migrate(admin_url, login=LOGIN, platform_login=PLATFORM_LOGIN)
+
+
+_APART = """
+SELECT bool_and(pg_has_role(%(across)s, role, 'MEMBER') AND NOT pg_has_role(%(app)s, role, 'MEMBER'))
+       AND has_column_privilege('recado_platform', 'dbos.workflow_status', 'status', 'SELECT')
+       AND NOT has_schema_privilege('recado_app', 'dbos', 'USAGE')
+FROM unnest(ARRAY['recado_platform', 'recado_engine']) role
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +144,21 @@ class Wiring:
     storage: Storage
 
     async def connect(self, role: Role = "recado_app") -> Connection:
-        """A connection of its own, under a role that owns nothing."""
-        return await db.connect(self.database.url, role)
+        """A connection of its own, under a role that owns nothing.
+
+        Raises SettingsError when no login was given that may work across owners.
+        """
+        if role == "recado_app":
+            return await db.connect(self.database.url, role)
+        try:
+            return await db.connect(self.database.platform_url, role)
+        except db.PASSING as error:
+            if 'permission denied to set role "recado_' in str(error):
+                raise SettingsError(
+                    f"RECADO_PLATFORM_URL: its login (or that of RECADO_DATABASE_URL, when it is not set) may not work "
+                    f"under {role}: set it, and run `recado migrate`"
+                ) from None
+            raise
 
     @asynccontextmanager
     async def platform_pool(self, *, size: int = 2, least: int = 1) -> AsyncIterator[Pool]:
@@ -120,7 +166,7 @@ class Wiring:
 
         With `least` 0 a process that only takes webhooks connects none of it.
         """
-        async with db.open_pool(self.database.url, "recado_platform", size=size, least=least) as pool:
+        async with db.open_pool(self.database.platform_url, "recado_platform", size=size, least=least) as pool:
             yield pool
 
 

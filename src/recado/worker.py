@@ -148,8 +148,8 @@ async def _launch(
     telemetry.take_over("dbos")  # it would write its own format, exceptions included, to the console
     config: DBOSConfig = {
         "name": "recado",
-        "system_database_url": _engine_url(wiring.database.url),
-        "db_engine_kwargs": {"connect_args": {"options": "-c role=recado_app", "application_name": "recado dbos"}},
+        "system_database_url": _engine_url(wiring.database.platform_url),
+        "db_engine_kwargs": {"connect_args": {"options": "-c role=recado_engine", "application_name": "recado dbos"}},
         "sys_db_pool_size": 12,
         "max_executor_threads": 24,
         "run_migrations": False,
@@ -275,11 +275,15 @@ async def _recover(executor_id: str) -> int:
 async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
     """The net below the journey, and the broom behind it; each round bears that the database is away."""
     tidied, swept = -math.inf, time.monotonic()  # the clock may be younger than a round
+    lanes_given = False
     fetched_and_heard = timedelta(seconds=DEADLINE_S + wiring.settings.longest_note_s + SPARE_S)
     while True:
         await asyncio.sleep(RECOVERY_S)
         try:
-            await recovery.give_lanes(platform)
+            if not lanes_given:
+                async with await wiring.connect("recado_engine") as engine:
+                    await recovery.give_lanes(engine)
+                lanes_given = True
             await recovery.fetch_stray_media(platform)
             await recovery.give_up_late_media(platform, wiring.clock.now(), at_work=fetched_and_heard)
             await recovery.give_work_to_strays(platform)

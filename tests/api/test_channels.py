@@ -35,7 +35,9 @@ def opened(office: Office, account_sid: str = ACCOUNT_SID) -> dict[str, str]:
     ring = keyring([SECRET_KEYS])
     columns = ("auth_token", "secondary_token", "api_key_secret")
     return {
-        column: ring.open(row[column], row=f"twilio_accounts/{row['id']}/{column}") for column in columns if row[column]
+        column: ring.open(row[column], owner_id=row["owner_id"], row=f"twilio_accounts/{row['id']}/{column}")
+        for column in columns
+        if row[column]
     }
 
 

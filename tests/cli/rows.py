@@ -41,7 +41,7 @@ class Rows:
     def with_an_owner(cls, conn: psycopg.Connection[tuple[Any, ...]]) -> Rows:
         owner, account, number, contact, conversation = (new_id() for _ in range(5))
         conn.execute("INSERT INTO owners (id, name) VALUES (%s, 'Padaria Central')", [owner])
-        sealed = keyring([SECRET_KEYS]).seal(TOKEN, row=f"twilio_accounts/{account}/auth_token")
+        sealed = keyring([SECRET_KEYS]).seal(TOKEN, owner_id=owner, row=f"twilio_accounts/{account}/auth_token")
         conn.execute(
             "INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token) VALUES (%s, %s, %s, %s)",
             [owner, account, ACCOUNT_SID, sealed],

@@ -10,12 +10,15 @@ import psycopg
 import pytest
 
 from recado.db.pool import connect
-from recado.db.secrets import SEALED, keyring, load_keyring, new_key
+from recado.db.secrets import SEALED, Keyring, keyring, load_keyring, new_key
+from recado.errors import SecretError
+from recado.ids import new_id
 from recado.ops.rekey import LOCK, rekey, usage
 from recado.settings import Settings
 from tests.cli.conftest import Terminal
 from tests.cli.rows import ACCOUNT_SID, TOKEN, Rows
 from tests.conftest import SECRET_KEYS
+from tests.db.sealed import in_old_form
 
 NEW = base64.urlsafe_b64encode(b"another-key-of-the-tests-32bytes").decode()
 
@@ -26,6 +29,10 @@ def sealed(rows: Rows) -> bytes:
     return found
 
 
+def opened(rows: Rows, ring: Keyring) -> str:
+    return ring.open(sealed(rows), owner_id=rows.owner, row=row_of(str(rows.account)))
+
+
 def test_a_rotation_encrypts_under_the_first_key_and_says_which_may_go(recado: Terminal, rows: Rows) -> None:
     both = f"{NEW},{SECRET_KEYS}"
     before = recado("secrets", "status", "--json", RECADO_SECRET_KEYS=both).json
@@ -33,8 +40,35 @@ def test_a_rotation_encrypts_under_the_first_key_and_says_which_may_go(recado: T
     done = recado("secrets", "rotate", "--json", RECADO_SECRET_KEYS=both).json
     assert (done["encrypted"], done["unreadable"]) == (1, [])
     assert [(key["place"], key["secrets"], key["removable"]) for key in done["keys"]] == [(1, 1, False), (2, 0, True)]
-    assert keyring([NEW]).open(sealed(rows), row=f"twilio_accounts/{rows.account}/auth_token") == TOKEN
+    assert opened(rows, keyring([NEW])) == TOKEN
     assert recado("secrets", "rotate", "--json", RECADO_SECRET_KEYS=both).json["encrypted"] == 0
+
+
+def test_a_rotation_binds_to_its_owner_what_was_bound_to_its_row_alone(recado: Terminal, rows: Rows) -> None:
+    # Two owners, one id: each has its own secret, and neither row is left out or written with the other's.
+    other = new_id()
+    place = row_of(str(rows.account))
+    rows.conn.execute("INSERT INTO owners (id, name) VALUES (%s, 'Outra')", [other])
+    rows.conn.execute(
+        "INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token) VALUES (%s, %s, %s, %s)",
+        [other, rows.account, "AC" + "b" * 32, in_old_form(SECRET_KEYS, "another", row=place)],
+    )
+    rows.conn.execute(
+        "UPDATE twilio_accounts SET auth_token = %s WHERE owner_id = %s",
+        [in_old_form(SECRET_KEYS, TOKEN, row=place), rows.owner],
+    )
+    assert opened(rows, keyring([SECRET_KEYS])) == TOKEN
+    [before] = recado("secrets", "status", "--json").json
+    assert (before["secrets"], before["unowned"]) == (2, 2)
+    assert "2 in the old form" in recado("secrets", "status").out
+    done = recado("secrets", "rotate", "--json").json
+    assert (done["encrypted"], done["keys"][0]["unowned"]) == (2, 0)
+    stored = dict(rows.conn.execute("SELECT owner_id, auth_token FROM twilio_accounts").fetchall())
+    ring = keyring([SECRET_KEYS])
+    for owner, secret in ((rows.owner, TOKEN), (other, "another")):
+        assert ring.open(stored[owner], owner_id=owner, row=place) == secret
+    with pytest.raises(SecretError):
+        ring.open(stored[other], owner_id=rows.owner, row=place)
 
 
 def test_what_no_key_opens_is_named_and_the_rest_is_done(recado: Terminal, rows: Rows) -> None:
@@ -54,8 +88,7 @@ def test_a_new_key_comes_first_into_the_key_file_and_a_process_that_runs_finds_i
     ran = recado("secrets", "rotate", "--new-key", RECADO_SECRET_KEYS=f"file:{file}")
     assert (ran.code, file.read_text().split()[1]) == (0, SECRET_KEYS)
     assert file.stat().st_mode & 0o777 == 0o600
-    place = f"twilio_accounts/{rows.account}/auth_token"
-    assert running.open(sealed(rows), row=place) == TOKEN
+    assert opened(rows, running) == TOKEN
     assert running.ids == load_keyring(Settings(secret_keys=f"file:{file}", _env_file=None)).ids
     assert file.read_text().split()[0] not in ran.out + ran.err
 
@@ -81,7 +114,7 @@ def test_two_rotations_at_once_lose_no_key(recado: Terminal, rows: Rows, tmp_pat
         ran = list(pool.map(lambda _: recado.apart(*command, RECADO_SECRET_KEYS=f"file:{file}"), range(3)))
     keys = file.read_text().split()
     assert len(keys) == 1 + [one.code for one in ran].count(0) > 1
-    assert keyring(keys).open(sealed(rows), row=row_of(str(rows.account))) == TOKEN
+    assert opened(rows, keyring(keys)) == TOKEN
 
 
 def test_a_new_key_needs_a_key_file(recado: Terminal, rows: Rows) -> None:
@@ -94,7 +127,8 @@ async def test_a_rotation_that_was_stopped_goes_on_where_it_stopped(database_url
     """In batches, each a transaction: what was done before a crash is done."""
     old, both = keyring([SECRET_KEYS]), keyring([NEW, SECRET_KEYS])
     with psycopg.connect(database_url, options="-c search_path=recado") as conn:
-        conn.execute("INSERT INTO owners (id, name) VALUES (gen_random_uuid(), 'x')")
+        owner = new_id()
+        conn.execute("INSERT INTO owners (id, name) VALUES (%s, 'x')", [owner])
         for index in range(25):
             conn.execute(
                 "INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token) "
@@ -102,7 +136,7 @@ async def test_a_rotation_that_was_stopped_goes_on_where_it_stopped(database_url
                 [
                     name := f"{index:08d}-0000-4000-8000-000000000000",
                     f"AC{index:032d}",
-                    old.seal("t", row=row_of(name)),
+                    old.seal("t", owner_id=owner, row=row_of(name)),
                 ],
             )
 
@@ -124,7 +158,7 @@ async def test_a_rotation_that_was_stopped_goes_on_where_it_stopped(database_url
         assert (await rekey(platform, both, batch=5)).secrets == 15
         assert [use.removable for use in await usage(platform, both)] == [False, True]
         rows = await (await platform.execute("SELECT id, auth_token FROM twilio_accounts")).fetchall()
-    assert {keyring([NEW]).open(row["auth_token"], row=row_of(str(row["id"]))) for row in rows} == {"t"}
+    assert {keyring([NEW]).open(row["auth_token"], owner_id=owner, row=row_of(str(row["id"]))) for row in rows} == {"t"}
 
 
 def row_of(account: str) -> str:

@@ -57,7 +57,11 @@ def test_a_rotation_takes_a_second_token_beside_the_first_and_then_it_alone(reca
         stored = rows.conn.execute("SELECT auth_token, secondary_token FROM twilio_accounts").fetchall()[0]
         named = zip(("auth_token", "secondary_token"), stored, strict=True)
         ring = keyring([SECRET_KEYS])
-        return [ring.open(sealed, row=f"twilio_accounts/{rows.account}/{column}") for column, sealed in named if sealed]
+        return [
+            ring.open(sealed, owner_id=rows.owner, row=f"twilio_accounts/{rows.account}/{column}")
+            for column, sealed in named
+            if sealed
+        ]
 
     ran = recado("accounts", "rotate", "--account", ACCOUNT_SID, "--auth-token-stdin", stdin="second")
     assert f"recado accounts rotate --account {ACCOUNT_SID} --finish" in ran.out

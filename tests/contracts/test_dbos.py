@@ -26,7 +26,7 @@ URL = sys.argv[1]
 def config(executor_id):
     return {
         "name": "recado", "system_database_url": URL, "run_migrations": False, "executor_id": executor_id,
-        "db_engine_kwargs": {"connect_args": {"options": "-c role=recado_app"}},
+        "db_engine_kwargs": {"connect_args": {"options": "-c role=recado_engine"}},
         "application_version": VERSION, "enable_otlp": False, "log_level": "ERROR",
     }
 def tell(**told): print(json.dumps(told), flush=True)
@@ -45,7 +45,7 @@ def run(database_url: str, script: str) -> list[dict[str, Any]]:
 
 def enqueue(database_url: str, *ids: str, queue: str = "turns", lane: str = "lane") -> None:
     with psycopg.connect(database_url) as conn:
-        conn.execute("SET ROLE recado_app")
+        conn.execute("SET ROLE recado_engine")
         for workflow_id in ids:
             conn.execute(
                 "SELECT dbos.enqueue_workflow('work', %s, ARRAY[to_json(%s::text), to_json(7)], "
@@ -96,7 +96,7 @@ def test_the_sql_function_takes_the_arguments_that_accept_gives_it_and_keeps_the
 
 def test_a_lane_gives_out_one_workflow_at_a_time_in_the_order_of_time_and_id(database_url: str) -> None:
     with psycopg.connect(database_url) as conn:
-        conn.execute("SET ROLE recado_app")
+        conn.execute("SET ROLE recado_engine")
         # One transaction, one created_at: the id decides, as with the messages of one batch.
         for workflow_id in ("b", "c", "a"):
             conn.execute(

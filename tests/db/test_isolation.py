@@ -13,8 +13,13 @@ import psycopg
 import pytest
 from psycopg import errors, sql
 
+from recado.channels.twilio.directory import Directory
 from recado.db.embedded import Lease
-from recado.db.pool import conninfo
+from recado.db.pool import conninfo, open_pool
+from recado.db.secrets import keyring
+from recado.wiring import Database, database
+from tests.conftest import SECRET_KEYS
+from tests.db.logins import at_home, external, migrated
 from tests.db.owned_rows import ROWS, Conn, Tenant, insert, settle
 from tests.postgres import create_database, drop_database
 
@@ -43,6 +48,12 @@ DEFINERS = {
     "meter_part()",
     "session_by_hash(bytea)",
     "session_seen(bytea,timestamp with time zone)",
+}
+#: What has the workflow engine do something: to enqueue work, and to tell whether there is some.
+ENGINES = {
+    "enqueue_across(text,text,json[],text,text)",
+    "enqueue_work(text,text,json[],text,text)",
+    "has_work(text)",
 }
 
 
@@ -261,32 +272,120 @@ def test_functions_that_look_across_owners_are_few_and_look_nowhere_else(catalog
         WHERE p.prosecdef AND n.nspname NOT IN ('pg_catalog', 'information_schema')
         """
     ).fetchall()
-    assert {name.removeprefix("recado.") for name, *_ in found} == DEFINERS
+    assert {name.removeprefix("recado.") for name, *_ in found} == DEFINERS | ENGINES
     for name, settings, owner, public in found:
         assert settings == ["search_path=recado, pg_temp"], name
-        assert (owner, public) == ("recado_platform", False), name
+        expected = "recado_engine" if name.removeprefix("recado.") in ENGINES else "recado_platform"
+        assert (owner, public) == (expected, False), name
+
+
+def test_the_application_can_neither_read_nor_write_any_table_of_the_workflow_engine(catalogue: Conn) -> None:
+    """Their rows, and what a contact was answered among them, are of all owners."""
+    found = catalogue.execute(
+        """
+        SELECT c.relname, c.relkind::text,
+               has_any_column_privilege('recado_app', c.oid, 'SELECT, INSERT, UPDATE, REFERENCES')
+               OR has_table_privilege('recado_app', c.oid, 'DELETE, TRUNCATE, TRIGGER'),
+               has_any_column_privilege('recado_platform', c.oid, 'INSERT, UPDATE, REFERENCES')
+               OR has_table_privilege('recado_platform', c.oid, 'SELECT, DELETE, TRUNCATE, TRIGGER'),
+               ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
+                     AND NOT a.attisdropped AND has_column_privilege('recado_platform', c.oid, a.attnum, 'SELECT'))
+        FROM pg_class c WHERE c.relnamespace = 'dbos'::regnamespace AND c.relkind NOT IN ('i', 'I', 'S', 'c')
+        """
+    ).fetchall()
+    assert {"workflow_status", "workflow_input", "operation_outputs"} <= {name for name, *_ in found}
+    assert [name for name, _, app, *_ in found if app] == []
+    assert [name for name, _, _, platform, _ in found if platform] == []
+    # Where a workflow stands, not what is in it.
+    assert {name: set(seen) for name, *_, seen in found if seen} == {
+        "workflow_status": {
+            *("workflow_uuid", "name", "status", "queue_name", "queue_partition_key", "executor_id"),
+            *("created_at", "started_at_epoch_ms"),
+        }
+    }
+    assert catalogue.execute("SELECT has_schema_privilege('recado_app', 'dbos', 'USAGE')").fetchone() == (False,)
+    assert catalogue.execute(
+        "SELECT count(*) FROM pg_default_acl, aclexplode(defaclacl) WHERE grantee = 'recado_app'::regrole"
+    ).fetchone() == (0,)
+
+
+ENQUEUE = "SELECT enqueue_work(%s, %s, %s::json[], %s, 'lane')"
+
+
+def test_work_is_enqueued_for_the_owner_that_was_named(street: Street) -> None:
+    street.name(street.ours.id)
+    mark = str(uuid4())
+    [[made]] = street.app.execute(
+        ENQUEUE, ["process_ai_response", "turns", [f'"{street.ours.id}"', '"x"'], mark]
+    ).fetchall()
+    assert made == mark
+    assert street.app.execute("SELECT has_work(%s), has_work('nothing')", [mark]).fetchone() == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "queue", "args"),
+    [
+        ("process_ai_response", "turns", '{{"\\"{theirs}\\""}}'),
+        # The engine reads the array from its beginning, wherever that is.
+        ("process_ai_response", "turns", '[0:1]={{"\\"{theirs}\\"","\\"{ours}\\""}}'),
+        ("process_ai_response", "turns", "{{}}"),
+        ("process_ai_response", "turns", None),
+        ("process_ai_response", "deliveries", '{{"\\"{ours}\\""}}'),
+        ("<temp>.anything", "turns", '{{"\\"{ours}\\""}}'),
+        ("process_ai_response", "_dbos_internal_queue", '{{"\\"{ours}\\""}}'),
+        (None, "turns", '{{"\\"{ours}\\""}}'),
+    ],
+)
+def test_no_work_is_enqueued_for_another_owner_and_none_that_is_not_ours(
+    street: Street, name: str | None, queue: str, args: str | None
+) -> None:
+    street.name(street.ours.id)
+    given = args and args.format(ours=street.ours.id, theirs=street.theirs.id)
+    with pytest.raises(errors.InsufficientPrivilege):
+        street.app.execute(ENQUEUE, [name, queue, given, str(uuid4())])
+
+
+def test_without_an_owner_named_no_work_is_enqueued(street: Street) -> None:
+    for nobody in ('{"\\"x\\""}', "{}", "{null}"):
+        street.name(None)
+        with pytest.raises(errors.InsufficientPrivilege), street.app.transaction():
+            street.app.execute(ENQUEUE, ["process_ai_response", "turns", nobody, str(uuid4())])
+
+
+@pytest.fixture(scope="module", params=["embedded", "external"])
+def own(request: pytest.FixtureRequest, cluster: Lease, template: str) -> Iterator[Database]:
+    """The product's own database and logins, at home and as in production; the latter once had one login for all."""
+    if request.param == "embedded":
+        with at_home() as settings, database(settings) as there:
+            yield there
+        return
+    with external(cluster) as settings:
+        migrated(settings.model_copy(update={"platform_url": None}))
+        migrated(settings)
+        with database(settings) as there:
+            yield there
 
 
 @pytest.fixture
-def intruder(cluster: Lease, _url: str) -> Iterator[Conn]:
-    """A login that may do what the application's role may do, and nothing else, before any owner is named."""
-    login = "login_" + uuid4().hex[:8]
-    with psycopg.connect(cluster.admin_url, autocommit=True) as admin:
-        admin.execute(sql.SQL("CREATE ROLE {} LOGIN NOINHERIT PASSWORD 'x'").format(sql.Identifier(login)))
-        admin.execute(sql.SQL("GRANT recado_app TO {}").format(sql.Identifier(login)))
-        try:
-            with psycopg.connect(
-                conninfo(cluster.url(login, "x", _url.rsplit("/", 1)[1].split("?")[0]), "recado_app")
-            ) as conn:
-                yield conn
-        finally:
-            admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(login)))
+def intruder(own: Database) -> Iterator[Conn]:
+    """Whoever can have a statement of theirs run on the application's own connection, before any owner is named."""
+    with psycopg.connect(conninfo(own.url, "recado_app")) as conn:
+        yield conn
 
 
 @pytest.mark.parametrize(
     "attempt",
     [
         "SET ROLE recado_platform",
+        "SELECT set_config('role', 'recado_platform', false)",
+        "SET ROLE recado_engine",
+        "SELECT set_config('role', 'recado_engine', false)",
+        "SELECT * FROM dbos.workflow_status",
+        "UPDATE dbos.operation_outputs SET output = ''",
+        "SELECT dbos.enqueue_workflow('process_ai_response', 'turns')",
+        "SELECT enqueue_work('process_ai_response', 'turns', ARRAY[]::json[], 'x')",
+        "SELECT enqueue_work('process_ai_response', 'turns', ARRAY[to_json(''::text)], 'x')",
+        "SELECT enqueue_across('process_ai_response', 'turns', ARRAY[to_json(1)], 'x')",
         "SET ROLE postgres",
         "SET SESSION AUTHORIZATION recado_platform",
         "ALTER TABLE messages DISABLE ROW LEVEL SECURITY",
@@ -317,6 +416,40 @@ def test_the_applications_role_has_no_way_around(intruder: Conn, attempt: str) -
         intruder.execute(attempt)  # type: ignore[arg-type]
 
 
+def test_what_goes_across_owners_has_a_login_that_may(own: Database) -> None:
+    with psycopg.connect(conninfo(own.platform_url, "recado_platform")) as conn:
+        assert conn.execute("SELECT current_user, session_user <> current_user").fetchone() == ("recado_platform", True)
+        with pytest.raises(errors.InsufficientPrivilege):
+            conn.execute("SET ROLE recado_app")
+
+
+async def test_a_secret_copied_from_another_owners_row_opens_nothing_not_even_under_the_same_id(own: Database) -> None:
+    """Webhooks must find an account before its owner is known, so its sealed tokens can be read: and are of no use."""
+    ring = keyring([SECRET_KEYS])
+    ours, theirs, account = uuid4(), uuid4(), uuid4()
+    sids = {owner: "AC" + uuid4().hex for owner in (ours, theirs)}
+    sealed = ring.seal("their token", owner_id=theirs, row=f"twilio_accounts/{account}/auth_token")
+    with psycopg.connect(conninfo(own.platform_url, "recado_platform")) as conn:
+        for owner in (ours, theirs):
+            conn.execute("INSERT INTO owners (id, name) VALUES (%s, %s)", [owner, str(owner)])
+        _add_account(conn, theirs, account, sids[theirs], sealed)
+    with psycopg.connect(conninfo(own.url, "recado_app")) as conn:
+        conn.execute("SELECT set_config('recado.owner_id', %s, true)", [str(ours)])
+        [copied] = conn.execute("SELECT auth_token FROM account_by_sid(%s)", [sids[theirs]]).fetchall()
+        _add_account(conn, ours, account, sids[ours], copied[0])
+    async with open_pool(own.url, "recado_app", size=1) as pool:
+        directory = Directory(pool, ring)
+        rightful, moved = await directory.account(sids[theirs]), await directory.account(sids[ours])
+    assert rightful is not None
+    assert rightful.tokens == ("their token",)
+    assert moved is not None
+    assert (moved.tokens, moved.unreadable is not None) == ((), True)
+
+
+def _add_account(conn: Conn, owner: UUID, account: UUID, sid: str, sealed: bytes) -> None:
+    insert(conn, "twilio_accounts", {"owner_id": owner, "id": account, "account_sid": sid, "auth_token": sealed})
+
+
 def test_turning_row_security_off_refuses_the_query_instead_of_showing_all(intruder: Conn) -> None:
     intruder.execute("SET row_security = off")
     with pytest.raises(errors.InsufficientPrivilege):
@@ -324,7 +457,7 @@ def test_turning_row_security_off_refuses_the_query_instead_of_showing_all(intru
 
 
 def test_the_roles_are_members_of_nothing_and_own_no_table_schema_or_database(catalogue: Conn) -> None:
-    for role in ("recado_app", "recado_platform"):
+    for role in ("recado_app", "recado_platform", "recado_engine"):
         found = catalogue.execute(
             """
             SELECT rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication, rolcanlogin,

@@ -31,6 +31,24 @@ def test_migrating_keeps_what_is_there(database_url: str) -> None:
         assert conn.execute("SELECT name FROM recado.owners").fetchall() == [("Padaria",)]
 
 
+def test_migrating_takes_from_the_application_what_it_once_might_do_with_the_workflow_engines_tables(
+    database_url: str,
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("GRANT USAGE ON SCHEMA dbos TO recado_app")
+        conn.execute("GRANT ALL ON ALL TABLES IN SCHEMA dbos TO recado_app, recado_platform")
+        conn.execute("ALTER DEFAULT PRIVILEGES IN SCHEMA dbos GRANT ALL ON TABLES TO recado_app")
+        migrate(database_url)
+        assert conn.execute(
+            """
+            SELECT has_schema_privilege('recado_app', 'dbos', 'USAGE'),
+                   has_table_privilege('recado_app', 'dbos.operation_outputs', 'SELECT'),
+                   has_table_privilege('recado_platform', 'dbos.operation_outputs', 'SELECT'),
+                   (SELECT count(*) FROM pg_default_acl, aclexplode(defaclacl) WHERE grantee = 'recado_app'::regrole)
+            """
+        ).fetchone() == (False, False, False, 0)
+
+
 def test_a_newer_database_is_left_alone_and_said_to_be_newer(database_url: str) -> None:
     with psycopg.connect(database_url) as conn:
         conn.execute("UPDATE recado.schema_version SET version_num = '9999'")

@@ -119,9 +119,9 @@ async def test_work_of_the_version_before_which_had_no_lanes_is_given_its_lane(f
         await note(front, kind=kind, media_type=media_type)
     run(front, "UPDATE dbos.workflow_status SET queue_name = 'media', queue_partition_key = NULL")
     (conversation,) = front.rows("SELECT id FROM conversations")
-    async with front.wiring.platform_pool() as pool:
-        assert await recovery.give_lanes(pool) == 2
-        assert await recovery.give_lanes(pool) == 0
+    async with await front.wiring.connect("recado_engine") as engine:
+        assert await recovery.give_lanes(engine) == 2
+        assert await recovery.give_lanes(engine) == 0
     assert [(work["name"], work["queue_name"], work["queue_partition_key"]) for work in front.work()] == [
         ("transcribe_audio", "voice", str(conversation["id"])),
         ("fetch_media", "media", str(conversation["id"])),

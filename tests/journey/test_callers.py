@@ -232,7 +232,8 @@ async def test_what_changed_while_nobody_heard_is_looked_up_again(front: Front) 
     await until(listeners, 1)
     await asyncio.sleep(0.2)  # until the process has heard that it listens
     assert (await front.post(text())).status_code == 200
-    sealed = front.wiring.keyring.seal("unheard", row=f"twilio_accounts/{account_id(front)}/auth_token")
+    place = f"twilio_accounts/{account_id(front)}/auth_token"
+    sealed = front.wiring.keyring.seal("unheard", owner_id=front.owner_id, row=place)
     with psycopg.connect(front.database_url, options="-c search_path=recado") as conn:
         # Without the trigger's word, as if the connection had been away.
         conn.execute("SET session_replication_role = replica")

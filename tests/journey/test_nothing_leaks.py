@@ -155,7 +155,8 @@ def scene(cluster: Lease, database_url: str, tmp_path: Path) -> Iterator[Scene]:
     marks = Marks()
     login = f"leak_{secrets.token_hex(5)}"
     with psycopg.connect(database_url, options="-c search_path=recado", autocommit=True) as conn:
-        conn.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{marks.password}' IN ROLE recado_app, recado_platform")
+        roles = "recado_app, recado_platform, recado_engine"
+        conn.execute(f"CREATE ROLE {login} LOGIN PASSWORD '{marks.password}' IN ROLE {roles}")
         conn.execute(_POISON)
     url = cluster.url(login, marks.password, database_url.rsplit("/", 1)[1].split("?")[0])
     own = {"secret_keys": marks.secret_key}

@@ -52,7 +52,7 @@ def test_a_link_is_of_url_letters_and_shows_no_id() -> None:
 def test_another_sealed_secret_is_no_link() -> None:
     ring = keyring(KEYS)
     named = OWNER.bytes + MEDIA.bytes + (2**40).to_bytes(8, "big")
-    other = ring.seal(base64.b85encode(named).decode(), row=f"twilio_accounts/{OWNER}/auth_token")
+    other = ring.seal(base64.b85encode(named).decode(), owner_id=OWNER, row=f"twilio_accounts/{OWNER}/auth_token")
     with pytest.raises(NotFound):
         links.read(ring, base64.urlsafe_b64encode(other).decode().rstrip("="), now=NOW)
 

@@ -115,7 +115,7 @@ async def _once(
     body = await request.body() if asked is None else asked
     asked = "\n".join((request.method, request.url.path, request.url.query)).encode() + b"\n" + body
     async with transaction as where:
-        conn, _ = whose(where)
+        conn, owner_id = whose(where)
         entry = await _claim(where, who, key, asked)
         if isinstance(entry, Response):
             return entry
@@ -133,9 +133,10 @@ async def _once(
             "headers": [[name, value] for name, value in response.headers.items() if name != "content-length"],
             "body": bytes(response.body).decode(),
         }
+        sealed = who.wiring.keyring.seal(json.dumps(answer), owner_id=owner_id, row=_row(entry))
         await conn.execute(
-            "UPDATE idempotency_keys SET answer = %s WHERE id = %s",
-            [who.wiring.keyring.seal(json.dumps(answer), row=_row(entry)), entry],
+            "UPDATE idempotency_keys SET answer = %s WHERE owner_id IS NOT DISTINCT FROM %s AND id = %s",
+            [sealed, owner_id, entry],
         )
     return response
 
@@ -185,7 +186,8 @@ async def _claim(where: Where, who: Visit | Person, key: str, asked: bytes) -> R
     if row["request_hash"] != parameters["request"]:
         raise Problem(422, "this Idempotency-Key was used for another request")
     try:
-        answer = json.loads(who.wiring.keyring.open(row["answer"], row=_row(row["id"])))
+        opened = who.wiring.keyring.open(row["answer"], owner_id=owner_id, row=_row(row["id"]))
+        answer = json.loads(opened)
     except SecretError:
         raise Problem(409, "the answer for this Idempotency-Key can't be read any more: use a new key") from None
     return Response(answer["body"], answer["status"], headers=dict(answer["headers"]))

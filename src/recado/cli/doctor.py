@@ -17,7 +17,7 @@ from recado.errors import NotFound, RecadoError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from recado.channels.twilio.diagnosis import Diagnosis, Token
-    from recado.db.pool import Connection
+    from recado.db.pool import Connection, Role
     from recado.ops.doctor import Finding
     from recado.settings import Settings
 
@@ -84,13 +84,16 @@ async def _database(settings: Settings) -> list[Finding]:
         except RecadoError as error:
             return [*findings, checks.fail("database", str(error), "start it, or set RECADO_DATABASE_URL")]
         stack.push_async_callback(asyncio.to_thread, opening.__exit__, None, None, None)
-        conn = await _connected(there.url)
-        if isinstance(conn, str):
-            fix = "start it, correct RECADO_DATABASE_URL, or run `recado migrate` if it is new"
-            findings.append(checks.fail("database", conn, fix))
+        conn = await _connected(there.platform_url, "recado_platform")
+        app = await _connected(there.url, "recado_app")
+        for opened in (conn, app):
+            if not isinstance(opened, str):
+                await stack.enter_async_context(opened)
+        if isinstance(conn, str) or isinstance(app, str):
+            fix = "start it, correct RECADO_DATABASE_URL and RECADO_PLATFORM_URL, or run `recado migrate` if it is new"
+            findings.append(checks.fail("database", conn if isinstance(conn, str) else str(app), fix))
         else:
-            await stack.enter_async_context(conn)
-            findings += await checks.examine(conn, keyring)
+            findings += await checks.examine(conn, app, keyring)
             if all(finding.state != "fail" for finding in findings if finding.name in ("database", "schema")):
                 models = await checks.models_in_use(conn, settings.model)
     return findings + await asyncio.to_thread(_models, models)
@@ -107,12 +110,12 @@ def _models(models: Sequence[str]) -> list[Finding]:
     return examine_models(models, check)
 
 
-async def _connected(url: str) -> Connection | str:
-    """A connection that sees all owners' rows, or why there is none."""
+async def _connected(url: str, role: Role) -> Connection | str:
+    """A connection under that role, or why there is none."""
     from recado.db.pool import PASSING, connect
 
     try:
-        return await connect(url, "recado_platform")
+        return await connect(url, role)
     except PASSING as error:
         # libpq's text names hosts and users; its last part says what is wrong.
         return str(error).strip().splitlines()[-1].rsplit("FATAL:", 1)[-1].strip()[:200]

@@ -119,7 +119,7 @@ def migrate() -> None:
 
     settings = _settings()
     with database(settings) as there:
-        done = bring_up(there.admin_url, login=there.login)
+        done = bring_up(there.admin_url, login=there.login, platform_login=there.platform_login)
     typer.echo("\n".join(done) if done else "nothing to do: the schema is the present one")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,7 +24,11 @@ app.add_typer(secrets_commands)
 
 @secrets_commands.command("status")
 def status(json: Json = False) -> None:
-    """List the keys by id, how many stored secrets need each, and which may be removed."""
+    """List the keys by id, how many stored secrets need each, and which may be removed.
+
+    `unowned` in JSON counts those in the old form, which names no owner; `recado secrets rotate` brings them into the
+    present one.
+    """
 
     async def main(desk: Desk) -> list[KeyUse]:
         from recado.ops.rekey import usage
@@ -43,21 +48,25 @@ def rotate(
 ) -> None:
     """Encrypt every stored secret with the first key, while everything runs. Repeated, it goes on where it stopped.
 
+    What an older version bound to its row alone is bound to its owner too.
+
     Exit code 1 when a secret can't be opened with the keys there are, or while another rotation runs.
     """
     file = _key_file() if new_key else None
 
     async def main(desk: Desk) -> tuple[Rekeyed, list[KeyUse]]:
-        from recado.db.secrets import add_key, load_keyring
+        from recado.db.secrets import LOOK_S, add_key, load_keyring
         from recado.identity import audit
         from recado.ops.rekey import alone, rekey, usage
 
         await alone(desk.platform)
         if file is not None:
             add_key(file)
+            # What the others seal until they have looked would need the old key after all.
+            await asyncio.sleep(LOOK_S)
         # Read now: what stood in the file when this command began may have been changed by the rotation before.
         keyring = load_keyring(desk.wiring.settings)
-        waiting = sum(use.secrets for use in await usage(desk.platform, keyring) if use.place != 1)
+        waiting = sum(use.waiting for use in await usage(desk.platform, keyring))
         with progress("encrypting", waiting) as advance:
             done = await rekey(desk.platform, keyring, advance=advance)
         await audit.record(desk.platform, desk.caller, "rotate", "secrets", None, {"encrypted": done.secrets})
@@ -97,5 +106,5 @@ def _advice(use: KeyUse) -> str:
     if use.place is None:
         return "put it back, or give these secrets again"
     if use.place == 1:
-        return "encrypts"
+        return f"encrypts; {use.unowned} in the old form: `recado secrets rotate`" if use.unowned else "encrypts"
     return "may be removed" if use.removable else "needed until `recado secrets rotate`"

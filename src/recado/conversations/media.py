@@ -54,7 +54,7 @@ CURABLE = (
 
 
 def work(message: str, *, workflow_id: str) -> str:
-    """SQL that enqueues the work for a message's attachments: voice is made text, everything else only fetched.
+    """SQL that enqueues the work for a message's attachments across owners: voice is made text, all else only fetched.
 
     `message` is the alias of a row with owner_id, id, conversation_id, kind and received_at; `workflow_id` is an
     expression. `accept` decides the same of what has just come.
@@ -64,7 +64,7 @@ def work(message: str, *, workflow_id: str) -> str:
         f"AND a.message_id = {message}.id AND starts_with(a.announced_type, 'audio/')))"
     )
     return f"""
-        dbos.enqueue_workflow(
+        enqueue_across(
             CASE WHEN {voice} THEN 'transcribe_audio' ELSE 'fetch_media' END,
             CASE WHEN {voice} THEN 'voice' ELSE 'media' END,
             ARRAY[to_json({message}.owner_id), to_json({message}.conversation_id), to_json({message}.id),

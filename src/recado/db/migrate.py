@@ -6,6 +6,7 @@ Migrations only add; none drops data. Run by the role that owns the tables, neve
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,11 +20,14 @@ from recado.errors import RecadoError, SchemaError
 #: Any two migrations of one database wait for each other.
 LOCK = 0x7265_6361_646F
 
+#: The role of what serves one owner at a time, and those of what goes across owners.
+APP, ACROSS = "recado_app", ("recado_platform", "recado_engine")
+
 _ROLES = """
 DO $$
 DECLARE name text;
 BEGIN
-    FOREACH name IN ARRAY ARRAY['recado_app', 'recado_platform'] LOOP
+    FOREACH name IN ARRAY ARRAY['recado_app', 'recado_platform', 'recado_engine'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
             BEGIN
                 EXECUTE format('CREATE ROLE %I NOLOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE', name);
@@ -42,11 +46,33 @@ END $$
 """
 
 
-def migrate(url: str, *, login: str | None = None) -> list[str]:
+_SEEN = (
+    *("workflow_uuid", "name", "status", "queue_name", "queue_partition_key", "executor_id"),
+    *("created_at", "started_at_epoch_ms"),
+)
+# The engine's tables hold what every owner's contacts are answered. Recovery and retention see where a workflow stands,
+# not what is in it; versions before 0.1.0 let both roles in.
+_ENGINES_ALONE = (
+    *(
+        f"REVOKE ALL ON ALL {things} IN SCHEMA dbos FROM PUBLIC, recado_app, recado_platform"
+        for things in ("TABLES", "SEQUENCES", "FUNCTIONS")
+    ),
+    *(
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA dbos REVOKE ALL ON {things} FROM recado_app"
+        for things in ("TABLES", "SEQUENCES", "FUNCTIONS")
+    ),
+    "REVOKE ALL ON SCHEMA dbos FROM PUBLIC, recado_app",
+    "GRANT USAGE ON SCHEMA dbos TO recado_platform",
+    f"GRANT SELECT ({', '.join(_SEEN)}) ON dbos.workflow_status TO recado_platform",
+)
+
+
+def migrate(url: str, *, login: str | None = None, platform_login: str | None = None) -> list[str]:
     """Bring the database at `url` to `HEAD` and answer what was done; nothing to do is an empty list.
 
-    `login` is the role that the application connects as, when it is not the one in `url`: it becomes a member of
-    the two roles that the product works under. Raises SchemaError when the database is newer than this code.
+    `login` is who the application connects as, when that is not the login in `url`, and `platform_login` who goes
+    across owners, when that is another: each may then work under its own role and not under the other's. Raises
+    SchemaError when the database is newer than this code.
     """
     os.environ.setdefault("DBOS_DISABLE_TELEMETRY", "1")
     engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
@@ -57,9 +83,7 @@ def migrate(url: str, *, login: str | None = None) -> list[str]:
             if compare(before) == "newer":
                 raise SchemaError(f"the database has schema {before}, newer than this recado's {HEAD}: nothing done")
             conn.execute(sa.text(_ROLES))
-            if login is not None:
-                for role in ("recado_app", "recado_platform"):
-                    conn.exec_driver_sql(f'GRANT {role} TO "{login}"')
+            _assign(conn, login, platform_login)
             conn.execute(sa.text("CREATE SCHEMA IF NOT EXISTS recado"))
             conn.execute(sa.text("SET LOCAL search_path TO recado"))
             config = Config()
@@ -72,6 +96,40 @@ def migrate(url: str, *, login: str | None = None) -> list[str]:
         raise RecadoError(f"the migration failed, nothing was changed: {_first_line(error)}") from None
     finally:
         engine.dispose()
+
+
+def _assign(conn: sa.Connection, login: str | None, platform_login: str | None) -> None:
+    """Let each login work under the roles that it is for, and under no other."""
+    migrator = conn.execute(sa.text("SELECT session_user")).scalar()
+    for member, roles in ((login, (APP,)), (platform_login or login, ACROSS)):
+        if member is not None:
+            for role in roles:
+                conn.exec_driver_sql(f"GRANT {role} TO {_quoted(member)}")
+    # Who migrates needs them all, and owns the tables anyway.
+    if login is not None and platform_login not in (None, login) and login != migrator:
+        for role in ACROSS:
+            _take_away(conn, role, login)
+
+
+def _take_away(conn: sa.Connection, role: str, login: str) -> None:
+    """End the membership, whoever granted it: from PostgreSQL 16 on each grant is ended by itself."""
+    granted = conn.execute(
+        sa.text(
+            "SELECT m.grantor::regrole::text AS grantor FROM pg_auth_members m "
+            "WHERE m.roleid = to_regrole(:role) AND m.member = (SELECT oid FROM pg_roles WHERE rolname = :login)"
+        ),
+        {"role": role, "login": login},
+    ).scalars()
+    each = int(conn.execute(sa.text("SELECT current_setting('server_version_num')")).scalar_one()) >= 160_000
+    for grantor in granted.all():
+        by = f" GRANTED BY {grantor}" if each else ""
+        with suppress(ProgrammingError), conn.begin_nested():  # a superuser's grant only they can end: the doctor tells
+            conn.exec_driver_sql(f"REVOKE {role} FROM {_quoted(login)}{by}")
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _version(conn: sa.Connection) -> str | None:
@@ -90,11 +148,10 @@ def _migrate_workflow_engine(engine: sa.Engine, url: str) -> list[str]:
             return int(conn.execute(sa.text("SELECT max(version) FROM dbos.dbos_migrations")).scalar() or 0)
 
     before = version()
-    DBOS.migrate(url, application_role="recado_app")
+    DBOS.migrate(url, application_role="recado_engine")
     with engine.begin() as conn:
-        conn.execute(sa.text("GRANT USAGE ON SCHEMA dbos TO recado_platform"))
-        conn.execute(sa.text("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA dbos TO recado_platform"))
-        conn.execute(sa.text("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA dbos TO recado_platform"))
+        for statement in _ENGINES_ALONE:
+            conn.execute(sa.text(statement))
     after = version()
     return [] if before == after else [f"dbos {before or 'empty'} -> {after}"]
 

@@ -1,8 +1,10 @@
 """Connections: which role they work under, and what happens when PostgreSQL goes away for a while.
 
-Whatever login the URL names, a connection of the product works under one of two roles that own no table and can't
-bypass row-level security: `recado_app` sees the rows of the owner that the transaction names, `recado_platform` is
-for the few jobs that go across owners (recovery, retention, `recado doctor`, the command line).
+A connection of the product works under one of three roles that own no table and can't bypass row-level security:
+`recado_app` sees the rows of the owner that the transaction names, `recado_platform` is for the few jobs that go across
+owners (recovery, retention, `recado doctor`, the command line), and `recado_engine` is the workflow engine's. The first
+has a login of its own beside that of the others (`RECADO_PLATFORM_URL`): a role is a setting that any statement may
+change to another of its login's.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Role = Literal["recado_app", "recado_platform"]
+Role = Literal["recado_app", "recado_platform", "recado_engine"]
 Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]

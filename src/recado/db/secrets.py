@@ -1,18 +1,22 @@
 """Secrets at rest: AES-256-GCM, bound to the row they belong to, under keys that can be changed without stopping.
 
-A ciphertext is `version (1) | key id (4) | nonce (12) | ciphertext and tag`. The associated data names the row, so
-a ciphertext that is copied to another row does not open. Which columns hold such secrets stands in `SEALED`.
+A ciphertext is `version (1) | key id (4) | nonce (12) | ciphertext and tag`. The associated data names owner and row,
+so a ciphertext that is copied to another row does not open, nor to another owner's row of the same id. Version 1 named
+the row alone: it is opened, never made, and `recado secrets rotate` seals it anew. Which columns hold such secrets
+stands in `SEALED`.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import os
-from collections.abc import Callable
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import token_hex
+from uuid import UUID
 
 import structlog
 from cryptography.exceptions import InvalidTag
@@ -29,55 +33,112 @@ SEALED = {
     "idempotency_keys": ("answer",),
 }
 
-_VERSION = b"\x01"
+_OLD, _VERSION = b"\x01", b"\x02"
 _KEY_FILE = "secret.keys"
 _FILE = "file:"
+
+#: A process that seals looks so often whether its key file has changed.
+LOOK_S = 1.0
 
 Keys = dict[bytes, AESGCM]
 
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Keys by id; the first encrypts, all decrypt. With `reread`, a key that was added meanwhile is found."""
+    """Keys by id; the first encrypts, all decrypt. Those of a file follow it: what is put first there encrypts soon."""
 
     _keys: Keys = field(repr=False)
-    _reread: Callable[[], Keys] | None = field(default=None, repr=False)
+    _file: KeyFile | None = field(default=None, repr=False)
 
     @property
     def ids(self) -> list[str]:
         """The keys' ids, the one that encrypts first. An id tells nothing of its key."""
         return [key_id.hex() for key_id in self._keys]
 
-    def seal(self, secret: str, *, row: str) -> bytes:
-        """Encrypt `secret` for the row that `row` names, for instance `twilio_accounts/ID/auth_token`."""
+    @property
+    def head(self) -> bytes:
+        """What everything that is sealed now begins with."""
+        return _VERSION + next(iter(self._keys))
+
+    def seal(self, secret: str, *, owner_id: UUID | None, row: str) -> bytes:
+        """Encrypt `secret` for the row of that owner, for instance `twilio_accounts/ID/auth_token`.
+
+        Without an owner it is for no row of a table: the text of a link, for instance, which says itself whose it is.
+        """
+        # After a leak nothing more may be sealed with the old key, whatever this process meets.
+        self._take(None if self._file is None else self._file.news())
         key_id, key = next(iter(self._keys.items()))
         nonce = os.urandom(12)
-        return _VERSION + key_id + nonce + key.encrypt(nonce, secret.encode(), row.encode())
+        return _VERSION + key_id + nonce + key.encrypt(nonce, secret.encode(), _bound(_VERSION, owner_id, row))
 
-    def open(self, sealed: bytes, *, row: str) -> str:
-        """Decrypt what `seal` made for the same row. Raises SecretError otherwise."""
+    def open(self, sealed: bytes, *, owner_id: UUID | None, row: str) -> str:
+        """Decrypt what `seal` made for the same row of the same owner. Raises SecretError otherwise."""
         key = self._keys.get(sealed[1:5]) or self._added(sealed[1:5])
-        if sealed[:1] != _VERSION or key is None:
+        if sealed[:1] not in (_OLD, _VERSION) or key is None:
             raise SecretError("a stored secret was encrypted with a key that is not in RECADO_SECRET_KEYS")
         try:
-            return key.decrypt(sealed[5:17], sealed[17:], row.encode()).decode()
+            return key.decrypt(sealed[5:17], sealed[17:], _bound(sealed[:1], owner_id, row)).decode()
         except (InvalidTag, ValueError):
             raise SecretError("a stored secret is damaged or does not belong to the row it stands in") from None
 
     def _added(self, key_id: bytes) -> AESGCM | None:
         """The key of that id, if it has come into the key file since this process read it."""
-        if self._reread is None:
-            return None
+        self._take(None if self._file is None else self._file.read())
+        return self._keys.get(key_id)
+
+    def _take(self, now: Keys | None) -> None:
+        """The keys in the file's order; what was known before goes on opening what it sealed."""
+        if now is None or list(now) == list(self._keys)[: len(now)]:
+            return
+        before = dict(self._keys)
+        self._keys.clear()
+        self._keys.update(now | {known: key for known, key in before.items() if known not in now})
+
+
+@dataclass(slots=True)
+class KeyFile:
+    """The file of the keys, and what it looked like when it was last read."""
+
+    path: Path
+    _read: tuple[int, int] | None = None
+    _looked_at: float = -math.inf
+
+    def keys(self) -> Keys:
+        """The keys in it. Raises OSError, UnicodeDecodeError, SettingsError."""
+        # Before it is read: what is changed meanwhile is read again.
+        self._read = self._looks()
+        return _ring(_in_file(self.path))
+
+    def read(self) -> Keys | None:
+        """The keys in it, or None when it can't be read now, half written for instance."""
         try:
-            now = self._reread()
-        except (OSError, SettingsError):
+            return self.keys()
+        except (OSError, ValueError, SettingsError):
+            self._read = None
             return None
-        if key_id in now:
-            # In the file's order: from now on this process encrypts with the first key too.
-            before = dict(self._keys)
-            self._keys.clear()
-            self._keys.update(now | {known: key for known, key in before.items() if known not in now})
-        return now.get(key_id)
+
+    def news(self) -> Keys | None:
+        """The keys in it when it was changed since it was read, None otherwise; looks once a second at most."""
+        if time.monotonic() - self._looked_at < LOOK_S:
+            return None
+        self._looked_at = time.monotonic()
+        try:
+            return self.read() if self._looks() != self._read else None
+        except OSError:
+            return None
+
+    def _looks(self) -> tuple[int, int]:
+        found = self.path.stat()
+        return found.st_mtime_ns, found.st_ino
+
+
+def _bound(version: bytes, owner_id: UUID | None, row: str) -> bytes:
+    return row.encode() if version == _OLD else f"2/{owner_id or ''}/{row}".encode()
+
+
+def is_old(sealed: bytes) -> bool:
+    """Whether it was sealed in the form that names no owner."""
+    return sealed[:1] == _OLD
 
 
 def key_id(sealed: bytes) -> str:
@@ -90,9 +151,9 @@ def new_key() -> str:
     return base64.urlsafe_b64encode(os.urandom(32)).decode()
 
 
-def keyring(keys: list[str], reread: Callable[[], Keys] | None = None) -> Keyring:
+def keyring(keys: list[str]) -> Keyring:
     """A keyring of URL-safe base64 keys of 32 bytes. Raises SettingsError without showing them."""
-    return Keyring(_ring(keys), reread)
+    return Keyring(_ring(keys))
 
 
 def _ring(keys: list[str]) -> Keys:
@@ -132,7 +193,8 @@ def load_keyring(settings: Settings) -> Keyring:
             )
         _make_key_file(path)
     try:
-        return keyring(_in_file(path), lambda: _ring(_in_file(path)))
+        file = KeyFile(path)
+        return Keyring(file.keys(), file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not text"
         raise SettingsError(f"RECADO_SECRET_KEYS: {path}: {reason}") from None
@@ -147,7 +209,7 @@ def key_file(settings: Settings) -> Path | None:
 
 
 def add_key(path: Path) -> None:
-    """Put a new key first into the key file. Processes that read the same file find it when they meet its id."""
+    """Put a new key first into the key file. Processes that read the same file encrypt with it after `LOOK_S`."""
     # Through a draft: whoever reads meanwhile finds the old file or the new one, whole.
     draft = _draft(path, "\n".join([new_key(), *_in_file(path)]) + "\n")
     draft.replace(path)

@@ -1,7 +1,7 @@
 """accept: one statement stores contact, conversation, message, attachments and event, and enqueues the work.
 
 An answer means committed. A repeated MessageSid changes nothing, whoever repeats it, on whichever process. Message
-and work can't be parted: `dbos.enqueue_workflow` is a function of the same statement. The work is the turn; of a
+and work can't be parted: `enqueue_work` is a function of the same statement. The work is the turn; of a
 message with attachments it is to fetch them first, and the turn follows from that (`journey/attachments`). STOP and
 START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. Of a telephone
 number and a business-scoped id that come together one contact is made before, if they were two (migration m0018).
@@ -160,7 +160,7 @@ WITH input AS (
            conversation_id, id, id, clock_timestamp()
     FROM message
 ), work AS (
-    SELECT id, dbos.enqueue_workflow(
+    SELECT id, enqueue_work(
         CASE WHEN awaits_media THEN (SELECT f.task FROM fresh f WHERE f.id = routed.id)
              ELSE 'process_ai_response' END,
         CASE WHEN awaits_media THEN (SELECT CASE f.task WHEN 'transcribe_audio' THEN 'voice' ELSE 'media' END

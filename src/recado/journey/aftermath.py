@@ -27,7 +27,7 @@ def entailed(*, owner_id: str, message_id: str, part: str, sid: str, error_code:
     return f"""
         CASE WHEN {opts_out(error_code)} THEN refused({owner_id}, {message_id}, {part}, {error_code})::text
              WHEN {error_code} = {OUTSIDE} THEN (
-                SELECT dbos.enqueue_workflow(
+                SELECT enqueue_work(
                     'send_whatsapp_message', 'deliveries', ARRAY[to_json(m.owner_id), to_json(m.id)],
                     workflow_id => m.id || ':window:' || {part} || ':' || {sid},
                     queue_partition_key => m.conversation_id::text)::text

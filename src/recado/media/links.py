@@ -21,7 +21,7 @@ PATH = "/media/"
 def sign(keyring: Keyring, owner_id: UUID, media_id: UUID, *, expires_at: datetime) -> str:
     """A token that opens this attachment of this owner until then."""
     named = owner_id.bytes + media_id.bytes + int(expires_at.timestamp()).to_bytes(8)
-    sealed = keyring.seal(base64.b85encode(named).decode(), row=_ROW)
+    sealed = keyring.seal(base64.b85encode(named).decode(), owner_id=None, row=_ROW)
     return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
 
@@ -29,7 +29,7 @@ def read(keyring: Keyring, token: str, *, now: datetime) -> tuple[UUID, UUID]:
     """Owner and attachment of a token. Raises NotFound for one that is not ours, was changed, or has expired."""
     try:
         sealed = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        named = base64.b85decode(keyring.open(sealed, row=_ROW))
+        named = base64.b85decode(keyring.open(sealed, owner_id=None, row=_ROW))
     except (SecretError, binascii.Error, ValueError):
         raise NotFound("no such link") from None
     if int.from_bytes(named[32:]) <= now.timestamp():

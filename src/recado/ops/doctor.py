@@ -60,8 +60,11 @@ def fail(name: str, text: str, fix: str) -> Finding:
 Look = Callable[[Connection], Awaitable[list[Finding]]]
 
 
-async def examine(platform: Connection, keyring: Keyring | None) -> list[Finding]:
-    """All that the database can tell, in the order in which it should be put right."""
+async def examine(platform: Connection, app: Connection, keyring: Keyring | None) -> list[Finding]:
+    """All that the database can tell, in the order in which it should be put right.
+
+    `app` is a connection of the application's, for what its login may do; all else is asked on `platform`.
+    """
     findings = await _schema(platform)
     if any(finding.state == "fail" for finding in findings):
         return findings
@@ -69,8 +72,11 @@ async def examine(platform: Connection, keyring: Keyring | None) -> list[Finding
     async def secrets(conn: Connection) -> list[Finding]:
         return await _secrets(conn, keyring)
 
+    async def role(_: Connection) -> list[Finding]:
+        return await _role(app)
+
     looks: Sequence[tuple[str, Look]] = (
-        ("role", _role),
+        ("role", role),
         ("workers", _workers),
         ("backlog", _backlog),
         ("accounts", secrets),
@@ -116,7 +122,9 @@ async def _role(conn: Connection) -> list[Finding]:
         """
         SELECT r.rolname AS name, r.rolsuper OR r.rolbypassrls AS privileged,
                (SELECT count(*) FROM pg_tables t
-                WHERE t.schemaname IN ('recado', 'dbos') AND t.tableowner = r.rolname) AS owned
+                WHERE t.schemaname IN ('recado', 'dbos') AND t.tableowner = r.rolname) AS owned,
+               pg_has_role(r.oid, 'recado_platform', 'MEMBER') OR pg_has_role(r.oid, 'recado_engine', 'MEMBER')
+                   AS across
         FROM pg_roles r WHERE r.rolname = session_user
         """,
     )
@@ -124,7 +132,7 @@ async def _role(conn: Connection) -> list[Finding]:
         conn,
         """
         SELECT r.rolname AS name FROM pg_roles r
-        WHERE r.rolname IN ('recado_app', 'recado_platform')
+        WHERE r.rolname IN ('recado_app', 'recado_platform', 'recado_engine')
           AND (r.rolsuper OR r.rolbypassrls
                OR EXISTS (SELECT FROM pg_tables t WHERE t.schemaname = 'recado' AND t.tableowner = r.rolname))
         """,
@@ -146,7 +154,15 @@ async def _role(conn: Connection) -> list[Finding]:
                 "use a login of its own, and this one in RECADO_MIGRATE_URL for `recado migrate`",
             )
         ]
-    return [ok("role", "the login is no superuser and owns no table")]
+    if login["across"]:
+        return [
+            warn(
+                "role",
+                "the login of RECADO_DATABASE_URL may go across owners too: one injected statement sees every row",
+                "set RECADO_PLATFORM_URL to a login of its own, then run `recado migrate`",
+            )
+        ]
+    return [ok("role", "the application's login is no superuser, owns no table and sees one owner at a time")]
 
 
 _ALIVE = """
@@ -235,7 +251,7 @@ def _opens(keyring: Keyring, row: dict[str, Any]) -> bool:
     try:
         for column in _SECRETS:
             if row[column] is not None:
-                keyring.open(row[column], row=f"twilio_accounts/{row['id']}/{column}")
+                keyring.open(row[column], owner_id=row["owner_id"], row=f"twilio_accounts/{row['id']}/{column}")
     except SecretError:
         return False
     return True

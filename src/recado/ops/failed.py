@@ -206,7 +206,7 @@ async def _send_again(platform: Connection, message: Row) -> None:
     )
     await platform.execute(
         """
-        SELECT dbos.enqueue_workflow(
+        SELECT enqueue_across(
             'send_whatsapp_message', 'deliveries', ARRAY[to_json(%(owner_id)s::uuid), to_json(%(id)s::uuid)],
             workflow_id => %(workflow_id)s::text, queue_partition_key => %(conversation_id)s::text)
         """,
@@ -245,7 +245,7 @@ async def _answer_again(platform: Connection, message: Row) -> None:
     turn_id = message["id"] if await known.fetchone() is None else new_id()
     await platform.execute(
         """
-        SELECT dbos.enqueue_workflow(
+        SELECT enqueue_across(
             'process_ai_response', 'turns',
             ARRAY[to_json(%(owner_id)s::uuid), to_json(%(conversation_id)s::uuid), to_json(%(turn_id)s::uuid),
                   to_json((extract(epoch FROM %(received_at)s::timestamptz) * 1000)::bigint)],

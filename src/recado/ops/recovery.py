@@ -19,7 +19,7 @@ from dbos._dbos import _get_dbos_instance
 
 from recado.channels.port import Sender, SendError
 from recado.conversations import media as attachments
-from recado.db.pool import Pool
+from recado.db.pool import Connection, Pool
 from recado.db.scope import scoped
 from recado.errors import NotFound
 from recado.journey import aftermath
@@ -68,12 +68,12 @@ WITH stray AS (
     SELECT owner_id, 'answer', 'gave_up', conversation_id, id, correlation_id FROM given_up
 )
 SELECT id, CASE direction
-    WHEN 'inbound' THEN dbos.enqueue_workflow(
+    WHEN 'inbound' THEN enqueue_across(
         'process_ai_response', 'turns',
         ARRAY[to_json(owner_id), to_json(conversation_id), to_json(id),
               to_json((extract(epoch FROM received_at) * 1000)::bigint)],
         workflow_id => id::text || ':' || (tries + 1), queue_partition_key => conversation_id::text)
-    ELSE dbos.enqueue_workflow(
+    ELSE enqueue_across(
         'send_whatsapp_message', 'deliveries', ARRAY[to_json(owner_id), to_json(id)],
         workflow_id => id::text || ':' || (tries + 1), queue_partition_key => conversation_id::text)
     END AS workflow
@@ -122,10 +122,12 @@ WHERE i.workflow_uuid = w.workflow_uuid AND w.queue_name = 'media' AND w.status 
 """
 
 
-async def give_lanes(platform: Pool) -> int:
-    """Let the work for attachments that the version before enqueued be done; answers how much there was."""
-    async with platform.connection() as conn:
-        return (await conn.execute(_WITHOUT_LANE)).rowcount
+async def give_lanes(engine: Connection) -> int:
+    """Let the work for attachments that the version before enqueued be done; answers how much there was.
+
+    `engine` works under the workflow engine's own role: what is enqueued is nobody else's to see.
+    """
+    return (await engine.execute(_WITHOUT_LANE)).rowcount
 
 
 # Work that was enqueued for it lately, by a retry for instance, has its time too; what a living worker has begun has as
@@ -154,7 +156,7 @@ WITH late AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
     SELECT owner_id, 'understand', 'late', conversation_id, id, correlation_id FROM message
 )
-SELECT id, dbos.enqueue_workflow(
+SELECT id, enqueue_across(
     'process_ai_response', 'turns',
     ARRAY[to_json(owner_id), to_json(conversation_id),
           to_json(CASE WHEN EXISTS (SELECT FROM turns t WHERE t.owner_id = message.owner_id AND t.id = message.id)

@@ -37,11 +37,13 @@ class Secret:
         elif not self.value or not self.value.isascii() or not self.value.isprintable():
             raise UsageError("the auth token or secret is empty or holds characters that none has")
 
-    def stored(self, keyring: Keyring, account_id: UUID, column: str) -> tuple[bytes | None, str | None]:
+    def stored(
+        self, keyring: Keyring, owner_id: UUID, account_id: UUID, column: str
+    ) -> tuple[bytes | None, str | None]:
         """What goes into the column and into its `_ref` twin."""
         if self.value is None:
             return None, self.reference
-        return keyring.seal(self.value, row=f"twilio_accounts/{account_id}/{column}"), None
+        return keyring.seal(self.value, owner_id=owner_id, row=_place(account_id, column)), None
 
     def is_in(self, row: Mapping[str, Any], column: str, keyring: Keyring) -> bool:
         """Whether the row's column holds just this; one that can't be opened does not."""
@@ -49,16 +51,24 @@ class Secret:
         if self.value is None or sealed is None:
             return self.value is None and row[f"{column}_ref"] == self.reference
         try:
-            return keyring.open(sealed, row=f"twilio_accounts/{row['id']}/{column}") == self.value
+            return _unsealed(row, column, keyring) == self.value
         except SecretError:
             return False
+
+
+def _place(account_id: UUID, column: str) -> str:
+    return f"twilio_accounts/{account_id}/{column}"
+
+
+def _unsealed(row: Mapping[str, Any], column: str, keyring: Keyring) -> str:
+    return keyring.open(row[column], owner_id=row["owner_id"], row=_place(row["id"], column))
 
 
 async def _opened(row: Mapping[str, Any], column: str, keyring: Keyring, known: References) -> str | None:
     reference, sealed = row[f"{column}_ref"], row[column]
     if reference is not None:
         return await known.resolve(reference)
-    return None if sealed is None else keyring.open(sealed, row=f"twilio_accounts/{row['id']}/{column}")
+    return None if sealed is None else _unsealed(row, column, keyring)
 
 
 async def tokens_in(row: Mapping[str, Any], keyring: Keyring, known: References) -> tuple[str, ...]:
@@ -105,7 +115,7 @@ async def add_account(
         raise UsageError("an AccountSid is AC and 32 hexadecimal digits")
     secret = Secret(auth_token, auth_token_ref)
     account_id = new_id()
-    sealed, reference = secret.stored(keyring, account_id, "auth_token")
+    sealed, reference = secret.stored(keyring, scope.owner_id, account_id, "auth_token")
     made = await scope.conn.execute(
         """
         INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token, auth_token_ref) VALUES (%s, %s, %s, %s, %s)
@@ -127,7 +137,7 @@ async def _set_secret(
 ) -> Literal["changed", "same"]:
     if secret.is_in(row, column, keyring):
         return "same"
-    sealed, reference = secret.stored(keyring, row["id"], column)
+    sealed, reference = secret.stored(keyring, scope.owner_id, row["id"], column)
     await scope.conn.execute(
         f"UPDATE twilio_accounts SET {column} = %s, {column}_ref = %s, {_TOUCH} WHERE owner_id = %s AND id = %s",  # noqa: S608 - the columns are constants
         [sealed, reference, scope.owner_id, row["id"]],
@@ -156,8 +166,8 @@ async def rotate_token(
     if sealed is None and reference is None:
         raise UsageError("there is no second token to go over to: give it first")
     if sealed is not None:
-        token = keyring.open(sealed, row=f"twilio_accounts/{row['id']}/secondary_token")
-        sealed = keyring.seal(token, row=f"twilio_accounts/{row['id']}/auth_token")
+        token = _unsealed(row, "secondary_token", keyring)
+        sealed = keyring.seal(token, owner_id=scope.owner_id, row=_place(row["id"], "auth_token"))
     await scope.conn.execute(
         f"UPDATE twilio_accounts SET auth_token = %s, auth_token_ref = %s, secondary_token = NULL, "  # noqa: S608 - constant
         f"secondary_token_ref = NULL, {_TOUCH} WHERE owner_id = %s AND id = %s",
@@ -192,7 +202,9 @@ async def set_api_key(scope: Scope, keyring: Keyring, *, account_sid: str, key_s
         raise UsageError("an API key's SID is SK and 32 hexadecimal digits")
     elif row["api_key_sid"] == key_sid and secret.is_in(row, "api_key_secret", keyring):
         return False
-    sealed, reference = secret.stored(keyring, row["id"], "api_key_secret") if secret else (None, None)
+    sealed, reference = None, None
+    if secret is not None:
+        sealed, reference = secret.stored(keyring, scope.owner_id, row["id"], "api_key_secret")
     await scope.conn.execute(
         f"UPDATE twilio_accounts SET api_key_sid = %s, api_key_secret = %s, api_key_secret_ref = %s, {_TOUCH} "  # noqa: S608 - constant
         "WHERE owner_id = %s AND id = %s",

@@ -40,6 +40,15 @@ def across_owners(op: ModuleType, *functions: str) -> None:
     op.execute("REVOKE CREATE ON SCHEMA recado FROM recado_platform")
 
 
+def by_the_engine(op: ModuleType, function: str, *, role: str) -> None:
+    """Let `role` have the workflow engine do what this SECURITY DEFINER function (`name(types)`) does, and no more."""
+    op.execute("GRANT CREATE ON SCHEMA recado TO recado_engine")
+    op.execute(f"ALTER FUNCTION {function} OWNER TO recado_engine")
+    op.execute("REVOKE CREATE ON SCHEMA recado FROM recado_engine")
+    op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+    op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {role}")
+
+
 def _guard(op: ModuleType, tables: tuple[str, ...]) -> None:
     for table in tables:
         op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")

@@ -1,4 +1,7 @@
-"""Conversations that the owner opens, where an attempt went, and one contact for two addresses of a person."""
+"""Conversations that the owner opens, where an attempt went, and one contact for two addresses of a person.
+
+`unite` enqueues by a function that migration 0021 makes.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,7 @@ BEGIN
         ), newest AS (
             SELECT id, received_at FROM moved WHERE status = 'received' AND NOT awaits_media ORDER BY id DESC LIMIT 1
         )
-        SELECT count(dbos.enqueue_workflow(
+        SELECT count(enqueue_work(
             'process_ai_response', 'turns',
             ARRAY[to_json(whose), to_json(twin.kept_id), to_json(id),
                   to_json((extract(epoch FROM received_at) * 1000)::bigint)],
