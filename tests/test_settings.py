@@ -15,6 +15,7 @@ CANARY = "zq" + secrets.token_hex(6)
 WRONG = {
     "DATABASE_URL": f"mysql://user:{CANARY}@host/db",
     "MIGRATE_URL": f"sqlite:///{CANARY}",
+    "PLATFORM_URL": f"mysql://{CANARY}@host/db",
     "PUBLIC_URL": f"ftp://{CANARY}.example.com",
     "TRUSTED_PROXIES": f"10.0.0.0/8, {CANARY}",
     "MODEL_TIMEOUT_S": CANARY,
@@ -87,6 +88,7 @@ def test_every_setting_says_what_it_is_for() -> None:
 def test_secrets_are_not_in_the_settings_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECADO_DATABASE_URL", f"postgresql://user:{CANARY}@host/db")
     monkeypatch.setenv("RECADO_MIGRATE_URL", f"postgresql://admin:{CANARY}@host/db")
+    monkeypatch.setenv("RECADO_PLATFORM_URL", f"postgresql://across:{CANARY}@host/db")
     monkeypatch.setenv("RECADO_SECRET_KEYS", CANARY)
     made = load()
     assert CANARY not in repr(made) + str(made) + str(made.model_dump()) + made.model_dump_json()
