@@ -111,7 +111,8 @@ def _next(table: str, columns: tuple[str, ...]) -> sql.Composed:
     return sql.SQL(
         "SELECT owner_id, id, {columns} FROM {table} "
         # What is the platform's own has no owner.
-        "WHERE (%(id)s::uuid IS NULL OR (coalesce(owner_id, {none}), id) > (coalesce(%(owner)s::uuid, {none}), %(id)s)) "
+        "WHERE (%(id)s::uuid IS NULL"
+        " OR (coalesce(owner_id, {none}), id) > (coalesce(%(owner)s::uuid, {none}), %(id)s)) "
         "AND ({other}) ORDER BY coalesce(owner_id, {none}), id LIMIT %(batch)s FOR UPDATE"
     ).format(
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
