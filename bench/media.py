@@ -33,6 +33,7 @@ import psutil
 import trustme
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from recado import telemetry
 from recado.media.download import Downloads, MediaRefused, MediaUnavailable
 from recado.media.reading import Reader
 from tests.media import documents
@@ -571,4 +572,5 @@ def _main(rounds: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    telemetry.configure(format="json", level="WARNING")  # figures alone are on standard output
     print(json.dumps(_main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)))
