@@ -205,7 +205,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _watch(self) -> None:
         """Look every `TAKING_S` whether bytes leave; only while nothing is written, or what leaves can't be told."""
-        if self._leaving is None:
+        if self._leaving is None and self.parser is not None:  # None: the connection is lost
             self._unsent = self._not_taken()
             self.untaken_since = self.loop.time()
             self._leaving = self.loop.call_later(TAKING_S, self._look)
