@@ -244,9 +244,9 @@ async def test_a_slow_redis_makes_nobody_wait_for_their_turn(
             waits.append(time.monotonic() - began)
 
         for _ in range(3):
-            await asyncio.gather(*(message(number) for number in range(400)))
+            await asyncio.gather(*(message(number) for number in range(1200)))
             await asyncio.sleep(1.5 * counting.PROBE_S)  # Redis is tried again
-        assert max(waits) < 4 * counting.REDIS_S
+        assert max(waits) < 4, "in turn the last would wait for over seven seconds; this allows for a busy machine"
         lines = [record.msg["event"] for record in caplog.records if isinstance(record.msg, dict)]
         assert lines.count("limits_counted_locally") == 1
 
