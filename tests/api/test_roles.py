@@ -38,6 +38,8 @@ def words() -> dict[str, set[str]]:
             str(route.operation_id) for route in of_keys() if seen(route)
         },
         "answer contacts": ANSWERING,
+        "write first": {"send_message_to"},
+        "say their language": {"change_contact"},
         "take conversations over": TAKING,
         "change knowledge": tagged("Knowledge"),
         "manage users": tagged("Users") | shown & {"list_users", "get_user"},

@@ -83,18 +83,6 @@ async def test_of_two_changes_of_an_owner_at_once_one_is_made_and_the_other_stor
     await check_one_wins(office, root, path, "owners", list(zip((root, other), (path, path), two, strict=True)))
 
 
-async def test_an_owners_admin_and_a_platform_administrator_change_the_same_version(office: Office) -> None:
-    root, admin = (
-        (await join(office.front, "admin", platform=True)).browser,
-        (await join(office.front, "admin")).browser,
-    )
-    path = f"/v1/owners/{office.front.owner_id}"
-    read, own = [await asker.ask("GET", where) for asker, where in ((root, path), (admin, "/v1/owners/me"))]
-    assert read.headers["ETag"] == own.headers["ETag"] == f'"{own.json()["version"]}"'
-    asked = [(root, path, {"status": "suspended"}), (admin, "/v1/owners/me", {"name": "Padaria Nova"})]
-    await check_one_wins(office, root, path, "owners", asked)
-
-
 async def test_a_change_needs_the_version_that_was_read_and_only_a_change_makes_another(office: Office) -> None:
     root, admin = (
         (await join(office.front, "admin", platform=True)).browser,
@@ -103,7 +91,6 @@ async def test_a_change_needs_the_version_that_was_read_and_only_a_change_makes_
     owner = f"/v1/owners/{office.front.owner_id}"
     for asker, path, givens in (
         (admin, f"/v1/users/{office.ids['user_id']}", OF_USER),
-        (admin, "/v1/owners/me", OF_OWNER[:1]),
         (root, owner, [{"name": "Nova"}, {"status": "suspended"}, {"status": "active", "name": "Velha"}]),
     ):
         for given in givens:

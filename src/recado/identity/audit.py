@@ -19,7 +19,7 @@ DEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "api_key": ("add", "revoke"),
     "assistant": ("add", "change"),
     "consent_word": ("add", "remove"),
-    "contact": ("suppress", "allow"),
+    "contact": ("suppress", "allow", "set_language"),
     "conversation": ("take", "give_back", "close", "assign"),
     "invitation": ("add", "accept", "revoke"),
     "knowledge": ("add", "remove"),
