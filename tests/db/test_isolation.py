@@ -150,7 +150,7 @@ def test_a_row_without_an_owner_is_the_platforms_alone(street: Street, catalogue
         """
     ).fetchall()
     ownerless = {table for [table] in found}
-    assert ownerless == {"audit", "idempotency_keys", "invitations", "sessions", "users"}
+    assert ownerless == {"audit", "idempotency_keys", "invitations", "known_browsers", "sessions", "users"}
     for table in ownerless:
         fresh = street.ours.fresh(table)
         row = fresh | {"owner_id": None} | ({"role": "admin"} if "role" in fresh else {})

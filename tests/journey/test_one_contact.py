@@ -241,7 +241,7 @@ async def test_a_voice_note_that_is_heard_meanwhile_goes_on_in_the_numbers_conve
     await say(front, person, "phone", "um")
 
     class Late(Outside):
-        async def transcribe(self, path: Path, *, language: str | None) -> Transcript:
+        async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
             await say(front, person, "both", "três")
             raise TranscriptionFailed("unavailable")
 
@@ -319,6 +319,7 @@ async def test_a_turn_that_waits_for_the_merge_sees_whose_the_conversation_is_no
     _, merged = await two(front, person)
     with psycopg.connect(front.database_url, options="-c search_path=recado") as conn:
         keys = person.keys
+        conn.execute("SELECT set_config('recado.owner_id', %s, true)", [str(front.owner_id)])
         conn.execute("SELECT unite(%s, %s, %s)", [front.owner_id, keys["phone"], keys["id"]])
 
         async def look() -> conversations.Conversation:
