@@ -39,7 +39,7 @@ def url(cluster: Lease, template: str) -> Iterator[str]:
 @pytest.fixture
 async def front(url: str, tmp_path: Path) -> AsyncIterator[Front]:
     empty(url)
-    async with open_front(url, tmp_path, limits="ip=3/hour") as opened:
+    async with open_front(url, tmp_path, limits="ip=3/day") as opened:
         yield opened
 
 

@@ -18,7 +18,7 @@ from tests.product import Company
 __all__ = ["company"]
 
 #: What ends the session that asks it, or makes the address wait.
-LAST = {"sign_out", "end_sessions", "end_session", "change_password"}
+LAST = {"sign_in", "sign_out", "end_sessions", "end_session", "change_password"}
 
 
 def signed_in(company: Company) -> str:
@@ -44,7 +44,7 @@ def hired(company: Company) -> str:
         wiring = company.product.wiring
         assert wiring is not None
         async with scoped(wiring.pool, company.owner_id) as scope:
-            given = {"email": "ana@padaria.example", "role": "viewer", "password_hash": "x"}
+            given = {"email": "ana@padaria.example", "role": "viewer", "password_hash": CHEAP.hash(PASSWORD)}
             return str((await users.put(scope, **given, now=wiring.clock.now()))[0].id)
 
     return company.product.call(hire)
@@ -71,6 +71,8 @@ def answers_of(company: Company, operation: Any, token: str, known: dict[str, st
         if "If-Match" in case.headers and len(statuses) % 2:
             read = httpx2.get(base_url + case.formatted_path, headers=always | {"Cookie": f"recado={token}"})
             case.headers["If-Match"] = read.headers.get("ETag", '"1"')
+            for content in operation.definition.raw.get("requestBody", {}).get("content", {}).values():
+                case.body = content["example"]
         ends = operation.definition.raw["operationId"] in LAST
         case.cookies = {"recado": signed_in(company) if ends else token}
         for name in ("Recado-Owner", "Authorization"):
