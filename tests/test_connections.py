@@ -60,7 +60,7 @@ async def running(front: Front) -> AsyncIterator[tuple[int, Server]]:
     """The application's port and server. Its lifespan is the front's already."""
     with bind("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
-        made = server(front.app, "127.0.0.1", port)
+        made = server(front.app, "127.0.0.1", port, trusted_proxies=front.wiring.settings.trusted_proxies)
         made.config.lifespan = "off"
         task = asyncio.create_task(made.serve(sockets=[sock]))
         while not made.started:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
 
@@ -35,7 +35,7 @@ from recado.journey import confirm as confirming
 from recado.journey import receive as receiving
 from recado.journey.limits import MessageLimits
 from recado.ops import health
-from recado.settings import limits_of
+from recado.settings import Network, limits_of
 from recado.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -295,8 +295,11 @@ class Server(uvicorn.Server):
         yield
 
 
-def server(app: FastAPI, host: str, port: int) -> Server:
-    """A server for the application; headers of proxies are not trusted here but where signatures are checked."""
+def server(app: FastAPI, host: str, port: int, *, trusted_proxies: Sequence[Network] = ()) -> Server:
+    """A server for the application; headers of proxies are not trusted here but where signatures are checked.
+
+    One of `trusted_proxies` may hold as many connections as there are.
+    """
     return Server(
         uvicorn.Config(
             app,
@@ -311,7 +314,7 @@ def server(app: FastAPI, host: str, port: int) -> Server:
             timeout_graceful_shutdown=5,
             limit_concurrency=1000,
             backlog=2048,
-            http=patient(Callers(app.state.wiring.settings.trusted_proxies)),
+            http=patient(Callers(trusted_proxies)),
             ws="none",
         )
     )

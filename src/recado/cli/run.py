@@ -92,7 +92,8 @@ async def _process(settings: Settings, *, host: str, port: int, api: bool, work:
         if sock is not None:
             from recado.app import create_app, server
 
-            serving = server(create_app(wiring), *sock.getsockname()[:2])
+            proxies = wiring.settings.trusted_proxies
+            serving = server(create_app(wiring), *sock.getsockname()[:2], trusted_proxies=proxies)
             task = asyncio.create_task(serving.serve(sockets=[sock]))
             while not serving.started and not task.done():
                 await asyncio.sleep(0.01)
