@@ -101,7 +101,7 @@ async def exchange(port: int, *chunks: bytes, timeout_s: float = 5.0) -> bytes:
     return answer
 
 
-async def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(true: Callable[[], bool], timeout_s: float = 40.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline
@@ -243,23 +243,23 @@ async def send_file(port: int, key: str, *, bytes_s: int, size: int = 40_000, pa
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A request has half a second to come, or 5 kB a second."""
-    monkeypatch.setattr(connections, "ARRIVAL_S", 0.5)
-    monkeypatch.setattr(connections, "UPLOAD_BYTES_S", 5000)
+    """A request has less than a second to come, or 1 kB a second, which comes on a busy machine too."""
+    monkeypatch.setattr(connections, "ARRIVAL_S", 0.8)
+    monkeypatch.setattr(connections, "UPLOAD_BYTES_S", 1000)
 
 
 async def test_a_file_may_take_its_time_as_long_as_it_gets_on(front: Front, hurried: None) -> None:
     office = await furnish(front)
     async with serving(front) as port:
         began = time.monotonic()
-        assert b" 201 " in await send_file(port, office.admin.key or "", bytes_s=20_000)
+        assert b" 201 " in await send_file(port, office.admin.key or "", bytes_s=20_000, size=60_000)
         assert time.monotonic() - began > 3 * connections.ARRIVAL_S
 
 
 @pytest.mark.parametrize(
     ("bytes_s", "key", "path"),
     [
-        pytest.param(2000, None, "/v1/media", id="a file that drips"),
+        pytest.param(200, None, "/v1/media", id="a file that drips"),
         pytest.param(20_000, "rk_none", "/v1/media", id="a stranger's file"),
         pytest.param(20_000, None, INBOUND, id="a webhook"),
         pytest.param(20_000, None, "/v1/keys", id="any other request"),
@@ -269,9 +269,9 @@ async def test_nothing_else_may(front: Front, hurried: None, bytes_s: int, key: 
     office = await furnish(front)
     async with serving(front) as port:
         began = time.monotonic()
-        answer = await send_file(port, key or office.admin.key or "", bytes_s=bytes_s, path=path)
+        answer = await send_file(port, key or office.admin.key or "", bytes_s=bytes_s, size=120_000, path=path)
         assert b" 201 " not in answer
-        assert time.monotonic() - began < 1.9, "it was not let finish"
+        assert time.monotonic() - began < 5, "it was not let finish"
 
 
 def who_never_reads(port: int, asked: bytes) -> socket.socket:

@@ -92,7 +92,7 @@ async def one(counters: Counters, key: str, rate: Rate = RATE, kind: str = "cont
     return count
 
 
-async def until(true: Callable[[], bool], timeout_s: float = 10.0) -> None:
+async def until(true: Callable[[], bool], timeout_s: float = 40.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline
