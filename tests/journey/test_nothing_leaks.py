@@ -113,7 +113,7 @@ class Scene:
         """The log so far; every line is one of ours."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
-    def until(self, what: Callable[[], bool], why: str, timeout_s: float = 30.0) -> None:
+    def until(self, what: Callable[[], bool], why: str, timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not what():
             assert time.monotonic() < deadline, f"{why}: {self.log.read_text()[-3000:]}"
@@ -174,7 +174,7 @@ def scene(cluster: Lease, database_url: str, tmp_path: Path) -> Iterator[Scene]:
             "RECADO_TWILIO_API_URL": product.simulator_url,
             "RECADO_PUBLIC_URL": product.base_url,
             "RECADO_QUIET_WINDOW_MS": "150",
-            "RECADO_MODEL_TIMEOUT_S": "2",
+            "RECADO_MODEL_TIMEOUT_S": "8",
             "RECADO_LOG_LEVEL": "DEBUG",
             "OPENAI_BASE_URL": model.url,
             "OPENAI_API_KEY": marks.api_key,
