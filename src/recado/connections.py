@@ -12,12 +12,14 @@ import struct
 import sys
 import termios
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from recado.edge import Callers
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 #: A request must have arrived whole within this, from its first byte or from the connection's opening.
 ARRIVAL_S = 10.0

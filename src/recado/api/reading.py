@@ -43,7 +43,7 @@ Who = Annotated[Visit, Depends(visit)]
     openapi_extra=READ,
 )
 async def get_owner(who: Who, response: Response) -> OwnerView:
-    """The owner of this key, with the ETag that a change needs."""
+    """The owner of this key."""
     async with who.scope() as scope:
         found = await owners.get(scope.conn, scope.owner_id)
     response.headers["ETag"] = etag(found.version)
