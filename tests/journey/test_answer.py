@@ -192,7 +192,13 @@ async def test_a_conversation_given_to_people_while_the_model_thinks_is_not_answ
 
     await turn(front, desk_of(front, Mind(meanwhile=hand_over)), await say(front))
     assert replies(front) == []
-    assert [row["status"] for row in front.stored()] == ["held"]
+    assert [(row["status"], row["held_for"]) for row in front.stored()] == [("held", "people")]
+
+
+async def test_what_comes_while_the_owner_is_suspended_is_held_for_that(front: Front) -> None:
+    run(front, "UPDATE owners SET status = 'suspended'")
+    await turn(front, desk_of(front, Mind()), await say(front))
+    assert [(row["status"], row["held_for"]) for row in front.stored()] == [("held", "owner")]
 
 
 async def test_the_last_round_sends_its_reply_and_leaves_what_came_meanwhile_to_the_next_turn(front: Front) -> None:

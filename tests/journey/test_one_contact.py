@@ -220,7 +220,7 @@ async def test_what_people_have_stays_with_people_and_what_they_have_not_answere
     person = Person()
     kept, merged = await two(front, person)
     run(front, f"UPDATE conversations SET status = 'handoff', attention = 'failed' WHERE id = '{merged}'")
-    run(front, "UPDATE messages SET status = 'held' WHERE body = 'dois'")
+    run(front, "UPDATE messages SET status = 'held', held_for = 'people' WHERE body = 'dois'")
     before = front.rows("SELECT version FROM conversations WHERE id = %s", kept)
     await say(front, person, "both", "três")
     [row] = front.rows("SELECT status, attention, version FROM conversations WHERE id = %s", kept)

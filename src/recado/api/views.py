@@ -19,6 +19,7 @@ from recado.api.contents import (
     ReferralView,
 )
 from recado.conversations import conversations
+from recado.conversations.holding import HeldFor
 from recado.delivery.window import window
 from recado.identity.callers import KeyScope, Role
 from recado.text import INVISIBLE_CLASS, all_storable
@@ -222,7 +223,8 @@ class MessageView(BaseModel):
         dict[str, Any] | None,
         Field(description="What an outbound message is beyond its text: `kind` and what belongs to it."),
     ]
-    reason: Annotated[str | None, Field(description="A word for why it is held or failed, where no code says it.")]
+    held_for: Annotated[HeldFor | None, Field(description="What it is held for; null unless it is held.")]
+    reason: Annotated[str | None, Field(description="A word that says more closely why it is held or failed.")]
 
 
 class WholeMessageView(MessageView):

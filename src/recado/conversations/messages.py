@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from recado.conversations.holding import HeldFor
 from recado.db.scope import Scope
 from recado.delivery.content import Content, to_json
 from recado.errors import NotFound
@@ -42,7 +43,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One message as it is shown: with what came of it."""
+    """One message as it is shown: with what came of it. `held_for` is there for what is held, and only then."""
 
     id: UUID
     conversation_id: UUID
@@ -58,11 +59,12 @@ class Listed:
     received_at: datetime
     content: dict[str, Any] | None = field(repr=False)
     reason: str | None
+    held_for: HeldFor | None
 
 
 _LISTED = (
     "id, conversation_id, direction, author, kind, body, status, error_code, provider_sid, correlation_id, reply_to, "
-    "received_at, content, reason"
+    "received_at, content, reason, held_for"
 )
 _COLUMNS = (
     "id, direction, author, kind, body, status, provider_sid, correlation_id, received_at, transcript, "
@@ -236,11 +238,11 @@ async def release(
     return await cursor.fetchone() is not None
 
 
-async def mark_taken(scope: Scope, ids: Sequence[UUID], *, status: str, turn_id: UUID | None) -> None:
-    """The messages are taken care of: `answered` by a turn, or `held` for people."""
+async def mark_taken(scope: Scope, ids: Sequence[UUID], *, held_for: HeldFor | None, turn_id: UUID | None) -> None:
+    """The messages are taken care of: `answered` by a turn, or `held` for that."""
     await scope.conn.execute(
-        "UPDATE messages SET status = %s, turn_id = %s WHERE owner_id = %s AND id = ANY(%s)",
-        [status, turn_id, scope.owner_id, list(ids)],
+        "UPDATE messages SET status = %s, held_for = %s, turn_id = %s WHERE owner_id = %s AND id = ANY(%s)",
+        ["answered" if held_for is None else "held", held_for, turn_id, scope.owner_id, list(ids)],
     )
 
 

@@ -15,13 +15,14 @@ import structlog
 
 from recado.conversations import conversations, events, messages, turns
 from recado.conversations.conversations import Conversation
+from recado.conversations.holding import HeldFor
 from recado.conversations.messages import Message
 from recado.conversations.turns import Turn
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
 from recado.journey.consent import heed
-from recado.journey.drafting import OVER_BUDGET, AnswerDesk, Draft, draft_reply, is_silent
+from recado.journey.drafting import OVER_BUDGET, AnswerDesk, Draft, draft_reply, silent_for
 from recado.journey.understand import listen
 
 __all__ = ["AnswerDesk", "process_ai_response"]
@@ -98,11 +99,11 @@ async def _conclude(
             if message.id in late
             or (message.id not in draft.covered and (round_number == 1 or not message.awaits_media))
         ]
-        silent = is_silent(conversation)
-        if newer and round_number < ROUNDS and not silent:
+        silent = silent_for(conversation)
+        if newer and round_number < ROUNDS and silent is None:
             log.info("stale", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
             return newer[-1].received_at
-        if late and not silent:
+        if late and silent is None:
             # Its words have a turn that was enqueued with them.
             covered = [message for message in covered if message.id not in late]
             if not covered:
@@ -114,7 +115,7 @@ async def _conclude(
         owner_id=owner_id,
         conversation_id=conversation_id,
         correlation_id=turn_id,
-        outcome="silent" if silent else draft.outcome,
+        outcome=draft.outcome if silent is None else "silent",
         messages=len(covered),
         rounds=round_number,
         error=draft.error,
@@ -129,16 +130,16 @@ async def _store(
     turn_id: UUID,
     draft: Draft,
     covered: list[Message],
-    silent: bool,
+    silent: HeldFor | None,
     round_number: int,
     started_at: datetime,
 ) -> None:
     now = desk.clock.now()
     conversation_id = conversation.id
-    outcome = "silent" if silent else draft.outcome
-    held = outcome in ("silent", "budget")
+    outcome = draft.outcome if silent is None else "silent"
+    held_for = "budget" if outcome == "budget" else silent
     period = plans.period_of(now)
-    says = not silent and (outcome != "budget" or conversation.budget_told != period)
+    says = silent is None and (outcome != "budget" or conversation.budget_told != period)
     newest = covered[-1]
     turn = Turn(
         id=turn_id,
@@ -157,7 +158,7 @@ async def _store(
     ids = [message.id for message in covered]
     async with scope.conn.pipeline():  # nothing of it waits for an answer: one round trip
         await turns.add(scope, turn)
-        await messages.mark_taken(scope, ids, status="held" if held else "answered", turn_id=turn_id)
+        await messages.mark_taken(scope, ids, held_for=held_for, turn_id=turn_id)
         if says and (draft.text or draft.template is None):
             await messages.enqueue_outbound(
                 scope,

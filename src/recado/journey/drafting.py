@@ -24,6 +24,7 @@ from recado.channels.port import Sender, SendError
 from recado.clock import Clock
 from recado.conversations import conversations, messages, reading, templates
 from recado.conversations.conversations import Conversation
+from recado.conversations.holding import HeldFor
 from recado.conversations.media import Media
 from recado.conversations.messages import Message
 from recado.conversations.reading import Reading
@@ -147,7 +148,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
 
     known = await persistently(look)
     conversation, assistant, budget = known.conversation, known.assistant, known.budget
-    if is_silent(conversation):
+    if silent_for(conversation) is not None:
         return Draft(covered=tuple(message.id for message in heard), text="", outcome="silent")
     if budget.people_only:
         return _apology(conversation, assistant, heard, outcome="budget", error=OVER_BUDGET)
@@ -340,9 +341,13 @@ async def _typing(desk: AnswerDesk, owner_id: UUID, conversation: Conversation, 
         done.set()
 
 
-def is_silent(conversation: Conversation) -> bool:
-    """Whether nobody but people may answer in this conversation now."""
-    return conversation.status != "open" or conversation.owner_status != "active" or conversation.suppressed
+def silent_for(conversation: Conversation) -> HeldFor | None:
+    """Why nobody but people may answer in this conversation now, None when the assistant may."""
+    if conversation.owner_status != "active":
+        return "owner"
+    if conversation.suppressed:
+        return "opted_out"
+    return None if conversation.status == "open" else "people"
 
 
 def _unheard(message: Message) -> bool:
