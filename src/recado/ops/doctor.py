@@ -323,7 +323,8 @@ async def _broken(conn: Connection) -> list[Finding]:
     [row] = await _rows(
         conn,
         """
-        SELECT count(*) FILTER (WHERE held_for = 'broken') AS broken, count(*) FILTER (WHERE held_for = 'loop') AS loops,
+        SELECT count(*) FILTER (WHERE held_for = 'broken') AS broken,
+               count(*) FILTER (WHERE held_for = 'loop') AS loops,
                min(id::text) FILTER (WHERE held_for = 'broken') AS first
         FROM messages
         WHERE status = 'held' AND held_for IN ('broken', 'loop') AND id > uuid_floor(now() - interval '24 hours')
