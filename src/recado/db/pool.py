@@ -20,6 +20,8 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from recado.db.adapt import ADAPTERS
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -58,7 +60,7 @@ async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> Async
     pool: Pool = AsyncConnectionPool(
         conninfo(url, role),
         connection_class=psycopg.AsyncConnection,
-        kwargs={"row_factory": dict_row, "autocommit": True},
+        kwargs={"row_factory": dict_row, "autocommit": True, "context": ADAPTERS},
         min_size=least,
         max_size=size,
         timeout=3,  # a webhook's caller waits this long at most to hear 503
@@ -77,7 +79,9 @@ async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> Async
 
 async def connect(url: str, role: Role) -> Connection:
     """One connection of its own, in autocommit, for what a pool is wrong for: a session's lock, a lane."""
-    return await psycopg.AsyncConnection.connect(conninfo(url, role), autocommit=True, row_factory=dict_row)
+    return await psycopg.AsyncConnection.connect(
+        conninfo(url, role), autocommit=True, row_factory=dict_row, context=ADAPTERS
+    )
 
 
 async def once_more(pool: Pool, work: Callable[[], Awaitable[T]]) -> T:

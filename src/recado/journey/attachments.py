@@ -36,6 +36,7 @@ from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavai
 from recado.media.reading import Read
 from recado.media.storage import Storage, key_of
 from recado.media.transcription import Failure, Languages, Transcriber, Transcript, TranscriptionFailed
+from recado.text import storable, tidy
 
 log = structlog.get_logger(__name__)
 
@@ -226,6 +227,8 @@ async def _transcribe(
         transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
     except TranscriptionFailed as error:
         return None, error.reason
+    # A model or an endpoint may write anything.
+    transcript = replace(transcript, text=tidy(transcript.text))
     return transcript, None if transcript.text else "no_speech"
 
 
@@ -265,7 +268,7 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
                 width=outcome.read.width if outcome.read else None,
                 height=outcome.read.height if outcome.read else None,
                 pages=outcome.read.pages if outcome.read else None,
-                text=outcome.read.text if outcome.read else None,
+                text=storable(outcome.read.text) if outcome.read and outcome.read.text else None,
             )
         await messages.release(
             scope,
