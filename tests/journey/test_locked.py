@@ -152,9 +152,9 @@ async def test_a_callback_about_a_locked_message_is_refused_alone(front: Front, 
     for name, sid in sids.items():
         with psycopg.connect(front.database_url, options="-c search_path=recado") as conn:
             [message] = conn.execute(
-                "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, status, "
-                "received_at, correlation_id) SELECT owner_id, gen_random_uuid(), %s, account_id, 'outbound', 'assistant', "
-                "'text', %s, 'sent', now(), gen_random_uuid() FROM messages LIMIT 1 RETURNING id",
+                "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, "
+                "status, received_at, correlation_id) SELECT owner_id, gen_random_uuid(), %s, account_id, 'outbound', "
+                "'assistant', 'text', %s, 'sent', now(), gen_random_uuid() FROM messages LIMIT 1 RETURNING id",
                 [conversation["id"], name],
             ).fetchone() or [None]
             conn.execute(
