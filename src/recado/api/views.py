@@ -54,6 +54,20 @@ class TwilioAccountView(BaseModel):
         Field(examples=["https://hooks.example.com"], description="Null: Twilio calls the installation's address."),
     ]
     rotating: Annotated[bool, Field(description="Whether a second auth token counts beside the first.")]
+    proven: Annotated[
+        bool,
+        Field(
+            description="Whether Twilio has confirmed AccountSid and token. Until then whoever proves that the account "
+            "is theirs gets it."
+        ),
+    ]
+    removed_at: datetime | None
+    removed_why: Annotated[
+        Literal["removed", "lost"] | None,
+        Field(
+            description="`removed` by its owner, or `lost` to another who proved it. Adding it again brings it back."
+        ),
+    ]
     version: int
     created_at: datetime
     updated_at: datetime
@@ -344,6 +358,11 @@ class KeyView(BaseModel):
     name: str
     hint: str
     scopes: list[KeyScope]
+    made_by_kind: Annotated[
+        Literal["key", "user", "platform", "cli"] | None, Field(description="Who made it, as in the audit.")
+    ]
+    made_by_id: UUID | None
+    made_by_name: Annotated[str | None, Field(description="The user's e-mail address, or the key's name.")]
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
