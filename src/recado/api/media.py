@@ -26,6 +26,7 @@ from recado.conversations import media
 from recado.conversations.media import STORED, Media
 from recado.db.scope import Scope, scoped
 from recado.delivery import content
+from recado.delivery.file_names import file_name as named
 from recado.errors import Conflict, NotFound
 from recado.identity import audit
 from recado.ids import new_id
@@ -124,7 +125,7 @@ async def upload_media(
             scope,
             media_id,
             content_type=kind,
-            file_name=_file_name(content_disposition),
+            file_name=_file_name(content_disposition, kind),
             size_bytes=size,
             sha256=digest,
             storage_key=key,
@@ -173,14 +174,13 @@ def _view(found: Media) -> MediaView:
     return MediaView.model_validate(found, from_attributes=True)
 
 
-def _file_name(disposition: str) -> str | None:
-    """The file's name in a Content-Disposition (RFC 6266), without folders and what can't be shown."""
+def _file_name(disposition: str, kind: str) -> str | None:
+    """The file's name in a Content-Disposition (RFC 6266), as a file of this type may be named."""
     if not disposition:
         return None
     said = Message()
     said["Content-Disposition"] = disposition
-    name = (said.get_filename() or "").replace("\\", "/").rpartition("/")[2]
-    return "".join(letter for letter in name if letter.isprintable())[:200].strip() or None
+    return named(said.get_filename(), kind)
 
 
 @public.head("/media/{token}", include_in_schema=False)

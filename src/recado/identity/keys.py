@@ -33,7 +33,8 @@ _KEY = re.compile(r"rk_[A-Za-z0-9_-]{43}")
 _COLUMNS = """
     id, owner_id, name, hint, scopes, made_by_kind, made_by_id,
     CASE made_by_kind WHEN 'user' THEN (SELECT u.email FROM users u WHERE u.id = api_keys.made_by_id)
-                      WHEN 'key' THEN (SELECT k.name FROM api_keys k WHERE k.id = api_keys.made_by_id) END AS made_by_name,
+                      WHEN 'key' THEN (SELECT k.name FROM api_keys k WHERE k.id = api_keys.made_by_id)
+    END AS made_by_name,
     created_at, expires_at, last_used_at, revoked_at
 """
 
