@@ -28,7 +28,7 @@ from recado.db.scope import Scope, scoped
 from recado.delivery import content
 from recado.delivery.file_names import file_name as named
 from recado.errors import Conflict, NotFound
-from recado.identity import audit
+from recado.identity import audit, plans
 from recado.ids import new_id
 from recado.media import links, sniff
 from recado.media.scratch import scratch
@@ -101,7 +101,10 @@ async def upload_media(
     ] = "",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Upload a file to send; its body is the file. 415 for a type that WhatsApp does not carry, 413 for too much."""
+    """Upload a file to send; its body is the file. 415 for a type that WhatsApp does not carry, 413 for too much.
+
+    413 as well where the owner's plan has no room for it.
+    """
     media_id = new_id()
     key = key_of(who.owner_id, media_id)
     used = False
@@ -120,6 +123,8 @@ async def upload_media(
 
     async def keep(scope: Scope) -> MediaView:
         nonlocal used
+        if not await plans.has_room(scope, size):
+            raise Problem(413, "the plan has no room for it: so much of attachments is kept already")
         used = True  # from here on there may be a row; the file of one that is rolled back is swept
         await media.add_upload(
             scope,

@@ -89,6 +89,7 @@ class PlanView(BaseModel):
     model_tokens: int | None
     transcription_seconds: int | None
     money: Annotated[int | None, Field(description="In millionths of a US dollar.")]
+    stored_bytes: Annotated[int | None, Field(description="Of attachments kept at a time, not in a month.")]
     soft_share: Annotated[float, Field(description="At this share of a limit an event warns.")]
     hard_action: Annotated[HardAction, Field(description="Who answers once a limit is reached.")]
 

@@ -278,6 +278,9 @@ class PlanView(BaseModel):
     model_tokens: Annotated[int | None, Field(examples=[None])]
     transcription_seconds: Annotated[int | None, Field(examples=[3600])]
     money: Annotated[int | None, Field(examples=[12_500_000])]
+    stored_bytes: Annotated[
+        int | None, Field(examples=[5_000_000_000], description="Of attachments kept at a time, not in a month.")
+    ]
     soft_share: Annotated[float, Field(examples=[0.8], description="The share of a limit at which an event warns.")]
     hard_action: Annotated[Literal["keyless", "people"], Field(description="Who answers once a limit is reached.")]
 
@@ -285,7 +288,7 @@ class PlanView(BaseModel):
 class UsedView(BaseModel):
     """What was used of one metric; `limit` is the plan's, null without one."""
 
-    metric: Literal["messages", "model_tokens", "transcription_seconds", "money", "unpriced_tokens"]
+    metric: Literal["messages", "model_tokens", "transcription_seconds", "money", "unpriced_tokens", "stored_bytes"]
     amount: Annotated[int, Field(examples=[42])]
     limit: Annotated[int | None, Field(examples=[1000])]
 

@@ -52,7 +52,7 @@ class Media:
 #: Why it was not kept or not understood, where that may have been put right since: it can be tried again.
 CURABLE = (
     *("no_model", "no_transcriber", "over_budget", "unavailable", "slow", "format"),
-    *("login", "account", "failing", "storage", "late"),
+    *("login", "account", "failing", "storage", "late", "quota"),
 )
 
 
