@@ -11,13 +11,11 @@ import random
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
-from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -25,6 +23,7 @@ from recado.assistants.assistant import MODEL, Assistant
 from recado.assistants.failures import BLIND, NO_TOKENS, PASSING, Failure, Reason, Tokens, failure_of
 from recado.assistants.framing import EARLIER_CHARS, LINE_CHARS, block, plain
 from recado.assistants.knowledge import Match
+from recado.assistants.minds import aclose, agent_of
 from recado.assistants.thoughts import without_thoughts
 from recado.assistants.tools import TRIES, Choosing, Chosen, Offer, Offered, toolset
 from recado.delivery.markdown import to_whatsapp
@@ -35,9 +34,10 @@ if TYPE_CHECKING:
     from pydantic_ai import Agent, RunUsage
     from pydantic_ai.messages import ModelMessage, UserContent
     from pydantic_ai.models import Model
-    from pydantic_ai.settings import ModelSettings
 
 log = structlog.get_logger(__name__)
+
+__all__ = ["aclose"]
 
 Author = Literal["contact", "assistant", "operator", "system", "api"]
 #: One attempt may take this share of the time there is for all, so that a provider that hangs once is asked again.
@@ -122,17 +122,6 @@ class Thought:
     template: Chosen | None = None
 
 
-@dataclass(slots=True)
-class _Minds:
-    """The models of one event loop, each with its HTTP client, which can't be used from another loop."""
-
-    agents: dict[str, asyncio.Task[Agent[None, str]]] = field(default_factory=dict)
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-
-
-_minds: WeakKeyDictionary[asyncio.AbstractEventLoop, _Minds] = WeakKeyDictionary()
-
-
 async def think(
     assistant: Assistant,
     *,
@@ -156,9 +145,36 @@ async def think(
     """
     if not any(line.author == "contact" for line in pending):
         raise ValueError("nothing to answer: no pending line of the contact")
-    agent = await _agent(model)
-    if agent is None:
-        raise ModelFailed("not_configured", attempts=0)
+    async with agent_of(model, _make) as agent:
+        if agent is None:
+            raise ModelFailed("not_configured", attempts=0)
+        return await _think(
+            agent,
+            assistant,
+            model=model,
+            history=history,
+            pending=pending,
+            contact_name=contact_name,
+            now=now,
+            timeout_s=timeout_s,
+            knowledge=knowledge,
+            offer=offer,
+        )
+
+
+async def _think(
+    agent: Agent[None, str],
+    assistant: Assistant,
+    *,
+    model: str,
+    history: Sequence[Line],
+    pending: Sequence[Line],
+    contact_name: str | None,
+    now: datetime,
+    timeout_s: float,
+    knowledge: Sequence[Match],
+    offer: Offer | None,
+) -> Thought:
     lines = [*history, *pending]
     shows = sees(assistant, model) and any(line.pictures for line in lines)
     data = _data(contact_name, now, knowledge, offer.templates if offer is not None else ())
@@ -205,13 +221,6 @@ def check_model(model: str) -> None:
     Sends nothing. It also loads the provider's package, about a second of CPU that the first turn then does not spend.
     """
     _make(model)
-
-
-async def aclose() -> None:
-    """Close the models and HTTP clients of the running event loop; a later `think` opens new ones."""
-    minds = _minds.pop(asyncio.get_running_loop(), None)
-    if minds is not None:
-        await minds.stack.aclose()
 
 
 async def _attempt(
@@ -283,35 +292,6 @@ def _with_tool(choosing: Choosing | None) -> dict[str, Any]:
         # Those that were wrong, one that is told to stop, and the answer.
         "usage_limits": UsageLimits(request_limit=TRIES + 2),
     }
-
-
-async def _agent(model: str) -> Agent[None, str] | None:
-    """The one agent of a model in this event loop, made on first need; None when it can't be made here."""
-    minds = _minds.setdefault(asyncio.get_running_loop(), _Minds())
-    made = minds.agents.get(model)
-    if made is None:
-        made = minds.agents[model] = asyncio.ensure_future(_open(model, minds))
-    try:
-        # One caller's end must not end it for the others.
-        return await asyncio.shield(made)
-    except Exception as error:
-        problem = str(error) if isinstance(error, SettingsError) else type(error).__name__
-        log.warning("model_not_configured", model=model, reason=problem)
-        if minds.agents.get(model) is made:
-            del minds.agents[model]
-        return None
-
-
-async def _open(model: str, minds: _Minds) -> Agent[None, str]:
-    opened = await asyncio.to_thread(_make, model)
-    from pydantic_ai import Agent
-
-    settings: ModelSettings = {}
-    if "max_retries" not in opened.unsupported_settings:
-        # The provider's own retries know nothing of our bound.
-        settings["max_retries"] = 0
-    await minds.stack.enter_async_context(opened)
-    return Agent(opened, model_settings=settings, retries=0)
 
 
 def _make(model: str) -> Model:
