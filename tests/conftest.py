@@ -8,7 +8,7 @@ import pytest
 from recado.db.embedded import Lease
 from recado.db.migrate import migrate
 from tests import postgres
-from tests.postgres import cluster, create_database, drop_database
+from tests.postgres import Databases, cluster, create_database
 
 __all__ = ["cluster"]
 
@@ -36,6 +36,7 @@ def template(cluster: Lease) -> str:
         conn.execute("SELECT pg_advisory_lock(4711)")
         there = conn.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
         if there is None:
+            postgres.prepare(cluster, conn)
             url = create_database(cluster)
             migrate(url)
             made = url.rsplit("/", 1)[1].split("?")[0]
@@ -43,9 +44,17 @@ def template(cluster: Lease) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def databases(cluster: Lease, template: str) -> Databases:
+    """What lends databases to the tests of this process; they go with the cluster."""
+    return Databases(cluster=cluster, template=template)
+
+
 @pytest.fixture
-def database_url(cluster: Lease, template: str) -> Iterator[str]:
-    """A migrated database of this test's own; works as RECADO_DATABASE_URL together with SECRET_KEYS."""
-    url = create_database(cluster, template)
-    yield url
-    drop_database(cluster, url)
+def database_url(databases: Databases) -> Iterator[str]:
+    """A migrated database of this test's own; works as RECADO_DATABASE_URL together with SECRET_KEYS.
+
+    A test may do with it what it likes: what is left in it is gone before another test has it.
+    """
+    with databases.one() as url:
+        yield url

@@ -21,14 +21,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from recado.db.embedded import Lease
 from recado.db.scope import scoped
 from recado.identity import keys
 from tests.api.browsers import join
 from tests.api.programs import Office
 from tests.api.test_isolation import bodies, for_keys, needed, routes, sending
 from tests.conftest import SECRET_KEYS
-from tests.postgres import create_database, drop_database
 from tests.product import Company, Product
 
 PAGE = Path(__file__).parents[2] / "docs/reference/api.md"
@@ -51,12 +49,10 @@ CHECKS = [
 
 
 @pytest.fixture
-def company(cluster: Lease, template: str, tmp_path: Path) -> Iterator[Company]:
+def company(database_url: str, tmp_path: Path) -> Iterator[Company]:
     """An owner of an API that listens, without a worker."""
-    url = create_database(cluster, template)
-    with Product(url, tmp_path, {"secret_keys": SECRET_KEYS}, work=False) as running:
+    with Product(database_url, tmp_path, {"secret_keys": SECRET_KEYS}, work=False) as running:
         yield running.company()
-    drop_database(cluster, url)
 
 
 def key_of(company: Company) -> str:
