@@ -19,7 +19,15 @@ depends_on = None
 # What can't have the tables at once gives up, rather than to have every webhook wait behind it.
 PATIENCE = "SET LOCAL lock_timeout = '5s'"
 
-COLUMN = "ALTER TABLE messages ADD COLUMN held_for text"
+# Recovery looks every few seconds for what waits; what is held, it need not read. Of what is held for something that
+# passes by itself `look_again_at` says when it is tried again.
+COLUMN = """
+ALTER TABLE messages ADD COLUMN held_for text, ADD COLUMN look_again_at timestamptz;
+ALTER TABLE message_parts ADD COLUMN asked_at timestamptz;
+CREATE INDEX messages_waiting ON messages (id) WHERE status IN ('received', 'queued');
+CREATE INDEX messages_look_again ON messages (owner_id, conversation_id, id) WHERE look_again_at IS NOT NULL;
+CREATE INDEX messages_held_for_owner ON messages (owner_id, id) WHERE held_for = 'owner';
+"""
 
 # By the index of what failed or is held, and each look-up by a key.
 BACKFILL = """
