@@ -125,7 +125,7 @@ class Fleet:
         self.members[name] = member
         member.start()
 
-    def _until_up(self, url: str, timeout_s: float = 40.0) -> None:
+    def _until_up(self, url: str, timeout_s: float = 90.0) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
             try:

@@ -21,7 +21,7 @@ import sys
 if "worker" in sys.argv:
     from recado.assistants import run
     from recado.ops import hang
-    hang.HANG_S = 2.0
+    hang.HANG_S = 5.0
     said = run._said
     async def hangs(answer):
         while "HANG" in answer:
