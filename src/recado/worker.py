@@ -19,7 +19,9 @@ from uuid import UUID
 import structlog
 from dbos import DBOS, DBOSConfig
 from dbos._dbos import _get_dbos_instance
-from sqlalchemy.exc import DBAPIError
+from dbos._error import DBOSException
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from structlog.contextvars import bound_contextvars
 
 from recado import stopping, telemetry
@@ -33,6 +35,7 @@ from recado.journey.answer import AnswerDesk, process_ai_response
 from recado.journey.attachments import MediaDesk, understand_media
 from recado.journey.deliver import send_whatsapp_message
 from recado.journey.dispatch import DeliverDesk
+from recado.journey.drafting import EngineFailed
 from recado.media import links
 from recado.media.download import DEADLINE_S, open_downloads
 from recado.media.reading import Reader
@@ -226,6 +229,7 @@ def _register(wiring: Wiring, senders: Senders) -> None:
         step=_step,
         sender_of=senders.of,
         look=partial(sight.look, wiring.storage, settings.home),
+        turns_per_hour=settings.turns_per_hour,
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,
@@ -277,7 +281,11 @@ def _media_link(wiring: Wiring, public_url: str, owner_id: UUID, media_id: UUID)
 
 
 async def _step(name: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
-    return await DBOS.run_step_async({"name": name}, work)
+    try:
+        return await DBOS.run_step_async({"name": name}, work)
+    except (DBOSException, OperationalError, InterfaceError, PoolTimeoutError) as error:
+        # What `work` itself raises is its result: this is the engine's, whose database is away or which has stopped.
+        raise EngineFailed(type(error).__name__) from error
 
 
 async def _recover(executor_id: str) -> int:

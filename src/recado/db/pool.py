@@ -20,6 +20,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from recado.db.adapt import ADAPTERS
 from recado.db.patience import PATIENCE_S, PatientConnection, connect_thread
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> Async
     pool: Pool = AsyncConnectionPool(
         conninfo(url, role),
         connection_class=PatientConnection[Row],
-        kwargs={"row_factory": dict_row, "autocommit": True},
+        kwargs={"row_factory": dict_row, "autocommit": True, "context": ADAPTERS},
         min_size=least,
         max_size=size,
         timeout=3,  # a webhook's caller waits this long at most to hear 503
@@ -99,7 +100,7 @@ async def connect(url: str, role: Role, *, patience_s: float = PATIENCE_S) -> Co
 
     Its answers are waited for `patience_s` at most, then it is closed and `Silent` raised.
     """
-    conn = await PatientConnection.connect(conninfo(url, role), autocommit=True, row_factory=dict_row)
+    conn = await PatientConnection.connect(conninfo(url, role), autocommit=True, row_factory=dict_row, context=ADAPTERS)
     conn.patience_s = patience_s
     return conn
 

@@ -113,6 +113,8 @@ class Executor:
                 # Its row may be gone already: another executor was faster between our two looks.
                 still = await (await conn.execute("SELECT id FROM executors WHERE id = %s", [row["id"]])).fetchone()
                 if still is not None:
+                    await conn.execute("INSERT INTO executor_deaths (executor_id) VALUES (%s)", [row["id"]])
+                    await conn.execute("DELETE FROM executor_deaths WHERE at < now() - interval '1 day'")
                     workflows = await _beating(conn, recover(row["id"]))
                     await conn.execute("DELETE FROM executors WHERE id = %s", [row["id"]])
                     log.warning("executor_recovered", task="recovery", executor=row["id"], workflows=workflows)
