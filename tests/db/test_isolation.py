@@ -21,7 +21,7 @@ from recado.wiring import Database, database
 from tests.conftest import SECRET_KEYS
 from tests.db.logins import at_home, external, migrated
 from tests.db.owned_rows import ROWS, Conn, Tenant, insert, settle
-from tests.postgres import create_database, drop_database
+from tests.postgres import Databases
 
 #: Tables without an owner, and what of them the application's role may do.
 OWNERLESS = {
@@ -36,6 +36,8 @@ UNHELD = {
     *(("audit", "caller_id"), ("events", "conversation_id"), ("events", "message_id")),
     *(
         ("idempotency_keys", "caller_id"),
+        # Written by triggers of `knowledge` alone; it goes with the entry, which a key would look for without an index.
+        ("knowledge_places", "entry_id"),
         ("invitations", "invited_by_id"),
         ("invitations", "user_id"),
         ("api_keys", "made_by_id"),
@@ -79,10 +81,9 @@ class Street:
 
 
 @pytest.fixture(scope="module")
-def _url(cluster: Lease, template: str) -> Iterator[str]:
-    url = create_database(cluster, template)
-    yield url
-    drop_database(cluster, url)
+def _url(databases: Databases) -> Iterator[str]:
+    with databases.one() as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from alembic import op
 from recado.db.migrations.policies import across_owners
 
 revision = "0026"
-down_revision = "0021"
+down_revision = "0025"
 branch_labels = None
 depends_on = None
 
