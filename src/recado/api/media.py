@@ -178,7 +178,8 @@ def _file_name(disposition: str) -> str | None:
     if not disposition:
         return None
     said = Message()
-    said["Content-Disposition"] = disposition
+    # The library goes over the whole of it again for each of its parameters.
+    said["Content-Disposition"] = disposition[:1_000]
     name = (said.get_filename() or "").replace("\\", "/").rpartition("/")[2]
     return "".join(letter for letter in name if letter.isprintable())[:200].strip() or None
 
