@@ -147,7 +147,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "edge._hops": lambda text: edge._hops([(b"forwarded", text.encode()), (b"x-forwarded-for", text.encode())]),
     "telemetry.redact": redact,
     "users.normal_email": refused(lambda text: users.normal_email(f"a@{text}")),
-    "api.media._file_name": lambda text: media._file_name(f'attachment; filename="{text}'),
+    "api.media._file_name": lambda text: media._file_name(f'attachment; filename="{text}', "application/pdf"),
     "references.check": refused(references.check),
 }
 

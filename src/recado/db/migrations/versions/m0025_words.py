@@ -14,7 +14,7 @@ from alembic import op
 from recado.db.migrations.policies import own
 
 revision = "0025"
-down_revision = "0021"
+down_revision = "0024"
 branch_labels = None
 depends_on = None
 
