@@ -79,7 +79,15 @@ def test_a_worker_forgets_old_sign_ins_and_kept_answers_by_itself(product: Produ
         assert wiring is not None
         senders = Senders(wiring.pool, wiring.keyring, api_url=product.simulator_url, messaging_url=None)
         async with wiring.platform_pool() as platform:
-            every = sweeps.of_a_worker(wiring, platform, senders, at_work=timedelta(minutes=5))
+            every = sweeps.of_a_worker(
+                pool=wiring.pool,
+                platform=platform,
+                engine=lambda: wiring.connect("recado_engine"),
+                clock=wiring.clock,
+                storage=wiring.storage,
+                sender_of=senders.of,
+                at_work=timedelta(minutes=5),
+            )
             caring = asyncio.create_task(sweeps.keep([replace(sweep, first_s=0.05) for sweep in every]))
             async with asyncio.timeout(10):
                 while len(product.rows("SELECT FROM sign_in_failures")) > 1 or len(product.rows(kept, owner_id)) > 1:

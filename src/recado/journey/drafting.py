@@ -37,6 +37,7 @@ from recado.identity import plans
 from recado.identity.plans import Budget
 from recado.journey import sight
 from recado.journey.language import learn, spoken
+from recado.journey.suspects import Suspects
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +58,16 @@ async def _nothing(_media: Sequence[Media]) -> Mapping[UUID, Picture]:
     return {}
 
 
+class EngineFailed(Exception):
+    """The workflow engine could not do or record a step; that says nothing of the turn."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerDesk:
     """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored.
 
-    `look` gives the pictures of a turn, for a model that sees.
+    `look` gives the pictures of a turn, for a model that sees. `turns_per_hour` is how many may answer in a
+    conversation before it goes to people, 0 for any number.
     """
 
     pool: Pool
@@ -73,6 +79,8 @@ class AnswerDesk:
     step: Step
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
     look: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
+    turns_per_hour: int = 60
+    suspects: Suspects = field(default_factory=Suspects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

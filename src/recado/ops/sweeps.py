@@ -12,13 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from uuid import UUID
 
 import structlog
 
-from recado.channels.twilio.senders import Senders
-from recado.db.pool import PASSING, Pool
+from recado.channels.port import Sender
+from recado.clock import Clock
+from recado.db.pool import PASSING, Connection, Pool
+from recado.media.storage import Storage
 from recado.ops import again, recovery, retention
-from recado.wiring import Wiring
 
 log = structlog.get_logger(__name__)
 
@@ -70,13 +72,22 @@ async def _repeat(sweep: Sweep) -> None:
                 return
 
 
-def of_a_worker(wiring: Wiring, platform: Pool, senders: Senders, *, at_work: timedelta) -> list[Sweep]:
+def of_a_worker(
+    *,
+    pool: Pool,
+    platform: Pool,
+    engine: Callable[[], Awaitable[Connection]],
+    clock: Clock,
+    storage: Storage,
+    sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
+    at_work: timedelta,
+) -> list[Sweep]:
     """All that every worker looks after; `at_work` is what a worker that has begun with an attachment may take."""
-    now = wiring.clock.now
+    now = clock.now
 
     async def lanes() -> None:
-        async with await wiring.connect("recado_engine") as engine:
-            await recovery.give_lanes(engine)
+        async with await engine() as conn:
+            await recovery.give_lanes(conn)
 
     def soon(name: str, run: Callable[[], Awaitable[object]]) -> Sweep:
         return Sweep(name=name, period_s=SOON_S, run=run)
@@ -89,7 +100,7 @@ def of_a_worker(wiring: Wiring, platform: Pool, senders: Senders, *, at_work: ti
         soon("stray_media", partial(recovery.fetch_stray_media, platform)),
         soon("late_media", lambda: recovery.give_up_late_media(platform, now(), at_work=at_work)),
         soon("strays", partial(recovery.give_work_to_strays, platform)),
-        soon("silent", lambda: recovery.ask_after_silent(platform, wiring.pool, senders.of, now())),
+        soon("silent", lambda: recovery.ask_after_silent(platform, pool, sender_of, now())),
         soon("unstarted", lambda: asyncio.to_thread(recovery.give_back_unstarted)),
         soon("held_deliveries", lambda: again.put_back_deliveries(platform, now())),
         soon("held_arrivals", lambda: again.put_back_arrivals(platform, now())),
@@ -100,7 +111,7 @@ def of_a_worker(wiring: Wiring, platform: Pool, senders: Senders, *, at_work: ti
             name="attachments",
             period_s=retention.SWEEP_S,
             first_s=retention.SWEEP_S,
-            run=lambda: retention.sweep_attachments(platform, wiring.storage, now=now()),
+            run=lambda: retention.sweep_attachments(platform, storage, now=now()),
             bound_s=600.0,
         ),
     ]
