@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
@@ -176,7 +176,8 @@ async def _understand(
         outcomes = [_Outcome(media_id=one.id, status=FAILED, reason="broken") for one in case.media]
     outcomes, refused = await persistently(partial(_conclude, desk, case, outcomes))
     for key in refused:
-        await desk.storage.delete(key)
+        with suppress(RecadoError, OSError):  # what no attachment has is swept later
+            await desk.storage.delete(key)
     log.info(
         "understood",
         step="understand",
