@@ -7,6 +7,7 @@ meanwhile, the reply is stale: it is made again, not sent, at most twice.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -44,7 +45,15 @@ async def process_ai_response(
     stale: Draft | None = None
     for round_number in range(1, ROUNDS + 1):
         heard = await listen(
-            desk.pool, desk.clock, desk.quiet_window, owner_id, conversation_id, since=since, again=round_number > 1
+            desk.pool,
+            desk.clock,
+            desk.quiet_window,
+            owner_id,
+            conversation_id,
+            since=since,
+            again=round_number > 1,
+            # A reply that was made is in this run alone.
+            pause=desk.pause if round_number == 1 else asyncio.sleep,
         )
         heard = await heed(desk.pool, desk.clock, owner_id, conversation_id, heard)
         if not heard:

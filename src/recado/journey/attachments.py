@@ -30,6 +30,7 @@ from recado.conversations.messages import Awaiting
 from recado.db.pool import Pool, persistently
 from recado.db.scope import scoped
 from recado.errors import RecadoError
+from recado.fair import Gate
 from recado.identity import plans
 from recado.journey.language import learn, spoken
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
@@ -68,7 +69,10 @@ class Fetch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaDesk:
-    """What the fetching works with. `read` looks into a file that is no voice; `scratch` is for temporary files."""
+    """What the fetching works with. `read` looks into a file that is no voice; `scratch` is for temporary files.
+
+    An owner's notes wait for `ears`, which the owners share.
+    """
 
     pool: Pool
     clock: Clock
@@ -76,6 +80,7 @@ class MediaDesk:
     login_of: Callable[[UUID, UUID], Awaitable[Login]]
     storage: Storage
     transcriber: Transcriber | None
+    ears: Gate
     read: Callable[[Path, str], Awaitable[Read]]
     scratch: Path
 
@@ -223,7 +228,8 @@ async def _transcribe(
     if case.over_budget:
         return None, "over_budget"
     try:
-        transcript = await desk.transcriber.transcribe(path, content_type=content_type, language=case.language)
+        async with desk.ears.turn(case.owner_id):
+            transcript = await desk.transcriber.transcribe(path, content_type=content_type, language=case.language)
     except TranscriptionFailed as error:
         return None, error.reason
     return transcript, None if transcript.text else "no_speech"

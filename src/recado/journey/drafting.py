@@ -60,7 +60,8 @@ async def _nothing(_media: Sequence[Media]) -> Mapping[UUID, Picture]:
 class AnswerDesk:
     """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored.
 
-    `look` gives the pictures of a turn, for a model that sees.
+    `look` gives the pictures of a turn, for a model that sees. `pause` waits for a long quiet window to end, or raises
+    what gives the slot back meanwhile (`journey/pause`).
     """
 
     pool: Pool
@@ -72,6 +73,7 @@ class AnswerDesk:
     step: Step
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
     look: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
