@@ -25,7 +25,6 @@ from recado.db.scope import scoped
 from recado.errors import NotFound, UsageError
 from recado.identity import owners, plans
 from recado.identity.plans import LIMITED
-from tests.journey.conftest import _front_url as _front_url
 from tests.journey.conftest import front_url as front_url
 from tests.journey.front import Front, open_front
 from tests.journey.test_answer import Mind, desk_of, replies, run, say, turn
@@ -253,7 +252,7 @@ async def test_over_its_limit_an_owners_conversations_wait_for_people_and_the_co
         await process_ai_response(desk_of(front, mind), front.owner_id, conversation, last, arrived_at=now)
     assert mind.shown == []
     assert len(replies(front)) == 1
-    assert [row["status"] for row in front.stored() if row["direction"] == "inbound"] == ["held", "held"]
+    assert [row["held_for"] for row in front.stored() if row["direction"] == "inbound"] == ["budget", "budget"]
     assert front.rows("SELECT attention FROM conversations") == [{"attention": "budget"}]
     run(front, "UPDATE conversations SET budget_told = budget_told - interval '1 month'")
     conversation = await say(front, "E hoje?")

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recado.api.contents import (
     ButtonView,
@@ -19,15 +19,17 @@ from recado.api.contents import (
     ReferralView,
 )
 from recado.conversations import conversations
+from recado.conversations.holding import HeldFor
 from recado.delivery.window import window
 from recado.identity.callers import KeyScope, Role
+from recado.text import INVISIBLE_CLASS, all_storable
 
 _CONVERSATION = "01980c5e-6f3a-7c11-9f0b-2f4a8d1e5b77"
 _NUMBER = "01980c5e-5a10-7d42-8c33-91d2f0a4c6e8"
 
-#: A text that PostgreSQL can store.
+#: A text that PostgreSQL can store, and one of which something is seen.
 NO_NUL = r"^[^\x00]*$"
-NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
+NOT_BLANK = rf"^[^\x00]*[^\s\x00-\x1f\x7f-\x9f{INVISIBLE_CLASS}][^\x00]*$"
 
 
 class OwnerView(BaseModel):
@@ -54,6 +56,20 @@ class TwilioAccountView(BaseModel):
         Field(examples=["https://hooks.example.com"], description="Null: Twilio calls the installation's address."),
     ]
     rotating: Annotated[bool, Field(description="Whether a second auth token counts beside the first.")]
+    proven: Annotated[
+        bool,
+        Field(
+            description="Whether Twilio has confirmed AccountSid and token. Until then whoever proves that the account "
+            "is theirs gets it."
+        ),
+    ]
+    removed_at: datetime | None
+    removed_why: Annotated[
+        Literal["removed", "lost"] | None,
+        Field(
+            description="`removed` by its owner, or `lost` to another who proved it. Adding it again brings it back."
+        ),
+    ]
     version: int
     created_at: datetime
     updated_at: datetime
@@ -221,7 +237,8 @@ class MessageView(BaseModel):
         dict[str, Any] | None,
         Field(description="What an outbound message is beyond its text: `kind` and what belongs to it."),
     ]
-    reason: Annotated[str | None, Field(description="A word for why it is held or failed, where no code says it.")]
+    held_for: Annotated[HeldFor | None, Field(description="What it is held for; null unless it is held.")]
+    reason: Annotated[str | None, Field(description="A word that says more closely why it is held or failed.")]
 
 
 class WholeMessageView(MessageView):
@@ -264,6 +281,9 @@ class PlanView(BaseModel):
     model_tokens: Annotated[int | None, Field(examples=[None])]
     transcription_seconds: Annotated[int | None, Field(examples=[3600])]
     money: Annotated[int | None, Field(examples=[12_500_000])]
+    stored_bytes: Annotated[
+        int | None, Field(examples=[5_000_000_000], description="Of attachments kept at a time, not in a month.")
+    ]
     soft_share: Annotated[float, Field(examples=[0.8], description="The share of a limit at which an event warns.")]
     hard_action: Annotated[Literal["keyless", "people"], Field(description="Who answers once a limit is reached.")]
 
@@ -271,7 +291,7 @@ class PlanView(BaseModel):
 class UsedView(BaseModel):
     """What was used of one metric; `limit` is the plan's, null without one."""
 
-    metric: Literal["messages", "model_tokens", "transcription_seconds", "money", "unpriced_tokens"]
+    metric: Literal["messages", "model_tokens", "transcription_seconds", "money", "unpriced_tokens", "stored_bytes"]
     amount: Annotated[int, Field(examples=[42])]
     limit: Annotated[int | None, Field(examples=[1000])]
 
@@ -344,6 +364,11 @@ class KeyView(BaseModel):
     name: str
     hint: str
     scopes: list[KeyScope]
+    made_by_kind: Annotated[
+        Literal["key", "user", "platform", "cli"] | None, Field(description="Who made it, as in the audit.")
+    ]
+    made_by_id: UUID | None
+    made_by_name: Annotated[str | None, Field(description="The user's e-mail address, or the key's name.")]
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -360,6 +385,18 @@ class Given(BaseModel):
     """What a caller gives; a field that there is not is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_stored(cls, given: Any) -> Any:
+        """Refuse what no database takes in whichever field, so that none has to say so of itself."""
+        try:
+            refused = all_storable(given) != given
+        except RecursionError:
+            refused = True
+        if refused:
+            raise ValueError("holds NUL or half of a surrogate pair, or is nested too deep")
+        return given
 
 
 class NewConsentWord(Given):

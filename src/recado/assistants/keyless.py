@@ -13,6 +13,7 @@ from recado.assistants.knowledge import Match
 from recado.assistants.vocabulary import COURTESY, OPENING, THANKS
 from recado.assistants.words import detect
 from recado.db.scope import Scope
+from recado.delivery.markdown import to_whatsapp
 
 __all__ = ["answer", "detect", "sure", "words_for_person"]
 
@@ -21,8 +22,11 @@ THRESHOLD = 0.53
 LEAD = 0.06
 
 MOST_QUESTIONS = 8
+#: So much of what was written is looked at, more than any one message holds; and a greeting is shorter than that.
+MOST_CHARS = 8_000
+COURTESY_CHARS = 400
 
-_QUESTION_ENDS = re.compile(r"(?<=[?!])\s+|\n+")
+_QUESTION_ENDS = re.compile(r"(?<=[?!])\s|\n")
 
 GREETING = {
     "pt": "Olá! Como posso ajudar?",
@@ -43,6 +47,7 @@ async def answer(scope: Scope, text: str, *, language: str) -> str | None:
     Several questions, one a line or each with its question mark, are answered in order, as far as they are sure, each
     entry once. A greeting or thanks with nothing else is answered in kind.
     """
+    text = text[:MOST_CHARS]
     courtesy = _courtesy(text)
     if courtesy is not None:
         table = GREETING if courtesy == "greeting" else WELCOME
@@ -52,7 +57,8 @@ async def answer(scope: Scope, text: str, *, language: str) -> str | None:
         asked_in = detect(question) or detect(text) or language
         match = sure(await knowledge.search(scope, question, language=asked_in))
         if match is not None:
-            answers.setdefault(match.content)
+            # Knowledge is written in Markdown.
+            answers.setdefault(to_whatsapp(match.content))
     return "\n\n".join(answers) or None
 
 
@@ -76,6 +82,8 @@ def _questions(text: str) -> list[str]:
 
 
 def _courtesy(text: str) -> Literal["greeting", "thanks"] | None:
+    if len(text) > COURTESY_CHARS:
+        return None
     said = {words.fold(token) for token in words.tokens(text)}
     if not said or said - OPENING - THANKS - COURTESY:
         return None

@@ -37,7 +37,7 @@ def sync(
         wiring = desk.wiring
         async with scoped(wiring.pool, owner) as scope:
             known = await listing.accounts(scope, after=None, limit=10_000)
-        asked = [one for one in known if account in (None, one.account_sid)]
+        asked = [one for one in known if account in (None, one.account_sid) and one.removed_at is None]
         if not asked:
             raise NotFound(f"the owner has no Twilio account{f' {account}' if account else ': `recado accounts add`'}")
         settings = wiring.settings

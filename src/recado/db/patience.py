@@ -1,105 +1,74 @@
-"""Connections for work that nobody waits for on a line: more of it than there are connections is no outage.
+"""Connections that give up a server which does not answer: a host or proxy that vanished without a word.
 
-A webhook's caller hears 503 when no connection is free for three seconds. A workflow waits for its turn instead, as
-long as it takes, and only a database that does not answer is one that is away. Owners take turns (`recado.fair`), so
-that one whose transactions are slow, or many, leaves connections to the others.
+TCP says nothing where the other side's kernel, or a proxy, goes on acknowledging. So the wait for an answer has an end:
+the connection is closed and its user hears an `OperationalError`, as of any connection that broke.
 """
 
 from __future__ import annotations
 
-import time
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Any, TypeVar
 
 import psycopg
-import structlog
-from psycopg_pool import PoolTimeout
+from psycopg.abc import PQGen
+from psycopg.errors import _WaitTimeout
+from psycopg.pq import TransactionStatus
+from psycopg.rows import Row
 
-from recado.db.pool import Connection, Pool
-from recado.fair import Gate
+T = TypeVar("T")
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Hashable, Iterator
-
-log = structlog.get_logger(__name__)
-
-#: How often it is said of a pool that all its connections are in use.
-BUSY_S: Final = 60.0
-#: What PostgreSQL says while it lives and has no connection left.
-_FULL: Final = ("too many clients", "too many connections", "remaining connection slots", "no more connections")
+#: The longest that an answer is waited for. Longer than any statement of the product takes.
+PATIENCE_S = 60.0
+#: So long a server may take to end a statement whose caller has left.
+CANCEL_S = 1.0
+_INTERVAL_S = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Patience:
-    """Whose work it is, and the gate where it waits for its turn; None while it has a connection."""
-
-    gate: Gate | None
-    owner: Hashable
+class Silent(psycopg.OperationalError):
+    """The server did not answer in time; the connection is closed, the statement's outcome unknown."""
 
 
-_patience: ContextVar[_Patience | None] = ContextVar("patience", default=None)
-_told: dict[str, float] = {}
+class PatientConnection(psycopg.AsyncConnection[Row]):
+    """A connection whose answers are waited for `patience_s` at most."""
 
+    patience_s = PATIENCE_S
 
-@contextmanager
-def patiently(gate: Gate, owner: Hashable) -> Iterator[None]:
-    """What is done in it waits for connections as long as it takes, in the owner's share of the gate."""
-    token = _patience.set(_Patience(gate=gate, owner=owner))
-    try:
-        yield
-    finally:
-        _patience.reset(token)
-
-
-@asynccontextmanager
-async def borrowed(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection of the pool. Raises PoolTimeout when none was free within the pool's time-out.
-
-    Inside `patiently` that is raised only when the database does not answer either.
-    """
-    patience = _patience.get()
-    if patience is None:
-        async with pool.connection() as conn:
-            yield conn
-    elif patience.gate is None:  # within another of its own: waiting for a turn would be waiting for itself
-        async with _waited_for(pool) as conn:
-            yield conn
-    else:
-        async with patience.gate.turn(patience.owner):
-            token = _patience.set(_Patience(gate=None, owner=patience.owner))
-            try:
-                async with _waited_for(pool) as conn:
-                    yield conn
-            finally:
-                _patience.reset(token)
-
-
-@asynccontextmanager
-async def _waited_for(pool: Pool) -> AsyncIterator[Connection]:
-    while True:
+    async def wait(self, gen: PQGen[T], interval: float = _INTERVAL_S, timeout: float | None = None) -> T:  # noqa: ASYNC109 - psycopg's parameter
+        """Do a piece of the protocol. Raises Silent when the server does not answer."""
+        if timeout is not None:  # its caller means to go on afterwards
+            return await super().wait(gen, interval, timeout)
         try:
-            conn = await pool.getconn()
-            break
-        except PoolTimeout:
-            if not await _answers(pool):
-                raise
-            if _told.get(pool.name, -BUSY_S) + BUSY_S <= time.monotonic():
-                _told[pool.name] = time.monotonic()
-                log.info("connections_all_in_use", size=pool.max_size)
-    try:
-        async with conn:  # a pool's connection is not closed by it
-            yield conn
-    finally:
-        await pool.putconn(conn)
+            return await super().wait(gen, interval, self.patience_s)
+        except _WaitTimeout:
+            self.pgconn.finish()
+            raise Silent("the server does not answer") from None
+
+    async def cancel_safe(self, *, timeout: float = CANCEL_S) -> None:  # noqa: ASYNC109 - psycopg's parameter
+        """End what the server does for us; when it does not hear that either, close the connection."""
+        try:
+            await super().cancel_safe(timeout=min(timeout, CANCEL_S))
+        except (psycopg.Error, OSError):
+            self.pgconn.finish()
+            raise
 
 
-async def _answers(pool: Pool) -> bool:
-    """Whether the database answers, on a connection of its own."""
-    try:
-        conn = await psycopg.AsyncConnection.connect(str(pool.conninfo), autocommit=True)
-    except psycopg.OperationalError as error:
-        return any(words in str(error) for words in _FULL)
-    await conn.close()
-    return True
+class PatientThread(psycopg.Connection[Row]):
+    """The same for threads, which may also listen: a wait for what nobody was asked for has no end."""
+
+    patience_s = PATIENCE_S
+
+    def wait(self, gen: PQGen[T], interval: float = _INTERVAL_S, timeout: float | None = None) -> T:
+        """Do a piece of the protocol. Raises Silent when the server does not answer."""
+        if timeout is not None:
+            return super().wait(gen, interval, timeout)
+        while True:
+            try:
+                return super().wait(gen, interval, self.patience_s)
+            except _WaitTimeout:
+                if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                    self.pgconn.finish()
+                    raise Silent("the server does not answer") from None
+
+
+def connect_thread(*given: Any, **options: Any) -> PatientThread[Any]:
+    """What `psycopg.connect` does, for threads that must not hang."""
+    return PatientThread.connect(*given, **options)

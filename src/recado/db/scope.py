@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg import sql
 
-from recado.db.patience import borrowed
+from recado.db.borrowing import borrowed
 from recado.db.pool import PASSING, Connection, Pool
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -28,26 +28,27 @@ from recado.conversations import media as attachments
 from recado.conversations.media import FAILED, REFUSED, STORED, WAITING, Media
 from recado.conversations.messages import Awaiting
 from recado.db.pool import Pool, persistently
-from recado.db.scope import scoped
+from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
 from recado.fair import Gate
 from recado.identity import plans
-from recado.journey.language import learn, spoken
+from recado.journey.language import learn, may_be_spoken
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
 from recado.media.reading import Read
 from recado.media.storage import Storage, key_of
-from recado.media.transcription import Failure, Transcriber, Transcript, TranscriptionFailed
+from recado.media.transcription import Failure, Languages, Transcriber, Transcript, TranscriptionFailed
+from recado.text import storable, tidy
 
 log = structlog.get_logger(__name__)
 
 #: Why an attachment was not kept or not understood, where neither the fetching nor the transcriber says it.
-Own = Literal["account", "storage", "fault", "no_transcriber", "over_budget", "no_speech", "late"]
+Own = Literal["account", "storage", "quota", "fault", "no_transcriber", "over_budget", "no_speech", "late"]
 Reason = Refusal | Absence | Failure | Own
 #: Why an attachment that nobody had settled in time was given up (`ops/recovery`). It is still fetched, for people to
 #: see, and what a voice note says is answered after all.
 LATE: Final = "late"
-#: Why a note was not transcribed that the owner can do something about: people are asked to look.
-_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow", "format"})
+#: Why one was not kept, or a note not transcribed, that the owner can do something about: people are asked to look.
+_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow", "format", "quota"})
 
 
 class Fetch(Protocol):
@@ -80,9 +81,9 @@ class MediaDesk:
     login_of: Callable[[UUID, UUID], Awaitable[Login]]
     storage: Storage
     transcriber: Transcriber | None
-    ears: Gate
     read: Callable[[Path, str], Awaitable[Read]]
     scratch: Path
+    ears: Gate = field(default_factory=lambda: Gate(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,7 @@ class _Case:
     owner_id: UUID
     message: Awaiting
     media: tuple[Media, ...]
-    language: str
+    languages: Languages = field(repr=False)
     over_budget: bool
 
 
@@ -123,7 +124,9 @@ async def understand_media(
         return
     with TemporaryDirectory(dir=desk.scratch) as folder:
         outcomes = [await _settle(desk, case, one, Path(folder) / str(one.id), voice=voice) for one in case.media]
-    await persistently(partial(_conclude, desk, case, outcomes))
+    outcomes, refused = await persistently(partial(_conclude, desk, case, outcomes))
+    for key in refused:
+        await desk.storage.delete(key)
     log.info(
         "understood",
         step="understand",
@@ -148,7 +151,7 @@ async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_
             owner_id=owner_id,
             message=message,
             media=tuple(one for one in found if _is_open(one)),
-            language=spoken(conversation, assistant),
+            languages=may_be_spoken(conversation, assistant),
             over_budget=await plans.reached(scope, "transcription_seconds", desk.clock.now()),
         )
 
@@ -229,13 +232,16 @@ async def _transcribe(
         return None, "over_budget"
     try:
         async with desk.ears.turn(case.owner_id):
-            transcript = await desk.transcriber.transcribe(path, content_type=content_type, language=case.language)
+            transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
     except TranscriptionFailed as error:
         return None, error.reason
+    # A model or an endpoint may write anything.
+    transcript = replace(transcript, text=tidy(transcript.text))
     return transcript, None if transcript.text else "no_speech"
 
 
-async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> None:
+async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> tuple[list[_Outcome], list[str]]:
+    """Write down what became of them; answers that, and the files for which the owner's plan has no room."""
     now = desk.clock.now()
     async with scoped(desk.pool, case.owner_id) as scope:
         # Before the message, as a turn does: none ends meanwhile that was made without the words.
@@ -250,7 +256,8 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
         given_up = any(_is_late(one) for one in there)
         outcomes = [outcome for outcome in done if outcome.media_id in unsettled]
         if done and not outcomes:
-            return
+            return list(done), []
+        outcomes, refused = await _within_quota(scope, case, outcomes)
         transcripts = [outcome.transcript for outcome in outcomes if outcome.transcript is not None]
         said = [transcript for transcript in transcripts if transcript.text]
         if any(outcome.reason in _FOR_PEOPLE for outcome in outcomes):
@@ -271,7 +278,7 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
                 width=outcome.read.width if outcome.read else None,
                 height=outcome.read.height if outcome.read else None,
                 pages=outcome.read.pages if outcome.read else None,
-                text=outcome.read.text if outcome.read else None,
+                text=storable(outcome.read.text) if outcome.read and outcome.read.text else None,
             )
         await messages.release(
             scope,
@@ -296,6 +303,25 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
         await plans.meter(
             scope, "transcription_seconds", sum(ceil(transcript.duration_s) for transcript in transcripts), now=now
         )
+    return outcomes, refused
+
+
+async def _within_quota(scope: Scope, case: _Case, outcomes: Sequence[_Outcome]) -> tuple[list[_Outcome], list[str]]:
+    """The outcomes, those refused for which there is no room, and where their files are. What was kept before stays."""
+    before = {one.id for one in case.media if one.storage_key is not None}
+    found: list[_Outcome] = []
+    refused: list[str] = []
+    more_bytes = 0
+    for outcome in outcomes:
+        if outcome.storage_key is None or outcome.downloaded is None or outcome.media_id in before:
+            found.append(outcome)
+        elif await plans.has_room(scope, more_bytes + outcome.downloaded.size_bytes):
+            more_bytes += outcome.downloaded.size_bytes
+            found.append(outcome)
+        else:
+            refused.append(outcome.storage_key)
+            found.append(replace(outcome, status=REFUSED, reason="quota", storage_key=None))
+    return found, refused
 
 
 def _what(outcomes: Sequence[_Outcome]) -> str:

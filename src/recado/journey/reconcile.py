@@ -11,7 +11,7 @@ import structlog
 from recado.channels.port import SendError, Sent
 from recado.conversations import events, parts
 from recado.conversations.parts import Attempt
-from recado.db.patience import borrowed
+from recado.db.borrowing import borrowed
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.journey import aftermath

@@ -222,7 +222,7 @@ async def _backlog(conn: Connection) -> list[Finding]:
 
 
 async def _secrets(conn: Connection, keyring: Keyring | None) -> list[Finding]:
-    rows = await _rows(conn, "SELECT * FROM twilio_accounts ORDER BY id")
+    rows = await _rows(conn, "SELECT * FROM twilio_accounts WHERE removed_at IS NULL ORDER BY id")
     if not rows:
         return [warn("accounts", "there is no Twilio account", "`recado owners add`, then `recado accounts add`")]
     if keyring is None:
@@ -266,7 +266,7 @@ async def _numbers(conn: Connection) -> list[Finding]:
                 JOIN messages m ON m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.status = 'unrouted'
                 WHERE v.owner_id = n.owner_id AND v.number_id = n.id) AS waiting
         FROM numbers n JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
-        WHERE n.status = 'unrouted' ORDER BY n.id
+        WHERE n.status = 'unrouted' AND a.removed_at IS NULL ORDER BY n.id
         """,
     )
     if rows:
@@ -303,13 +303,17 @@ async def _failed(conn: Connection) -> list[Finding]:
     [row] = await _rows(
         conn,
         """
-        SELECT count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'held') AS held
-        FROM messages WHERE status IN ('failed', 'held')
+        SELECT coalesce(sum(n) FILTER (WHERE held_for IS NULL), 0)::bigint AS failed,
+               coalesce(sum(n) FILTER (WHERE held_for IS NOT NULL), 0)::bigint AS held,
+               string_agg(held_for || ' ' || n, ', ' ORDER BY n DESC, held_for) AS why
+        FROM (SELECT held_for, count(*) AS n FROM messages WHERE status IN ('failed', 'held') GROUP BY held_for) counted
         """,
     )
     if not row["failed"] and not row["held"]:
         return [ok("failed", "no message failed or is held")]
     text = f"failed: {_count(row['failed'], 'message')}, held: {row['held']}"
+    if row["why"]:
+        text += f" ({row['why']})"
     return [warn("failed", text, "`recado failed list` says why, `recado failed retry` tries again")]
 
 

@@ -12,7 +12,7 @@ from alembic import op
 from recado.db.migrations.versions.m0021_engine import _ENQUEUE, _OF_THE_OWNER, _OURS
 
 revision = "0023"
-down_revision = "0021"
+down_revision = "0022"
 branch_labels = None
 depends_on = None
 
