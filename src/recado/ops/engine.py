@@ -283,18 +283,22 @@ def _onward(found: list[Any], place: _Place, *, whole: int) -> tuple[str, dict[s
     return after + _LAST, lanes
 
 
+class PutBack(BaseException):
+    """The run ends here without an outcome: its workflow waits in its lane again."""
+
+
 @asynccontextmanager
 async def in_its_slot() -> AsyncIterator[None]:
     """Around a workflow's work: what wants to be run later is put back into its lane, and its slot is free.
 
-    The engine records no outcome of a run that was cancelled, and the row is the queue's again before the run ends: a
-    crash between the two changes nothing.
+    The engine records the outcome of what ends with an `Exception` only, and the row is the queue's again before the
+    run ends: a crash between the two changes nothing.
     """
     try:
         yield
     except Later as later:
         await put_back(later.wait_s)
-        raise asyncio.CancelledError from None
+        raise PutBack from None
 
 
 async def put_back(wait_s: float) -> None:
