@@ -96,6 +96,9 @@ class Kept:
     async def fetch(self, key: str, into: Path) -> None:
         await self._folder().fetch(key, into)
 
+    async def delete(self, key: str) -> None:
+        await self._folder().delete(key)
+
 
 async def note(
     front: Front, *, kind: str = "audio", media_type: str = "audio/ogg", body: str = "", **more: Any

@@ -243,6 +243,29 @@ async def test_over_the_plans_limit_nothing_is_transcribed_and_people_are_asked(
     assert conversation["attention"] == "unheard"
 
 
+async def test_what_the_plan_has_no_room_for_is_refused_heard_all_the_same_and_said_to_people(
+    front: Front, outside: Outside
+) -> None:
+    async with await front.wiring.connect("recado_platform") as conn:
+        await plans.add(conn, "small", stored_bytes=len(outside.content))
+        await plans.assign(conn, front.owner_id, "small")
+    for status, reason in (("stored", None), ("refused", "quota")):
+        message_id = await note(front)
+        await understand(front, outside, message_id)
+        (kept,) = front.rows("SELECT status, reason, storage_key FROM media ORDER BY id DESC LIMIT 1")
+        assert (kept["status"], kept["reason"], kept["storage_key"] is None) == (status, reason, status == "refused")
+        assert message(front, message_id)["transcript"] == SAID
+        (conversation,) = front.rows("SELECT attention FROM conversations")
+        assert conversation["attention"] == ("unheard" if reason else None)
+    assert len([path for path in (outside.home / "media").rglob("*") if path.is_file()]) == 1
+    counted = "SELECT amount FROM usage WHERE metric = 'stored_bytes'"
+    assert front.rows(counted) == [{"amount": len(outside.content)}]
+    run(front, "DELETE FROM recado.media WHERE storage_key IS NOT NULL")
+    assert front.rows(counted) == [{"amount": 0}]
+    await understand(front, outside, await note(front))
+    assert front.rows(counted) == [{"amount": len(outside.content)}]
+
+
 async def test_text_and_a_note_that_failed_get_one_answer_that_says_both(front: Front, outside: Outside) -> None:
     await front.accept(await front.arrival("Vocês abrem domingo?"))
     outside.hearing = ""

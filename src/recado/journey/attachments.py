@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
@@ -126,7 +127,8 @@ async def understand_media(
         outcomes = [await _settle(desk, case, one, Path(folder) / str(one.id), voice=voice) for one in case.media]
     outcomes, refused = await persistently(partial(_conclude, desk, case, outcomes))
     for key in refused:
-        await desk.storage.delete(key)
+        with suppress(RecadoError, OSError):  # what no attachment has is swept later
+            await desk.storage.delete(key)
     log.info(
         "understood",
         step="understand",
