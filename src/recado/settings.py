@@ -103,8 +103,12 @@ class Settings(BaseSettings):
         description="Turns that answer in one conversation within an hour before it goes to people; 0 for no bound.",
     )
     split_chars: int = Field(1500, ge=20, le=1600, description="Longest part of an answer, in UTF-16 code units.")
-    turns_at_once: int = Field(128, ge=1, le=2000, description="Turns that one worker process has in work at once.")
-    deliveries_at_once: int = Field(64, ge=1, le=2000, description="Deliveries that one worker has in work at once.")
+    turns_at_once: int = Field(
+        256, ge=1, le=2000, description="Turns that one worker process has in work at once; one owner alone about half."
+    )
+    deliveries_at_once: int = Field(
+        128, ge=1, le=2000, description="Deliveries that one worker has in work at once; one owner alone about half."
+    )
     media_url: str | None = Field(
         None,
         description="Where attachments are kept: s3://bucket/prefix, with the AWS_* variables for the rest. Not set: "

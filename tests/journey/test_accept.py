@@ -80,6 +80,7 @@ async def test_the_turns_workflow_carries_ids_and_the_time_of_arrival_and_nothin
         accept.QUEUE,
         conversation_id,
     )
+    assert work["lane_owner"] == str(front.owner_id), "a lane's name begins with its owner"
     assert "segredo" not in work["inputs"]
 
 

@@ -31,6 +31,7 @@ from recado.conversations.messages import Awaiting
 from recado.db.pool import PASSING, Pool, persistently
 from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
+from recado.fair import Gate
 from recado.identity import plans
 from recado.journey.language import learn, may_be_spoken
 from recado.journey.suspects import BEFORE, STRIKES, Suspects, is_broken, put_back
@@ -73,7 +74,10 @@ class Fetch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaDesk:
-    """What the fetching works with. `read` looks into a file that is no voice; `scratch` is for temporary files."""
+    """What the fetching works with. `read` looks into a file that is no voice; `scratch` is for temporary files.
+
+    An owner's notes wait for `ears`, which the owners share.
+    """
 
     pool: Pool
     clock: Clock
@@ -84,6 +88,7 @@ class MediaDesk:
     read: Callable[[Path, str], Awaitable[Read]]
     scratch: Path
     suspects: Suspects = field(default_factory=Suspects)
+    ears: Gate = field(default_factory=lambda: Gate(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,7 +311,8 @@ async def _transcribe(
     if case.over_budget:
         return None, "over_budget"
     try:
-        transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
+        async with desk.ears.turn(case.owner_id):
+            transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
     except TranscriptionFailed as error:
         return None, error.reason
     # A model or an endpoint may write anything.

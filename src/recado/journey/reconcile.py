@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -12,6 +11,7 @@ import structlog
 from recado.channels.port import SendError, Sent
 from recado.conversations import events, parts
 from recado.conversations.parts import Attempt
+from recado.db.borrowing import borrowed
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.journey import aftermath
@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 #: How far Twilio's clock and the database's may be apart.
 NEAR = timedelta(seconds=30)
+#: A list that Twilio does not give is asked for again after half the time that the attempt is old, at most this.
+LONGEST_PAUSE_S = 900.0
 
 
 async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
@@ -39,7 +41,7 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
         if (desk.clock.now() - job.queued_at) > timedelta(seconds=desk.policy.window_s):
             await persistently(lambda: _give_up(desk, owner_id, job))
             return
-        await asyncio.sleep(max(error.retry_after_s or 0.0, desk.reconcile_poll_s * 3))
+        await desk.pause(max(min(error.retry_after_s or 0.0, LONGEST_PAUSE_S), await _until_next_look_s(desk, job)))
         return
     same = _candidates(listed, job)
     max_age = timedelta(seconds=desk.policy.max_age_s)
@@ -69,7 +71,7 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
             return False
 
     if not await persistently(settle):
-        await asyncio.sleep(desk.reconcile_poll_s)
+        await desk.pause(desk.reconcile_poll_s)
 
 
 def _candidates(listed: Sequence[Sent], job: Job) -> list[Sent]:
@@ -89,11 +91,17 @@ def _candidates(listed: Sequence[Sent], job: Job) -> list[Sent]:
 
 
 async def _database_time(desk: DeliverDesk) -> datetime:
-    async with desk.pool.connection() as conn:
+    async with borrowed(desk.pool) as conn:
         row = await (await conn.execute("SELECT clock_timestamp() AS now")).fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM
     now: datetime = row["now"]
     return now
+
+
+async def _until_next_look_s(desk: DeliverDesk, job: Job) -> float:
+    """A pause that grows with the attempt's age: a list that fails for long, of a revoked token, is asked rarely."""
+    age_s = (await persistently(lambda: _database_time(desk)) - job.attempt.started_at).total_seconds()
+    return max(desk.reconcile_poll_s * 3, min(LONGEST_PAUSE_S, age_s / 2))
 
 
 async def _settled_at(scope: Scope, desk: DeliverDesk, attempt: Attempt) -> datetime:

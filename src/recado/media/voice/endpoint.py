@@ -20,7 +20,7 @@ from recado.media.transcription import SPARE_S, Languages, Transcript, Transcrip
 
 #: One call, and how often the client tries again after 408, 409, 429, 5xx and broken connections, backing off.
 CALL_S, TRIES_MORE = 30.0, 2
-AT_ONCE: Final = 4
+AT_ONCE: Final = 8
 #: What endpoints know, by type: the name that tells them the format. Anything else is made Ogg first.
 KNOWN: Final = {"audio/ogg": "note.ogg", "audio/mpeg": "note.mp3", "audio/mp4": "note.m4a"}
 #: A language that is so many times likelier than the next is asked for; else the endpoint tells it by the note.
