@@ -246,8 +246,8 @@ async def _answer_again(platform: Connection, message: Row) -> None:
         await platform.execute(_WAIT_AGAIN, message)
     changed = await platform.execute(
         """
-        UPDATE messages m SET status = 'received', held_for = NULL, look_again_at = NULL, error_code = NULL,
-            turn_id = NULL, awaits_media = EXISTS (
+        UPDATE messages m SET status = 'received', held_for = NULL, look_again_at = NULL, starts = 0, begun_at = NULL,
+            error_code = NULL, turn_id = NULL, awaits_media = EXISTS (
             SELECT FROM media WHERE media.owner_id = m.owner_id AND media.message_id = m.id
             AND media.status = 'waiting')
         WHERE owner_id = %s AND id = %s RETURNING awaits_media
