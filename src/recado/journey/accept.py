@@ -3,7 +3,8 @@
 An answer means committed. A repeated MessageSid changes nothing, whoever repeats it, on whichever process. Message
 and work can't be parted: `enqueue_work` is a function of the same statement. The work is the turn; of a
 message with attachments it is to fetch them first, and the turn follows from that (`journey/attachments`). STOP and
-START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. Of a telephone
+START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. What Twilio's own
+words have heeded (`OptOutType`) is stored as answered: it has no turn, and no confirmation of ours. Of a telephone
 number and a business-scoped id that come together one contact is made before, if they were two (migration m0018).
 """
 
@@ -17,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from recado.channels.port import Inbound
+from recado.channels.twilio.addresses import WHATSAPP
 from recado.channels.twilio.directory import Account, Number
 from recado.channels.twilio.parse import tapped
 from recado.conversations import consent
@@ -29,13 +31,18 @@ WORKFLOW, QUEUE = "process_ai_response", "turns"
 #: What comes before the turn of a message with attachments, its workflow's id ending in `MEDIA_ID`, and their queues.
 TRANSCRIBE, FETCH, MEDIA_ID = "transcribe_audio", "fetch_media", ":media"
 VOICE_QUEUE, MEDIA_QUEUE = "voice", "media"
+#: The timeline's word for a message that Twilio's own opt-out words have answered; nothing of ours does.
+ANSWERED = "answered_by_twilio"
+#: Why a message of another channel is held.
+CHANNEL = "channel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
     """An authentic inbound message with its owner: what `accept` makes rows of.
 
-    `held` is a word for why it is kept for people instead of answered, None for what is answered.
+    `held` is a word for why it is kept for people instead of answered, None for what is answered. What the channel has
+    answered itself (`Inbound.opt_out`) is neither.
     """
 
     owner_id: UUID
@@ -91,7 +98,7 @@ WITH input AS (
     SELECT * FROM json_to_recordset(owned.rows) AS r(
         id uuid, account_id uuid, number_id uuid, provider_sid text, own_key text, external_id text, address text,
         profile_name text, kind text, body text, parameters jsonb, received_at timestamptz, routed boolean, held text,
-        task text, media json, contact_id uuid, conversation_id uuid)
+        answered text, task text, media json, contact_id uuid, conversation_id uuid)
 ), fresh AS (
     -- Who comes with a business-scoped id alone may be known by their telephone number.
     SELECT DISTINCT ON (i.account_id, i.provider_sid) i.*,
@@ -137,8 +144,10 @@ WITH input AS (
     INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, status,
                           provider_sid, correlation_id, parameters, received_at, awaits_media)
     SELECT owned.owner_id, f.id, v.id, f.account_id, 'inbound', 'contact', f.kind, f.body,
-           CASE WHEN f.held IS NOT NULL THEN 'held' WHEN f.routed THEN 'received' ELSE 'unrouted' END,
-           f.provider_sid, f.id, f.parameters, f.received_at, f.task IS NOT NULL AND f.held IS NULL AND f.routed
+           CASE WHEN f.answered IS NOT NULL THEN 'answered' WHEN f.held IS NOT NULL THEN 'held'
+                WHEN f.routed THEN 'received' ELSE 'unrouted' END,
+           f.provider_sid, f.id, f.parameters, f.received_at,
+           f.task IS NOT NULL AND f.answered IS NULL AND f.held IS NULL AND f.routed
     FROM fresh f
     JOIN contact c ON c.identity_key = f.identity_key
     JOIN conversation v ON v.number_id = f.number_id AND v.contact_id = c.id
@@ -156,7 +165,8 @@ WITH input AS (
 ), event AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, at)
     SELECT owned.owner_id, 'accept',
-           CASE status WHEN 'held' THEN (SELECT f.held FROM fresh f WHERE f.id = message.id) ELSE status END,
+           CASE status WHEN 'held' THEN (SELECT f.held FROM fresh f WHERE f.id = message.id)
+                       WHEN 'answered' THEN (SELECT f.answered FROM fresh f WHERE f.id = message.id) ELSE status END,
            conversation_id, id, id, clock_timestamp()
     FROM message
 ), work AS (
@@ -277,7 +287,8 @@ def _columns(row: Arrival, told: Mapping[str, Mapping[str, str]]) -> dict[str, A
         "received_at": row.received_at.isoformat(),
         "routed": row.number.routed,
         "held": row.held,
-        **consent.columns(row.words, tapped=tapped(inbound)),
+        "answered": ANSWERED if inbound.opt_out is not None else None,
+        **_asked(row),
         "task": _task(inbound),
         "media": [
             {
@@ -293,6 +304,15 @@ def _columns(row: Arrival, told: Mapping[str, Mapping[str, str]]) -> dict[str, A
         "contact_id": str(new_id()),
         "conversation_id": str(new_id()),
     }
+
+
+def _asked(row: Arrival) -> dict[str, str | None]:
+    """What the message asks for as to consent: on WhatsApp only, and as Twilio heard it where it says so."""
+    if row.inbound.channel != WHATSAPP:
+        return {}
+    if row.inbound.opt_out is not None:
+        return consent.heard(row.inbound.opt_out)
+    return consent.columns(row.words, tapped=tapped(row.inbound))
 
 
 def _task(inbound: Inbound) -> str | None:

@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 
 from recado.channels.port import ErrorClass, SendError, Sent
+from recado.channels.twilio.addresses import canonical_address, is_whatsapp
 from recado.conversations import consent, contacts, conversations, events, parts, templates
 from recado.conversations.parts import Part
 from recado.db.pool import Row, persistently
@@ -83,6 +84,10 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
         conversation = await conversations.get(scope, message["conversation_id"])
         if conversation.identity_key != message["identity_key"]:
             return _Wait(now)  # the contact has become another meanwhile: their opt-outs have another lock
+        if not is_whatsapp(conversation.contact_address):
+            await parts.stop(scope, message_id, error_code=None, reason="other_channel")
+            await _note(scope, message, "other_channel")
+            return None
         if message["status"] == "failed":
             if message["error_code"] != OUTSIDE:
                 return None
@@ -127,7 +132,9 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
         begun = (
             None
             if opted_out or late
-            else await parts.begin_attempt(scope, message_id, part.part, address=conversation.contact_address)
+            else await parts.begin_attempt(
+                scope, message_id, part.part, address=canonical_address(conversation.contact_address)
+            )
         )
         attempt = begun or await parts.open_attempt(scope, message_id, part.part)
         if attempt is None:
@@ -189,7 +196,7 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
     try:
         sender = await desk.sender_of(owner_id, conversation.account_id)
         sent = await sender.send(
-            to=conversation.contact_address,
+            to=canonical_address(conversation.contact_address),
             from_=conversation.number_address,
             messaging_service_sid=conversation.messaging_service_sid,
             **dispatch.posted(desk, owner_id, job),

@@ -100,6 +100,7 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
 #: The words for `messages.reason`.
 REASONS = {
     "no_public_url": "Twilio fetches attachments from RECADO_PUBLIC_URL, which is not set.",
+    "other_channel": "The contact wrote by another channel: recado answers on WhatsApp only.",
     "media_gone": "The attachment is not there any more.",
     "no_template": "The 24 hours are over, and its assistant has no fallback template: `recado templates fallback`.",
     "template_unusable": "The 24 hours are over, and the fallback template is not approved, or not of this account.",

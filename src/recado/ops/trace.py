@@ -212,6 +212,8 @@ _ACCEPTED = {
     "received": "stored, its turn enqueued",
     "unrouted": "stored; its number is unrouted, nobody answers yet",
     "limited": "stored; over its limit, kept for people",
+    "channel": "stored; another channel's, kept for people: recado answers on WhatsApp",
+    "answered_by_twilio": "stored; Twilio's own opt-out words answered it",
     "opted_out": "the contact wants no more messages",
     "opted_in": "the contact wants messages again",
 }

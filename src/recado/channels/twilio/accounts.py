@@ -14,6 +14,7 @@ from uuid import UUID
 
 from recado import references
 from recado.channels.twilio import numbers
+from recado.channels.twilio.addresses import given_address
 from recado.db.scope import Scope
 from recado.db.secrets import Keyring
 from recado.errors import Conflict, NotFound, SecretError, UsageError
@@ -273,6 +274,7 @@ async def add_number(scope: Scope, *, account_sid: str, address: str, assistant_
 
     Raises UsageError for what is no address, NotFound for an account that the owner does not have.
     """
+    address = given_address(address)
     if not numbers.ADDRESS.fullmatch(address):
         raise UsageError("an address is whatsapp: and the number in E.164, for instance whatsapp:+14155238886")
     account = await (
