@@ -296,3 +296,18 @@ async def test_twilios_own_hosts_are_the_default() -> None:
     assert sender._client.api.base_url == "https://api.twilio.com"
     assert sender._typing_url == "https://messaging.twilio.com/v2/Indicators/Typing.json"
     await sender.aclose()
+
+
+async def test_find_asks_for_the_other_form_of_a_number_where_nothing_is_listed_under_the_one(
+    twilio: FakeTwilio, sender: TwilioSender
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        listed = [message(date_created=format_datetime(SINCE))] if request.query["To"] == CONTACT else []
+        return web.json_response({"messages": listed, "next_page_uri": None})
+
+    twilio.answer = answer
+    without_nine = "whatsapp:+551187654321"
+    assert len(await sender.find(to=without_nine, from_=None, since=SINCE)) == 1
+    assert len(twilio.calls) == 2
+    assert len(await sender.find(to=CONTACT, from_=None, since=SINCE)) == 1
+    assert len(twilio.calls) == 3

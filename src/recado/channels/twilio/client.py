@@ -23,6 +23,7 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from recado.channels.port import ErrorClass, Receipt, SendError, Sent
+from recado.channels.twilio.addresses import forms_of
 from recado.channels.twilio.codes import classify, owner_text
 from recado.errors import NotFound
 
@@ -173,10 +174,18 @@ class TwilioSender:
     async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
         """What Twilio holds for that address since then, newest first; UTC or any aware time.
 
-        Not filtered by DateSent: a message that is still queued has none, and missing it would send it twice. Twilio
-        lists the newest first, so the first page that is older as a whole ends the search.
+        Not filtered by DateSent: a message that is still queued has none, and missing it would send it twice. Where
+        nothing is listed under an address whose number has another form too, that one is asked for: Twilio may have
+        corrected ours to it.
         """
         oldest = since.astimezone(UTC).replace(microsecond=0)
+        found: list[Sent] = []
+        for form in forms_of(to):
+            found = found or await self._find(form, from_, oldest)
+        return sorted(found, key=lambda sent: sent.date_created or oldest, reverse=True)
+
+    async def _find(self, to: str, from_: str | None, oldest: datetime) -> list[Sent]:
+        """Twilio lists the newest first, so the first page that is older as a whole ends the search."""
         addresses = {"to": to} if from_ is None else {"to": to, "from_": from_}
         found: list[Sent] = []
         page = await self._call(self._client.messages.page_async(page_size=_PAGE_SIZE, **addresses))
@@ -189,7 +198,7 @@ class TwilioSender:
                     found.append(sent)
             page = await self._call(page.next_page_async()) if recent else None
             if page is None:
-                return sorted(found, key=lambda sent: sent.date_created or oldest, reverse=True)
+                return found
         raise SendError(ErrorClass.UNKNOWN, "Twilio lists more messages to this contact than can be searched.")
 
     async def fetch(self, sid: str) -> Receipt:
