@@ -154,7 +154,7 @@ async def test_a_note_that_is_too_long_is_not_sent(service: Service) -> None:
 async def test_a_note_whose_length_nobody_can_tell_is_taken_for_as_long_as_it_may_be(
     service: Service, transcriber: Endpoint, tmp_path: Path
 ) -> None:
-    (tmp_path / "note").write_bytes(b"#!AMR\n" + bytes(15_000))
+    (tmp_path / "note").write_bytes(b"\x1aE\xdf\xa3" + bytes(15_000))
     transcript = await transcriber.transcribe(tmp_path / "note", content_type="audio/mpeg", language=None)
     assert transcript.duration_s == pytest.approx(10, abs=0.1)
     assert "language" not in service.asked[0]

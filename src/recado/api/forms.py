@@ -25,7 +25,11 @@ Reference = Annotated[
         description="Instead of the value: where it is kept. For the platform's administrators only; 403 for others.",
     ),
 ]
-PublicUrl = Annotated[str, Field(max_length=2_000, pattern=r"^https?://[!-~]+$")]
+PublicUrl = Annotated[
+    str,
+    BeforeValidator(lambda given: given.strip() if isinstance(given, str) else given),
+    Field(max_length=2_000, pattern=r"^[hH][tT][tT][pP][sS]?://[^\s\\]+$"),
+]
 Instructions = Annotated[str, Field(max_length=20_000, pattern=NO_NUL)]
 Model = Annotated[str, Field(max_length=200, pattern=NO_NUL, description="Empty: the installation's model.")]
 Apology = Annotated[str, Field(max_length=1_000, pattern=NO_NUL, description="Empty: recado's own words.")]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from recado.channels.twilio.signature import canonical_url
 from recado.db.pool import Connection
 from recado.db.schema import HEAD, state
 from recado.db.secrets import Keyring
@@ -350,7 +351,9 @@ def examine_settings(settings: Settings) -> list[Finding]:
     if "_" in host:
         text = f"{host} has an underscore: Twilio refuses such a host in status callbacks"
         return [fail("public url", text, "use a host name without underscore")]
-    paste = f"{settings.public_url}{INBOUND_PATH}{RETRY_FRAGMENT}"
+    # As the webhooks' door writes it before it checks the signature over it.
+    checked = canonical_url({"raw_path": INBOUND_PATH.encode()}, public_url=settings.public_url)
+    paste = f"{checked}{RETRY_FRAGMENT}"
     webhook = ok("webhook", f"Twilio's webhook for incoming messages (POST): {paste}")
     if parts.scheme != "https" and host not in LOOPBACK:
         text = f"{settings.public_url} is not https: messages travel in clear"
