@@ -130,7 +130,7 @@ def _words(model: Path) -> dict[str, float]:
         whisper = Whisper(str(model), threads=2, longest_s=60)
         found = {}
         for note in NOTES:
-            transcript = await whisper.transcribe(note.path, content_type="audio/ogg", language=note.language)
+            transcript = await whisper.transcribe(note.path, content_type="audio/ogg", languages={note.language: 1})
             found[note.path.name] = round(accuracy(note.text, transcript.text), 2)
         await whisper.aclose()
         return found

@@ -119,6 +119,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     error: str = "scripted failure"
     text: str = ""
+    reasoning: str = ""
     calls: tuple[Call, ...] = ()
     input_tokens: int = 11
     output_tokens: int = 7
@@ -243,6 +244,8 @@ def _picture(part: dict[str, Any]) -> bytes | None:
 
 def _chat_completion(request: Request, reply: Reply, number: int) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if reply.reasoning:
+        message["reasoning_content"] = reply.reasoning
     if reply.calls:
         message["tool_calls"] = [
             {
@@ -268,6 +271,9 @@ def _chat_completion(request: Request, reply: Reply, number: int) -> dict[str, A
 
 def _response(request: Request, reply: Reply, number: int) -> dict[str, Any]:
     content = [{"type": "output_text", "text": reply.text, "annotations": []}]
+    thoughts = [
+        {"type": "reasoning", "id": f"rs_{number}", "summary": [{"type": "summary_text", "text": reply.reasoning}]}
+    ]
     calls = [
         {
             "type": "function_call",
@@ -286,6 +292,7 @@ def _response(request: Request, reply: Reply, number: int) -> dict[str, Any]:
         "status": "completed",
         "model": request.model,
         "output": [
+            *(thoughts if reply.reasoning else []),
             {"type": "message", "id": f"msg_{number}", "status": "completed", "role": "assistant", "content": content},
             *calls,
         ],

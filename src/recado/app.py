@@ -75,9 +75,15 @@ def create_app(wiring: Wiring) -> FastAPI:
         return connect
 
     acceptor: accepting.Acceptor = GroupCommit(
-        lane(accepting.prepare), accepting.write, accepting.lane_of, apart=accepting.is_held
+        lane(accepting.prepare),
+        accepting.write,
+        accepting.lane_of,
+        apart=accepting.is_held,
+        owner_of=lambda row: row.owner_id,
     )
-    confirmer: confirming.Confirmer = GroupCommit(lane(confirming.prepare), confirming.write, confirming.lane_of)
+    confirmer: confirming.Confirmer = GroupCommit(
+        lane(confirming.prepare), confirming.write, confirming.lane_of, owner_of=lambda row: row.owner_id
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -97,6 +97,12 @@ class Settings(BaseSettings):
         description="Failed calls of one address, messages of one Twilio account and of one contact in a window of "
         "time; what is left out has no limit, off limits nothing.",
     )
+    turns_per_hour: int = Field(
+        60,
+        ge=0,
+        le=1000,
+        description="Turns that answer in one conversation within an hour before it goes to people; 0 for no bound.",
+    )
     split_chars: int = Field(1500, ge=20, le=1600, description="Longest part of an answer, in UTF-16 code units.")
     turns_at_once: int = Field(128, ge=1, le=2000, description="Turns that one worker process has in work at once.")
     deliveries_at_once: int = Field(64, ge=1, le=2000, description="Deliveries that one worker has in work at once.")

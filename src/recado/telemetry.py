@@ -160,7 +160,7 @@ def _redacted(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return {
         name: value
         if name in ("timestamp", "level")
-        else _safe(value, _EXCEPTION_CHARS if name == "exception" else _VALUE_CHARS)
+        else _safe(value, _EXCEPTION_CHARS if name in ("exception", "place") else _VALUE_CHARS)
         for name, value in event.items()
     }
 

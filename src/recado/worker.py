@@ -10,21 +10,24 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import structlog
 from dbos import DBOS, DBOSConfig
 from dbos._dbos import _get_dbos_instance
-from sqlalchemy.exc import DBAPIError
+from dbos._error import DBOSException
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from structlog.contextvars import bound_contextvars
 
-from recado import telemetry
+from recado import stopping, telemetry
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
+from recado.db import pool as db
 from recado.db.pool import PASSING, Pool
 from recado.journey import sight
 from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
@@ -32,6 +35,7 @@ from recado.journey.answer import AnswerDesk, process_ai_response
 from recado.journey.attachments import MediaDesk, understand_media
 from recado.journey.deliver import send_whatsapp_message
 from recado.journey.dispatch import DeliverDesk
+from recado.journey.drafting import EngineFailed
 from recado.media import links
 from recado.media.download import DEADLINE_S, open_downloads
 from recado.media.reading import Reader
@@ -40,6 +44,9 @@ from recado.media.transcription import SPARE_S, open_transcriber
 from recado.ops import recovery, retention
 from recado.ops.executors import Executor, keep_alive
 from recado.wiring import Wiring
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +70,11 @@ MEDIA_POLL_S = 0.7
 VOICE_POLL_S = 0.7
 TURNS_POLL_S = (0.05, 0.6)
 #: What a stop waits for workflows to end; the rest is handed to other workers.
-STOP_S = 15.0
+STOP_S = 11.0
+#: And what comes after that: for those that are cancelled, for giving back, and for the engine's threads.
+CANCELLED_S, HAND_BACK_S, DESTROY_S = 1.5, 2.0, 1.5
+#: Connections of the workflow engine.
+ENGINE_CONNECTIONS: Final = 12
 #: Twilio keeps a message queued for 4 hours at most, and fetches its attachment when it sends it.
 MEDIA_LINK = timedelta(hours=5)
 RECOVERY_S = 10.0
@@ -97,7 +108,9 @@ async def working(
         await executor.register()
         platform = await stack.enter_async_context(wiring.platform_pool())
         await stack.enter_async_context(wiring.changes.telling(senders.forget))
-        await _launch(wiring, executor.id, senders, desk, queues)
+        engine = db.engine(wiring.database.platform_url, size=ENGINE_CONNECTIONS)
+        stack.callback(engine.dispose)
+        await _launch(wiring, engine, executor.id, senders, desk, queues)
         tasks = [
             asyncio.create_task(keep_alive(executor, _recover, declared_dead), name="executors"),
             asyncio.create_task(_look_after(wiring, platform, senders), name="recovery"),
@@ -107,10 +120,10 @@ async def working(
             yield
         finally:
             idle = await _stop(executor.id)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await executor.leave(idle=idle)
+            await stopping.end(*tasks, within_s=1.0)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await executor.leave(idle=idle)
             log.info("worker_stopped", executor=executor.id, handed_over=not idle)
 
 
@@ -135,22 +148,25 @@ async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
             )
         finally:
             if transcriber is not None and loading is not None:
-                loading.cancel()
-                await asyncio.gather(loading, return_exceptions=True)
+                await stopping.end(loading, within_s=2.0)
                 await transcriber.aclose()
             await downloads.aclose()
 
 
 async def _launch(
-    wiring: Wiring, executor_id: str, senders: Senders, media_desk: MediaDesk | None, queues: Sequence[str]
+    wiring: Wiring,
+    engine: Engine,
+    executor_id: str,
+    senders: Senders,
+    media_desk: MediaDesk | None,
+    queues: Sequence[str],
 ) -> None:
     settings = wiring.settings
     telemetry.take_over("dbos")  # it would write its own format, exceptions included, to the console
     config: DBOSConfig = {
         "name": "recado",
         "system_database_url": _engine_url(wiring.database.platform_url),
-        "db_engine_kwargs": {"connect_args": {"options": "-c role=recado_engine", "application_name": "recado dbos"}},
-        "sys_db_pool_size": 12,
+        "system_database_engine": engine,
         "max_executor_threads": 24,
         "run_migrations": False,
         "executor_id": executor_id,
@@ -213,6 +229,7 @@ def _register(wiring: Wiring, senders: Senders) -> None:
         step=_step,
         sender_of=senders.of,
         look=partial(sight.look, wiring.storage, settings.home),
+        turns_per_hour=settings.turns_per_hour,
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,
@@ -264,7 +281,11 @@ def _media_link(wiring: Wiring, public_url: str, owner_id: UUID, media_id: UUID)
 
 
 async def _step(name: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
-    return await DBOS.run_step_async({"name": name}, work)
+    try:
+        return await DBOS.run_step_async({"name": name}, work)
+    except (DBOSException, OperationalError, InterfaceError, PoolTimeoutError) as error:
+        # What `work` itself raises is its result: this is the engine's, whose database is away or which has stopped.
+        raise EngineFailed(type(error).__name__) from error
 
 
 async def _recover(executor_id: str) -> int:
@@ -304,7 +325,10 @@ async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
 
 
 async def _stop(executor_id: str) -> bool:
-    """Take no more work, let what runs end for a while, hand back the rest; whether nothing is left with us."""
+    """Take no more work, let what runs end for a while, hand back the rest; whether nothing is left with us.
+
+    Whatever hangs is left behind: the engine's threads are daemons, or waited for by nobody (`recado.stopping`).
+    """
     dbos = _get_dbos_instance()
     for event in dbos.background_thread_stop_events:
         event.set()
@@ -312,21 +336,21 @@ async def _stop(executor_id: str) -> bool:
     while dbos._active_workflows_set.activeList() and time.monotonic() < deadline:  # noqa: SLF001
         await asyncio.sleep(0.05)
     idle = not dbos._active_workflows_set.activeList()  # noqa: SLF001
-    loop = asyncio.get_running_loop()
-    # Not on the loop's own threads: the engine has put its pool there, and is about to close it.
-    with ThreadPoolExecutor(1) as own:
+    if not idle:
+        # A cancelled workflow records no outcome: it stays pending, and goes back to its lane's head.
+        ended = await stopping.end(*dbos._workflow_tasks, within_s=CANCELLED_S)  # noqa: SLF001
+        try:
+            # Of what has not ended nothing is given back: two would do it.
+            idle = ended and await stopping.thread(
+                lambda: DBOS._recover_pending_workflows([executor_id]),  # noqa: SLF001
+                within_s=HAND_BACK_S,
+            )
+        except DBAPIError as error:
+            log.warning("not_handed_back", task="stop", error=type(error).__name__)
         if not idle:
-            # A cancelled workflow records no outcome: it stays pending, and goes back to its lane's head.
-            running = list(dbos._workflow_tasks)  # noqa: SLF001
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-            try:
-                async with asyncio.timeout(3):
-                    await loop.run_in_executor(own, DBOS._recover_pending_workflows, [executor_id])  # noqa: SLF001
-                idle = True
-            except (TimeoutError, DBAPIError) as error:
-                log.warning("not_handed_back", task="stop", error=type(error).__name__)
-        await loop.run_in_executor(own, lambda: DBOS.destroy(destroy_registry=True))
-    loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="recado"))
+            log.warning("not_handed_back", task="stop", note="another worker takes it over")
+    # Not on the loop's own threads: the engine has put its pool there, and is about to close it.
+    if not await stopping.thread(lambda: DBOS.destroy(destroy_registry=True), within_s=DESTROY_S):
+        log.warning("engine_left_behind", task="stop")
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="recado"))
     return idle

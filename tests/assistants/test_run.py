@@ -86,6 +86,37 @@ class TestAnAnswer:
         assert server.requests[0].model == "gpt-5-mini"
         assert server.requests[0].headers["Authorization"] == "Bearer sk-test"
 
+    @pytest.mark.parametrize("model", ["openai-chat:gpt-5-mini", "openai-responses:gpt-5-mini"])
+    async def test_its_thoughts_are_no_part_of_it_by_either_api(self, server: ModelServer, model: str) -> None:
+        for text in (
+            "<think>Está bravo.</think>\n\nOlá!",
+            "Está bravo.\n</think>\nOlá!",
+            "<THINKING>Está</THINKING>Olá!",
+        ):
+            server.script = in_turn(Reply(text=text, reasoning="Está bravo."))
+            assert (await think(model=model)).text == "Olá!"
+
+    @pytest.mark.parametrize("model", ["openai-chat:gpt-5-mini", "openai-responses:gpt-5-mini"])
+    async def test_one_that_is_all_thought_or_shows_nothing_is_none(self, server: ModelServer, model: str) -> None:
+        for text in (
+            "<think>Está bravo.",
+            "Está bravo.</think>",
+            "\u200b\u2060\ufe0f\u3164",
+            "&#8203;",
+            "\0\x01",
+            "**",
+        ):
+            server.script = in_turn(Reply(text=text, reasoning="Está bravo."))
+            if text == "**":
+                assert (await think(model=model)).text == "**"
+                continue
+            with pytest.raises(ModelFailed, match="empty_answer"):
+                await think(model=model)
+
+    async def test_it_is_what_whatsapp_shows_and_a_database_takes(self, server: ModelServer) -> None:
+        server.script = say("## Ol\u00e1\r\na\u0000b \ud800 **c** [d](https://e.example/f_g_h)\x07")
+        assert (await think()).text == "*Olá*\n\nab \ufffd *c* d: https://e.example/f_g_h"
+
     async def test_an_ollama_model_needs_only_its_address(
         self, server: ModelServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -61,13 +61,23 @@ class Rows:
         )
         return cls(conn=conn, owner=owner, account=account, number=number, conversation=conversation)
 
-    def inbound(self, *, status: str = "answered", turn: UUID | None = None, body: str = "Que horas abre?") -> UUID:
+    def inbound(
+        self,
+        *,
+        status: str = "answered",
+        held_for: str | None = None,
+        turn: UUID | None = None,
+        body: str = "Que horas abre?",
+    ) -> UUID:
         message = new_id()
         self.conn.execute(
             "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status, "
-            "provider_sid, correlation_id, turn_id, received_at) "
-            "VALUES (%s, %s, %s, %s, 'inbound', 'contact', %s, %s, %s, %s, %s, %s)",
-            [self.owner, message, self.conversation, self.account, body, status, new_sid(), message, turn, ARRIVED],
+            "held_for, provider_sid, correlation_id, turn_id, received_at) "
+            "VALUES (%s, %s, %s, %s, 'inbound', 'contact', %s, %s, %s, %s, %s, %s, %s)",
+            [
+                *(self.owner, message, self.conversation, self.account, body),
+                *(status, held_for, new_sid(), message, turn, ARRIVED),
+            ],
         )
         return message
 
@@ -77,6 +87,7 @@ class Rows:
         status: str,
         parts: Sequence[tuple[str, str | None]],
         error_code: int | None = None,
+        held_for: str | None = None,
         answers: UUID | None = None,
         turn: UUID | None = None,
     ) -> UUID:
@@ -84,11 +95,11 @@ class Rows:
         message = new_id()
         self.conn.execute(
             "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status, "
-            "error_code, correlation_id, reply_to, turn_id, received_at) "
-            "VALUES (%s, %s, %s, %s, 'outbound', 'assistant', %s, %s, %s, %s, %s, %s, %s)",
+            "held_for, error_code, correlation_id, reply_to, turn_id, received_at) "
+            "VALUES (%s, %s, %s, %s, 'outbound', 'assistant', %s, %s, %s, %s, %s, %s, %s, %s)",
             [
                 *(self.owner, message, self.conversation, self.account, "Abrimos às sete."),
-                *(status, error_code, answers or message, answers, turn, ARRIVED + timedelta(seconds=2)),
+                *(status, held_for, error_code, answers or message, answers, turn, ARRIVED + timedelta(seconds=2)),
             ],
         )
         for index, (part_status, sid) in enumerate(parts, start=1):

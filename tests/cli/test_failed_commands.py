@@ -15,11 +15,11 @@ from tests.cli.rows import Rows, new_sid
 def test_failed_and_held_messages_are_listed_with_the_reason_in_words(recado: Terminal, rows: Rows) -> None:
     rows.inbound()
     failed = rows.outbound(status="failed", error_code=63024, parts=[("failed", new_sid())])
-    held = rows.outbound(status="held", error_code=63016, parts=[("waiting", None)])
+    held = rows.outbound(status="held", held_for="window", error_code=63016, parts=[("waiting", None)])
     listed = recado("failed", "list", "--json").json
-    assert [(item["id"], item["status"], item["error_code"]) for item in listed] == [
-        (str(held), "held", 63016),
-        (str(failed), "failed", 63024),
+    assert [(item["id"], item["status"], item["held_for"], item["error_code"]) for item in listed] == [
+        (str(held), "held", "window", 63016),
+        (str(failed), "failed", None, 63024),
     ]
     assert "24 hours" in listed[0]["text"]
     assert "can't receive" in listed[1]["text"]
@@ -94,7 +94,7 @@ def test_all_that_failed_is_retried_oldest_first_and_what_can_not_be_is_left_wit
 ) -> None:
     first = rows.outbound(status="failed", parts=[("failed", new_sid())])
     second = rows.outbound(status="failed", parts=[("sent", new_sid())])
-    third = rows.outbound(status="held", error_code=20003, parts=[("waiting", None)])
+    third = rows.outbound(status="held", held_for="setup", error_code=20003, parts=[("waiting", None)])
     done = recado("failed", "retry", "--all", "--json").json
     assert [(item["id"], item["outcome"]) for item in done] == [
         (str(first), "queued"),

@@ -14,6 +14,7 @@ from recado import errors
 from recado.channels.port import ErrorClass
 from recado.channels.twilio.codes import CODES
 from recado.cli.app import app
+from recado.conversations.holding import CAUSES
 from recado.journey.attachments import Own
 from recado.media.download import Absence, Refusal
 from recado.media.transcription import Failure
@@ -56,6 +57,11 @@ def _table(page: str, head: str) -> dict[str, str]:
     """The rows of the table with that first heading: what stands in backquotes, and the next cell."""
     text = (ROOT / page).read_text().partition(f"| {head} | ")[2].partition("\n\n")[0]
     return dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE))
+
+
+def test_every_cause_for_which_a_message_is_held_is_documented_with_who_looks_again() -> None:
+    expected = {word: f"{cause.means} | {cause.then}" for word, cause in CAUSES.items()}
+    assert _table("docs/reference/errors.md", "held for") == expected
 
 
 def test_every_reason_why_a_message_is_held_is_documented_with_its_words() -> None:

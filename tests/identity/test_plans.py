@@ -253,7 +253,7 @@ async def test_over_its_limit_an_owners_conversations_wait_for_people_and_the_co
         await process_ai_response(desk_of(front, mind), front.owner_id, conversation, last, arrived_at=now)
     assert mind.shown == []
     assert len(replies(front)) == 1
-    assert [row["status"] for row in front.stored() if row["direction"] == "inbound"] == ["held", "held"]
+    assert [row["held_for"] for row in front.stored() if row["direction"] == "inbound"] == ["budget", "budget"]
     assert front.rows("SELECT attention FROM conversations") == [{"attention": "budget"}]
     run(front, "UPDATE conversations SET budget_told = budget_told - interval '1 month'")
     conversation = await say(front, "E hoje?")

@@ -16,7 +16,7 @@ from recado.journey.attachments import MediaDesk, understand_media
 from recado.media.download import Downloaded
 from recado.media.reading import Reader
 from recado.media.storage import Folder
-from recado.media.transcription import Transcript
+from recado.media.transcription import Languages, Transcript
 from tests.journey.front import ACCOUNT_SID, Front
 from tests.journey.test_answer import Mind, desk_of
 
@@ -37,7 +37,7 @@ class Outside:
     seconds: float = 4.2
     transcribes: bool = True
     asked: list[dict[str, Any]] = field(default_factory=list)
-    languages: list[str | None] = field(default_factory=list)
+    languages: list[dict[str, float]] = field(default_factory=list)
     types: list[str] = field(default_factory=list)
     at_once: int = 1
 
@@ -55,9 +55,9 @@ class Outside:
 
     async def start(self) -> None: ...
 
-    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
+    async def transcribe(self, path: Path, *, content_type: str, languages: Languages) -> Transcript:
         assert path.exists()  # noqa: ASYNC240
-        self.languages.append(language)
+        self.languages.append(dict(languages))
         self.types.append(content_type)
         if isinstance(self.hearing, Exception):
             raise self.hearing

@@ -132,12 +132,13 @@ async def test_all_of_a_turn_is_stored_or_nothing(database_url: str, tmp_path: P
             "$$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'data_exception'; END $$;"
             f"CREATE TRIGGER refuse BEFORE INSERT ON {broken} EXECUTE FUNCTION refuse()",
         )
-        with pytest.raises(psycopg.DataError):
-            await turn(front, desk_of(front, Mind()), conversation_id)
-        assert [row["status"] for row in front.stored()] == ["received"]
-        assert front.rows("SELECT FROM turns") == []
-        assert front.rows("SELECT FROM events WHERE step = 'answer'") == []
-        assert deliveries(front) == []
+        await turn(front, desk_of(front, Mind()), conversation_id)
+        question = front.stored()[0]
+        assert (question["status"], question["held_for"], question["turn_id"]) == ("held", "broken", None)
+        assert "Olá!" not in replies(front)
+        assert len(deliveries(front)) == len(replies(front)) <= 1
+        assert front.rows("SELECT FROM turns WHERE outcome <> 'apology'") == []
+        assert front.rows("SELECT FROM events WHERE step = 'answer' AND what <> 'broken'") == []
 
 
 async def test_a_turn_that_is_run_again_answers_nothing_twice(front: Front) -> None:
@@ -192,7 +193,13 @@ async def test_a_conversation_given_to_people_while_the_model_thinks_is_not_answ
 
     await turn(front, desk_of(front, Mind(meanwhile=hand_over)), await say(front))
     assert replies(front) == []
-    assert [row["status"] for row in front.stored()] == ["held"]
+    assert [(row["status"], row["held_for"]) for row in front.stored()] == [("held", "people")]
+
+
+async def test_what_comes_while_the_owner_is_suspended_is_held_for_that(front: Front) -> None:
+    run(front, "UPDATE owners SET status = 'suspended'")
+    await turn(front, desk_of(front, Mind()), await say(front))
+    assert [(row["status"], row["held_for"]) for row in front.stored()] == [("held", "owner")]
 
 
 async def test_the_last_round_sends_its_reply_and_leaves_what_came_meanwhile_to_the_next_turn(front: Front) -> None:

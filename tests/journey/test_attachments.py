@@ -17,9 +17,10 @@ from recado.channels.port import ErrorClass, SendError
 from recado.errors import NotFound
 from recado.identity import plans
 from recado.journey.attachments import understand_media
+from recado.journey.language import ASSISTANTS, OF_COUNTRY, WRITTEN
 from recado.media.download import MediaRefused, MediaUnavailable
 from recado.media.storage import StorageUnavailable
-from recado.media.transcription import Transcript, TranscriptionFailed
+from recado.media.transcription import Languages, Transcript, TranscriptionFailed
 from tests.journey.attached import SAID, Outside, media, message, names, note, replies, run, turn, understand
 from tests.journey.front import ACCOUNT_SID, Front, open_front
 from tests.journey.test_answer import Mind
@@ -134,9 +135,9 @@ async def test_two_executors_with_the_same_note_in_work_count_it_once(front: Fro
     message_id = await note(front)
     both, hear = asyncio.Barrier(2), outside.transcribe
 
-    async def together(path: Path, *, content_type: str, language: str | None) -> Transcript:
+    async def together(path: Path, *, content_type: str, languages: Languages) -> Transcript:
         await both.wait()
-        return await hear(path, content_type=content_type, language=language)
+        return await hear(path, content_type=content_type, languages=languages)
 
     outside.transcribe = together  # type: ignore[method-assign]
     await asyncio.gather(understand(front, outside, message_id), understand(front, outside, message_id))
@@ -146,12 +147,16 @@ async def test_two_executors_with_the_same_note_in_work_count_it_once(front: Fro
     assert len(front.work()) == 2
 
 
-async def test_the_contacts_language_is_passed_on_else_the_assistants(front: Front, outside: Outside) -> None:
+async def test_the_assistants_language_is_likely_and_the_contacts_more(front: Front, outside: Outside) -> None:
     await understand(front, outside, await note(front))
     # In one burst: what they wrote has had no turn yet.
     await front.accept(await front.arrival("Hola, ¿hacen pan sin gluten?"))
     await understand(front, outside, await note(front))
-    assert outside.languages == ["pt", "es"]
+    # The contact's telephone is Brazilian.
+    assert outside.languages == [
+        {"pt": ASSISTANTS * OF_COUNTRY, "es": 1, "en": 1},
+        {"pt": ASSISTANTS * OF_COUNTRY, "es": WRITTEN, "en": 1},
+    ]
 
 
 async def test_the_transcriber_is_told_the_type_that_the_content_has(front: Front, outside: Outside) -> None:

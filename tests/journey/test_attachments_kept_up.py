@@ -141,7 +141,7 @@ async def test_fetching_that_ends_in_an_error_again_and_again_ends_as_late(front
 async def test_a_held_note_that_is_retried_is_fetched_first_and_then_answered(front: Front, outside: Outside) -> None:
     message_id = await note(front)
     run(front, "DELETE FROM dbos.workflow_status")
-    run(front, "UPDATE messages SET status = 'held', awaits_media = false")
+    run(front, "UPDATE messages SET status = 'held', held_for = 'limit', awaits_media = false")
     async with await front.wiring.connect("recado_platform") as conn:
         assert await failed.retry(conn, message_id) == "queued"
         assert await failed.retry(conn, message_id) == "in work"

@@ -14,14 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recado.channels.port import Receipt
 from recado.conversations import consent, messages, parts
 from recado.db.scope import scoped
 from recado.delivery.status import RANK, Status, advance, aggregate
 from recado.errors import Conflict
 from recado.ids import new_id
+from recado.journey import confirm as confirming
+from recado.journey.confirm import Callback
 from recado.ops import failed
 from recado.simulator.client import SimulatorClient
 from tests.channels.examples import inbound, status
+from tests.cli.rows import Rows
 from tests.journey.front import TOKEN, Front, message_sid, open_front
 from tests.journey.post_office import PostOffice, post_office
 from tests.product import OUTBOUND, Product, establish
@@ -368,3 +372,79 @@ async def test_what_is_still_said_of_a_message_that_is_sent_again_changes_nothin
     assert standing(front, message_id) == ("delivered", None)
     async with scoped(front.wiring.pool, front.owner_id) as scope:
         assert await parts.attributed(scope, [old, new, message_sid()]) == {old, new}
+
+
+WAITING = "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+async def test_batches_about_the_same_owners_in_opposite_order_do_not_lock_crosswise(front: Front) -> None:
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        other = Rows.with_an_owner(conn)
+
+        def theirs() -> tuple[UUID, UUID]:
+            return other.owner, other.outbound(status="queued", parts=[("waiting", None)])
+
+        async def mine() -> tuple[UUID, UUID]:
+            return front.owner_id, await outbound(front, "Oi")
+
+        # The rows of what was used are there, so that they can be waited for; ids grow in this order.
+        first, second = [await mine(), theirs()], [theirs(), await mine()]
+        async with await front.lane() as one, await front.lane() as two:
+            for lane in (one, two):
+                await confirming.prepare(lane)
+            await confirming.write(one, [told_of(*which) for which in (await mine(), theirs())])
+            with psycopg.connect(front.database_url) as blocker:
+                blocker.execute("SELECT FROM recado.usage FOR UPDATE")
+                both = asyncio.gather(
+                    *(confirming.write(lane, [told_of(*which) for which in batch])
+                      for lane, batch in ((one, first), (two, second)))
+                )  # fmt: skip
+                while front.rows(WAITING)[0]["n"] < 2:
+                    await asyncio.sleep(0.02)
+            assert await both == [[True, True], [True, True]]
+    amounts = {row["owner_id"]: row["amount"] for row in front.rows("SELECT owner_id, amount FROM usage")}
+    assert amounts == {front.owner_id: 3, other.owner: 3}
+
+
+def told_of(owner_id: UUID, message_id: UUID | None, *, sid: str | None = None, code: int | None = None) -> Callback:
+    """A callback about it: sent, or failed with that code."""
+    said = "sent" if code is None else "failed"
+    receipt = Receipt(account_sid="AC", message_sid=sid or message_sid(), status=said, error_code=code)
+    return Callback(owner_id=owner_id, message_id=message_id, part=1, receipt=receipt)
+
+
+async def test_batches_that_name_messages_by_their_sids_or_opt_contacts_out_do_not_lock_crosswise(front: Front) -> None:
+    messages_of, sids = [], []
+    for number in range(2):
+        await front.post(inbound("text", MessageSid=message_sid(), From=f"whatsapp:+551198765432{number}"))
+    async with await front.lane() as one, await front.lane() as two:
+        for lane in (one, two):
+            await confirming.prepare(lane)
+        for row in front.rows("SELECT id FROM conversations ORDER BY id"):
+            message_id, sid = await written_to(front, row["id"]), message_sid()
+            await confirming.write(one, [told_of(front.owner_id, message_id, sid=sid)])
+            messages_of.append(message_id)
+            sids.append(sid)
+        # Both rows are locked by somebody else first, so that each batch has begun before either goes on.
+        with psycopg.connect(front.database_url) as blocker:
+            blocker.execute("SELECT FROM recado.message_parts FOR UPDATE")
+            batches = (
+                [told_of(front.owner_id, None, sid=sid, code=63033) for sid in sids],
+                [told_of(front.owner_id, None, sid=sid, code=63033) for sid in reversed(sids)],
+            )
+            both = asyncio.gather(*(confirming.write(*pair) for pair in zip((one, two), batches, strict=True)))
+            while front.rows(WAITING)[0]["n"] < 2:
+                await asyncio.sleep(0.02)
+        moved = await both
+    assert sorted(sum(batch) for batch in moved) == [0, 2]
+    assert opted_out(front) == ["twilio 63033"] * 2
+
+
+async def written_to(front: Front, conversation_id: UUID) -> UUID:
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        message_id = await messages.enqueue_outbound(
+            scope, conversation_id=conversation_id, author="assistant", body="Oi", correlation_id=new_id(),
+            now=front.wiring.clock.now(),
+        )  # fmt: skip
+        await parts.plan(scope, message_id, ("Oi",))
+    return message_id

@@ -386,7 +386,7 @@ async def test_held_messages_say_why_and_are_not_answered_after_all(front: Front
         await turn(front, Mind())
     async with front.wiring.platform_pool() as platform, platform.connection() as conn:
         (shown,) = await failed.failures(conn)
-        assert (shown.status, shown.text) == ("held", "The contact wants no messages: nothing is sent to them.")
+        assert (shown.held_for, shown.text) == ("opted_out", "The contact wants no messages: nothing is sent to them.")
         with pytest.raises(failed.Conflict, match="wants no messages"):
             await failed.retry(conn, shown.id)
 

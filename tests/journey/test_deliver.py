@@ -294,7 +294,7 @@ def test_an_error_in_the_owners_set_up_keeps_the_message_and_says_why(post: Post
     post.contact.fault(operation="create", http_status=status, code=code)
     message = post.write("Olá")
     post.deliver(message)
-    assert (post.message(message)["status"], post.message(message)["error_code"]) == ("held", code)
+    assert (post.message(message)["held_for"], post.message(message)["error_code"]) == ("setup", code)
     (event,) = post.events(message)
     assert (event["what"], event["data"]["code"]) == ("configuration", code)
     assert event["data"]["text"]
@@ -308,7 +308,7 @@ def test_a_message_from_an_account_that_is_gone_is_kept(post: PostOffice) -> Non
 
     message = post.write("Olá")
     post.deliver(message, sender_of=nobody)
-    assert post.message(message)["status"] == "held"
+    assert post.message(message)["held_for"] == "setup"
 
 
 @pytest.mark.parametrize(("code", "error_class"), [(21211, "recipient"), (63013, "content"), (63041, "template")])
@@ -357,7 +357,7 @@ def test_nothing_is_posted_once_the_contacts_last_message_is_24_hours_old(post: 
     message = post.write("Olá")
     post.deliver(message)
     assert post.operations() == []
-    assert (post.message(message)["status"], post.message(message)["error_code"]) == ("held", 63016)
+    assert (post.message(message)["held_for"], post.message(message)["error_code"]) == ("window", 63016)
     assert [event["what"] for event in post.events(message)] == ["window_closed"]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from recado.conversations import contacts
 from recado.db.scope import scoped
+from recado.journey.language import of_number
 from tests.journey.attached import Outside, note, understand
 from tests.journey.attached import turn as answer
 from tests.journey.front import Front, open_front
@@ -88,7 +89,9 @@ async def test_what_the_contact_did_not_write_tells_nothing(front: Front, outsid
     await understand(front, outside, heard)
     await answer(front, heard)
     assert language(front) == (None, None)
-    assert outside.languages == ["pt"]
+    [heard_in] = outside.languages
+    assert max(heard_in, key=lambda one: heard_in[one]) == "pt"
+    assert heard_in["en"] == 1
 
 
 async def test_what_people_say_stands_until_they_take_it_back(front: Front, outside: Outside) -> None:
@@ -102,7 +105,7 @@ async def test_what_people_say_stands_until_they_take_it_back(front: Front, outs
     await people_say("de")
     await hear(front, ENGLISH, "What time do you open today?", "And is there any parking?", "How much is it?")
     await understand(front, outside, await note(front))
-    assert (language(front), outside.languages) == (("de", "people"), ["de"])
+    assert (language(front), outside.languages) == (("de", "people"), [{"de": 1}])
     await people_say(None)
     assert language(front) == (None, None)
     await hear(front, "Thanks, see you today!")
@@ -116,3 +119,24 @@ async def test_what_is_learned_during_a_change_of_peoples_does_not_undo_it(front
     async with scoped(front.wiring.pool, front.owner_id) as scope:
         assert not await contacts.learn_language(scope, row["id"], "en")
     assert language(front) == ("de", "people")
+
+
+@pytest.mark.parametrize(
+    ("address", "spoken"),
+    [
+        ("whatsapp:+5511987654321", "pt"),
+        ("whatsapp:+351912345678", "pt"),
+        ("whatsapp:+34612345678", "es"),
+        ("whatsapp:+5491123456789", "es"),
+        ("whatsapp:+525512345678", "es"),
+        ("whatsapp:+17875551234", "es"),
+        ("whatsapp:+14155551234", "en"),
+        ("whatsapp:+447700900123", "en"),
+        ("whatsapp:+4915112345678", None),
+        ("whatsapp:BR.1234567890", None),
+        ("whatsapp:+", None),
+        ("", None),
+    ],
+)
+def test_the_country_of_a_telephone_number_speaks_a_language(address: str, spoken: str | None) -> None:
+    assert of_number(address) == spoken

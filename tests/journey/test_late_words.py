@@ -196,7 +196,7 @@ async def test_where_people_have_the_conversation_they_have_the_words_and_nothin
 async def test_what_was_not_answered_without_them_stays_what_it_is(front: Front, outside: Outside, status: str) -> None:
     message_id = await given_up(front)
     run(front, "DELETE FROM dbos.workflow_status")
-    run(front, "UPDATE messages SET status = %s", status)
+    run(front, "UPDATE messages SET status = %s, held_for = %s", status, "people" if status == "held" else None)
     await understand(front, outside, message_id)
     assert (statuses(front), message(front, message_id)["transcript"]) == ([status], SAID)
     assert front.work() == []

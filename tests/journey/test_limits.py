@@ -73,7 +73,7 @@ async def test_held_messages_are_shown_with_the_reason_and_can_be_answered_after
     await say(front, 4)
     async with front.wiring.platform_pool() as platform, platform.connection() as conn:
         (shown,) = await failed.failures(conn)
-        assert (shown.status, shown.text) == ("held", "It came over the limit of its contact or Twilio account.")
+        assert (shown.held_for, shown.text) == ("limit", "It came over the limit of its contact or Twilio account.")
         assert await failed.retry(conn, shown.id) == "queued"
     assert inbound_of(front) == ["received"] * 4
 

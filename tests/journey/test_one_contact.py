@@ -17,7 +17,7 @@ import pytest
 from recado.conversations import conversations
 from recado.db.scope import scoped
 from recado.journey.answer import process_ai_response
-from recado.media.transcription import Transcript, TranscriptionFailed
+from recado.media.transcription import Languages, Transcript, TranscriptionFailed
 from tests.channels.examples import inbound
 from tests.journey.attached import Outside, note, understand
 from tests.journey.front import Front, message_sid, open_front
@@ -220,7 +220,7 @@ async def test_what_people_have_stays_with_people_and_what_they_have_not_answere
     person = Person()
     kept, merged = await two(front, person)
     run(front, f"UPDATE conversations SET status = 'handoff', attention = 'failed' WHERE id = '{merged}'")
-    run(front, "UPDATE messages SET status = 'held' WHERE body = 'dois'")
+    run(front, "UPDATE messages SET status = 'held', held_for = 'people' WHERE body = 'dois'")
     before = front.rows("SELECT version FROM conversations WHERE id = %s", kept)
     await say(front, person, "both", "três")
     [row] = front.rows("SELECT status, attention, version FROM conversations WHERE id = %s", kept)
@@ -241,7 +241,7 @@ async def test_a_voice_note_that_is_heard_meanwhile_goes_on_in_the_numbers_conve
     await say(front, person, "phone", "um")
 
     class Late(Outside):
-        async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
+        async def transcribe(self, path: Path, *, content_type: str, languages: Languages) -> Transcript:
             await say(front, person, "both", "três")
             raise TranscriptionFailed("unavailable")
 

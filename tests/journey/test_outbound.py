@@ -141,7 +141,7 @@ def test_without_a_public_url_an_attachment_is_held_with_the_reason(post: PostOf
     message = post.write("", attachment(post))
     deliver(post, ledger, message, public_url=None)
     assert ledger.posted == []
-    assert (post.message(message)["status"], post.message(message)["reason"]) == ("held", "no_public_url")
+    assert (post.message(message)["held_for"], post.message(message)["reason"]) == ("setup", "no_public_url")
     assert said(post, message) == ["no_public_url"]
 
 
@@ -412,7 +412,7 @@ def test_a_window_that_is_found_closed_again_after_a_retry_is_met_as_the_first_t
         wait_for(post, message, "failed")
         assert len(late_work(post, message)) == times
         deliver(post, ledger, message)
-        assert (post.message(message)["status"], post.message(message)["reason"]) == ("held", "no_template")
+        assert (post.message(message)["held_for"], post.message(message)["reason"]) == ("window", "no_template")
         retry(post, message)
     fallback(post)
     post.contact.fault(operation="create", delivery_status="undelivered", error_code=63016, count=1)

@@ -190,6 +190,6 @@ async def test_a_file_that_was_held_is_tried_as_what_it_would_have_been(
     message_id = await note(front, kind=kind, media_type=media_type)
     assert names(front) == [work]
     run(front, "DELETE FROM dbos.workflow_status")
-    run(front, "UPDATE messages SET status = 'held', awaits_media = false")
+    run(front, "UPDATE messages SET status = 'held', held_for = 'limit', awaits_media = false")
     await retry(front, message_id)
     assert names(front) == [work]

@@ -71,7 +71,7 @@ def refuse(status: int) -> Answer:
 async def test_the_note_is_sent_with_model_and_language_and_its_length_is_its_own(
     service: Service, transcriber: Endpoint
 ) -> None:
-    transcript = await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
+    transcript = await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})
     assert (transcript.text, transcript.language) == ("Boa tarde!", "pt")
     assert transcript.duration_s == pytest.approx(4.4, abs=0.1)
     assert service.asked == [
@@ -86,7 +86,7 @@ async def test_the_endpoint_is_told_what_the_file_is(
     service: Service, transcriber: Endpoint, tmp_path: Path, content_type: str, name: str
 ) -> None:
     (tmp_path / "0199").write_bytes(b"as it came")  # production names files by their ids
-    await transcriber.transcribe(tmp_path / "0199", content_type=content_type, language="pt")
+    await transcriber.transcribe(tmp_path / "0199", content_type=content_type, languages={"pt": 1})
     assert service.files == [(name, content_type, b"as it came")]
 
 
@@ -115,7 +115,7 @@ async def test_what_endpoints_may_not_know_is_made_ogg_first(
     service: Service, transcriber: Endpoint, tmp_path: Path, content_type: str, codec: str, container: str, rate: int
 ) -> None:
     note = recorded(tmp_path / "0199", seconds=3, codec=codec, container=container, rate=rate)
-    await transcriber.transcribe(note, content_type=content_type, language="pt")
+    await transcriber.transcribe(note, content_type=content_type, languages={"pt": 1})
     ((name, said, content),) = service.files
     assert (name, said, content[:4]) == ("note.ogg", "audio/ogg", b"OggS")
     (tmp_path / "sent").write_bytes(content)
@@ -133,7 +133,7 @@ async def test_what_can_not_be_converted_is_not_sent(
 
     async def reason(name: str) -> str:
         with pytest.raises(TranscriptionFailed) as failed:
-            await short.transcribe(tmp_path / name, content_type="audio/amr", language="pt")
+            await short.transcribe(tmp_path / name, content_type="audio/amr", languages={"pt": 1})
         return failed.value.reason
 
     assert [await reason("long"), await reason("broken")] == ["too_long", "unreadable"]
@@ -146,16 +146,50 @@ async def test_what_can_not_be_converted_is_not_sent(
 async def test_a_note_that_is_too_long_is_not_sent(service: Service) -> None:
     transcriber = open_endpoint("whisper-1", longest_s=4)
     with pytest.raises(TranscriptionFailed) as failed:
-        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})
     assert (failed.value.reason, service.asked) == ("too_long", [])
     await transcriber.aclose()
+
+
+UNSURE = {"pt": 6, "es": 1, "en": 1}
+
+
+async def test_the_endpoint_tells_the_language_where_none_stands_out(service: Service, transcriber: Endpoint) -> None:
+    service.answer = lambda _: web.json_response({"text": "Buenas tardes.", "language": "spanish", "duration": 4})
+    transcript = await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages=UNSURE)
+    assert (transcript.text, transcript.language) == ("Buenas tardes.", "es")
+    assert [(one.get("language"), one["response_format"]) for one in service.asked] == [(None, "verbose_json")]
+
+
+async def test_a_language_that_nobody_speaks_there_is_asked_for_again_in_the_likeliest(
+    service: Service, transcriber: Endpoint
+) -> None:
+    service.answer = lambda n: web.json_response(
+        {"text": "Boas tardes.", "language": "galician"} if n == 0 else {"text": "Boa tarde!"}
+    )
+    transcript = await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages=UNSURE)
+    assert (transcript.text, transcript.language) == ("Boa tarde!", "pt")
+    assert [one.get("language") for one in service.asked] == [None, "pt"]
+
+
+async def test_a_language_that_stands_out_is_asked_for(service: Service, transcriber: Endpoint) -> None:
+    await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 2, "es": 60, "en": 1})
+    assert [one["language"] for one in service.asked] == ["es"]
+
+
+async def test_a_model_that_tells_no_language_is_believed(service: Service) -> None:
+    made = open_endpoint("gpt-4o-transcribe", longest_s=30)
+    transcript = await made.transcribe(NOTE.path, content_type="audio/ogg", languages=UNSURE)
+    await made.aclose()
+    assert (transcript.text, transcript.language) == ("Boa tarde!", None)
+    assert [(one.get("language"), one["response_format"]) for one in service.asked] == [(None, "json")]
 
 
 async def test_a_note_whose_length_nobody_can_tell_is_taken_for_as_long_as_it_may_be(
     service: Service, transcriber: Endpoint, tmp_path: Path
 ) -> None:
     (tmp_path / "note").write_bytes(b"\x1aE\xdf\xa3" + bytes(15_000))
-    transcript = await transcriber.transcribe(tmp_path / "note", content_type="audio/mpeg", language=None)
+    transcript = await transcriber.transcribe(tmp_path / "note", content_type="audio/mpeg", languages={})
     assert transcript.duration_s == pytest.approx(10, abs=0.1)
     assert "language" not in service.asked[0]
 
@@ -164,7 +198,7 @@ async def test_what_passes_is_tried_again(
     service: Service, transcriber: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     service.answer = lambda before: web.json_response({"text": "Oi"}) if before else refuse(503)(before)
-    assert (await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")).text == "Oi"
+    assert (await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})).text == "Oi"
     assert len(service.asked) == 2
 
 
@@ -177,7 +211,7 @@ async def test_what_would_be_refused_again_is_not_tried_again(
 ) -> None:
     service.answer = refuse(status)
     with pytest.raises(TranscriptionFailed) as failed:
-        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})
     assert (failed.value.reason, len(service.asked)) == (reason, calls)
 
 
@@ -187,7 +221,7 @@ async def test_an_endpoint_that_goes_on_failing_is_given_up(
 ) -> None:
     service.answer = answer
     with pytest.raises(TranscriptionFailed) as failed:
-        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})
     assert (failed.value.reason, len(service.asked)) == ("unavailable", 1 + endpoint.TRIES_MORE)
 
 
@@ -197,7 +231,7 @@ async def test_an_answer_without_text_is_no_transcript(
 ) -> None:
     service.answer = lambda _: web.json_response(body)
     with pytest.raises(TranscriptionFailed) as failed:
-        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})
     assert failed.value.reason == "unavailable"
 
 
@@ -217,7 +251,7 @@ async def test_an_endpoint_that_never_answers_is_not_waited_for(
         monkeypatch.setenv("OPENAI_BASE_URL", str(server.make_url("/v1")))
         transcriber = open_endpoint("whisper-1", longest_s=30)
         with pytest.raises(TranscriptionFailed) as failed:
-            await transcriber.transcribe(NOTE.path, content_type="audio/ogg", language="pt")
+            await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})
         await transcriber.aclose()
     assert failed.value.reason == "slow"
 

@@ -43,7 +43,7 @@ def hear(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hear]:
             path = tmp_path / str(number)
             path.write_text(said, encoding="utf-8")
             try:
-                heard.append(await whisper.transcribe(path, content_type="audio/ogg", language="pt"))
+                heard.append(await whisper.transcribe(path, content_type="audio/ogg", languages={"pt": 1}))
             except TranscriptionFailed as failed:
                 heard.append(failed.reason)
             processes.extend([whisper._child.pid] if whisper._child else [])
@@ -90,9 +90,9 @@ async def test_a_fault_of_ours_ends_the_process_too(tmp_path: Path, monkeypatch:
     assert whisper._child is not None
     child = psutil.Process(whisper._child.pid)
     with pytest.raises(TypeError):  # what no line of it expects
-        await whisper.transcribe(tmp_path / "note", content_type="audio/ogg", language=b"pt")  # type: ignore[arg-type]
+        await whisper.transcribe(tmp_path / "note", content_type="audio/ogg", languages={b"pt": 1})  # type: ignore[arg-type]
     assert not child.is_running()
-    assert words(await whisper.transcribe(tmp_path / "note", content_type="audio/ogg", language="pt")) == "aaaaa"
+    assert words(await whisper.transcribe(tmp_path / "note", content_type="audio/ogg", languages={"pt": 1})) == "aaaaa"
     await whisper.aclose()
 
 

@@ -106,7 +106,7 @@ async def test_a_reply_whose_delivery_was_lost_gets_a_new_one(front: Front) -> N
 @pytest.mark.parametrize("status", ["answered", "held", "unrouted", "failed", "delivered", "sent"])
 async def test_what_is_taken_care_of_gets_no_work(front: Front, status: str) -> None:
     await stray(front)
-    run(front, "UPDATE messages SET status = %s", status)
+    run(front, "UPDATE messages SET status = %s, held_for = %s", status, "people" if status == "held" else None)
     async with platform(front) as pool:
         assert await recovery.give_work_to_strays(pool) == 0
 

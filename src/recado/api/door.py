@@ -26,6 +26,7 @@ from recado.identity import keys, owners, sessions
 from recado.identity.callers import Caller, KeyScope
 from recado.identity.sessions import Session
 from recado.identity.users import Where
+from recado.text import is_storable
 from recado.wiring import Wiring
 
 #: Texts are the largest that anybody sends here.
@@ -132,6 +133,7 @@ class GuardedRoute(APIRoute):
 
         async def guarded(request: Request) -> Response:
             await enter(request)
+            _check_storable(request)
             response = await handler(_limited(request, self.body_limit(request)))
             response.headers.setdefault("Cache-Control", "no-store")
             return response
@@ -235,6 +237,14 @@ async def _owner_of(request: Request, wiring: Wiring, caller: Caller) -> UUID:
         wrong = FieldError(where=f"header.{OWNER_HEADER}", detail="must be the id of an owner")
         raise Problem(422, "a platform administrator says for which owner they ask", errors=[wrong]) from None
     return owner_id
+
+
+def _check_storable(request: Request) -> None:
+    """Raise the problem of a path or query that holds what PostgreSQL can't store; bodies see to themselves."""
+    for where, given in (("path", request.path_params.items()), ("query", request.query_params.multi_items())):
+        if not all(is_storable(text) for pair in given for text in pair if isinstance(text, str)):
+            problem = FieldError(where=where, detail="holds NUL, or half of a surrogate pair")
+            raise Problem(422, "the request does not have the form that this route asks for", errors=[problem])
 
 
 def _limited(request: Request, limit: int) -> Request:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recado.api.contents import (
     ButtonView,
@@ -19,15 +19,17 @@ from recado.api.contents import (
     ReferralView,
 )
 from recado.conversations import conversations
+from recado.conversations.holding import HeldFor
 from recado.delivery.window import window
 from recado.identity.callers import KeyScope, Role
+from recado.text import INVISIBLE_CLASS, all_storable
 
 _CONVERSATION = "01980c5e-6f3a-7c11-9f0b-2f4a8d1e5b77"
 _NUMBER = "01980c5e-5a10-7d42-8c33-91d2f0a4c6e8"
 
-#: A text that PostgreSQL can store.
+#: A text that PostgreSQL can store, and one of which something is seen.
 NO_NUL = r"^[^\x00]*$"
-NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
+NOT_BLANK = rf"^[^\x00]*[^\s\x00-\x1f\x7f-\x9f{INVISIBLE_CLASS}][^\x00]*$"
 
 
 class OwnerView(BaseModel):
@@ -221,7 +223,8 @@ class MessageView(BaseModel):
         dict[str, Any] | None,
         Field(description="What an outbound message is beyond its text: `kind` and what belongs to it."),
     ]
-    reason: Annotated[str | None, Field(description="A word for why it is held or failed, where no code says it.")]
+    held_for: Annotated[HeldFor | None, Field(description="What it is held for; null unless it is held.")]
+    reason: Annotated[str | None, Field(description="A word that says more closely why it is held or failed.")]
 
 
 class WholeMessageView(MessageView):
@@ -360,6 +363,18 @@ class Given(BaseModel):
     """What a caller gives; a field that there is not is refused."""
 
     model_config = ConfigDict(extra="forbid", strict=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _can_be_stored(cls, given: Any) -> Any:
+        """Refuse what no database takes in whichever field, so that none has to say so of itself."""
+        try:
+            refused = all_storable(given) != given
+        except RecursionError:
+            refused = True
+        if refused:
+            raise ValueError("holds NUL or half of a surrogate pair, or is nested too deep")
+        return given
 
 
 class NewConsentWord(Given):

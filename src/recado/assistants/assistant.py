@@ -12,6 +12,7 @@ from recado.db.pool import Row
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound, UsageError
 from recado.ids import new_id
+from recado.text import is_blank
 
 DEFAULT_NAME = "default"
 #: The form of a model's name; whether there is such a one only a worker can tell, with the provider's package and key.
@@ -117,7 +118,7 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
         raise UsageError("a model is PROVIDER:MODEL, for instance openai:gpt-5-mini")
     if language is not None and language not in LANGUAGES:
         raise UsageError(f"language must be one of {', '.join(LANGUAGES)}")
-    if name is not None and not name.strip():
+    if name is not None and is_blank(name):
         raise UsageError("an assistant's name must not be empty")
     asked = (await ensure_default(scope)).name if name is None else name
     cursor = await scope.conn.execute(

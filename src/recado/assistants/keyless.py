@@ -13,6 +13,7 @@ from recado.assistants.knowledge import Match
 from recado.assistants.vocabulary import COURTESY, OPENING, THANKS
 from recado.assistants.words import detect
 from recado.db.scope import Scope
+from recado.delivery.markdown import to_whatsapp
 
 __all__ = ["answer", "detect", "sure", "words_for_person"]
 
@@ -52,7 +53,8 @@ async def answer(scope: Scope, text: str, *, language: str) -> str | None:
         asked_in = detect(question) or detect(text) or language
         match = sure(await knowledge.search(scope, question, language=asked_in))
         if match is not None:
-            answers.setdefault(match.content)
+            # Knowledge is written in Markdown.
+            answers.setdefault(to_whatsapp(match.content))
     return "\n\n".join(answers) or None
 
 

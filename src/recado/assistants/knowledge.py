@@ -26,6 +26,7 @@ from recado.db.pool import Row
 from recado.db.scope import Scope
 from recado.errors import NotFound, UsageError
 from recado.ids import new_id
+from recado.text import is_blank
 
 PATH = " › "
 TITLE_CHARS = 300
@@ -100,7 +101,7 @@ def read_markdown(text: str, *, name: str = "knowledge") -> list[Entry]:
 
     def close() -> None:
         content = "\n".join(body).strip()
-        if content:
+        if not is_blank(content):
             title = PATH.join(heading for _, heading in path if heading) or _stem_of(name)
             entries.append(_entry(title, content, where=f"{name}: entry {len(entries) + 1}"))
         body.clear()
@@ -142,7 +143,7 @@ def read_csv(text: str, *, name: str = "knowledge") -> list[Entry]:
                 continue
             first = False
             where = f"{name}: line {reader.line_num}"
-            if len(fields) != 2 or not fields[0]:
+            if len(fields) != 2 or any(map(is_blank, fields)):
                 raise UsageError(f"{where}: needs two columns, question and answer")
             entries.append(_entry(fields[0], fields[1], where=where))
     except csv.Error as error:

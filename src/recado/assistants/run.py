@@ -25,8 +25,11 @@ import structlog
 from recado.assistants.assistant import MODEL, Assistant
 from recado.assistants.failures import BLIND, NO_TOKENS, PASSING, Failure, Reason, Tokens, failure_of
 from recado.assistants.knowledge import Match
+from recado.assistants.thoughts import without_thoughts
 from recado.assistants.tools import TRIES, Choosing, Chosen, Offer, Offered, toolset
+from recado.delivery.markdown import to_whatsapp
 from recado.errors import RecadoError, SettingsError
+from recado.text import tidy
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent, RunUsage
@@ -50,6 +53,10 @@ SIGHTED = re.compile(
 FIRST_PAUSE_S = 0.4
 LONGEST_PAUSE_S = 8.0
 NAME_CHARS = 80
+#: What no answer holds.
+_NO_MARK = "\0<recado>\0"
+#: An answer that is longer is read in a thread: others have the loop meanwhile.
+AT_ONCE_CHARS = 2_000
 
 RULES = """\
 You are writing on WhatsApp to a contact of the company described above. Write in the language the contact writes in \
@@ -233,7 +240,7 @@ async def _attempt(
             )
     except Exception as error:
         return replace(failure_of(error), used=_tokens(usage))
-    text = (result.output or "").strip()
+    text = await _said(result.output or "")
     chosen = choosing.chosen if choosing is not None else None
     if not text and chosen is None:
         return Failure(reason="empty_answer", used=_tokens(usage))
@@ -244,6 +251,16 @@ async def _attempt(
         output_tokens=usage.output_tokens,
         template=chosen,
     )
+
+
+async def _said(answer: str) -> str:
+    """What the contact is to read of an answer: without thoughts, as WhatsApp shows it, storable; empty for nothing."""
+
+    def read() -> str:
+        # A character that is spelt out in the answer is one only afterwards.
+        return tidy(to_whatsapp(tidy(without_thoughts(answer))))
+
+    return read() if len(answer) <= AT_ONCE_CHARS else await asyncio.to_thread(read)
 
 
 def _tokens(usage: RunUsage) -> Tokens:
@@ -307,7 +324,9 @@ def _make(model: str) -> Model:
         problem = "language models need the extra `models` (pip install 'recado[models]')"
         raise SettingsError(f"RECADO_MODEL {model}: {problem}") from None
     try:
-        return infer_model(model)
+        made = infer_model(model)
+        # It would take thoughts for the answer where they never end; `thoughts` knows them, in all their marks.
+        made.profile = {**made.profile, "thinking_tags": (_NO_MARK, _NO_MARK)}
     except ImportError:
         problem = f"its package is missing (pip install 'pydantic-ai-slim[{model.partition(':')[0]}]')"
     except UserError as error:
@@ -315,6 +334,8 @@ def _make(model: str) -> Model:
         problem = f"{' or '.join(variables)} is not set" if variables else "not a known PROVIDER:MODEL"
     except Exception as error:
         problem = f"the provider can't be set up ({type(error).__name__})"
+    else:
+        return made
     raise SettingsError(f"RECADO_MODEL {model}: {problem}")
 
 

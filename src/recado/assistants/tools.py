@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from recado.channels.visible import visible
 from recado.delivery.content import TemplateUse
 from recado.errors import Conflict, UsageError
+from recado.text import tidy
 
 if TYPE_CHECKING:
     from pydantic_ai import FunctionToolset
@@ -123,6 +124,7 @@ def toolset(choosing: Choosing) -> FunctionToolset[None]:
     from pydantic_ai import FunctionToolset, Tool
 
     async def send_template(template: str, language: str, variables: dict[str, str] | None = None) -> str:
-        return await choose(choosing, template, language, variables or {})
+        # What a model writes may hold anything; a variable of which nothing is seen is refused as an empty one.
+        return await choose(choosing, template, language, {tidy(n): tidy(v) for n, v in (variables or {}).items()})
 
     return FunctionToolset([Tool(send_template, takes_ctx=False, description=DESCRIPTION, sequential=True)])

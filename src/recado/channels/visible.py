@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from recado.text import is_blank
+
 NAME_CHARS = 128
 _JOINERS = "\u200c\u200d"
 # They take room, or none, and show nothing, though Unicode calls them letters or symbols.
@@ -25,7 +27,8 @@ def visible(text: str, *, at_most: int = NAME_CHARS) -> str | None:
             or (0 < index < len(kept) - 1 and not set(kept[index - 1] + kept[index + 1]) & {" ", *_JOINERS})
         )
         text = unicodedata.normalize("NFC", text)
-    return " ".join(text.split())[:at_most].strip() or None
+    text = " ".join(text.split())[:at_most].strip()
+    return None if is_blank(text) else text
 
 
 def _is_invisible(char: str) -> bool:

@@ -16,6 +16,7 @@ from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
     from recado.settings import Settings
+    from recado.stopping import Deadline
 
 #: The worker's queues; `recado.worker` registers them.
 QUEUES = ("turns", "deliveries", "media")
@@ -46,8 +47,8 @@ def _run(main: Coroutine[Any, Any, int]) -> None:
 
 @app.command()
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
-    """Run API and worker in one process."""
-    _run(_process(_settings(), host=host, port=port, api=True, work=QUEUES))
+    """Run API and worker, each in a process of its own; the worker ends with this one."""
+    _run(_process(_settings(), host=host, port=port, api=True, work=(), beside=QUEUES))
 
 
 @app.command()
@@ -65,27 +66,45 @@ def worker(queues: Queues = "turns,deliveries,media") -> None:
     _run(_process(_settings(), host="", port=0, api=False, work=served))
 
 
-async def _process(settings: Settings, *, host: str, port: int, api: bool, work: Sequence[str]) -> int:
-    """One process until SIGTERM or SIGINT, or until another worker has taken over; answers the exit code."""
+async def _process(
+    settings: Settings, *, host: str, port: int, api: bool, work: Sequence[str], beside: Sequence[str] = ()
+) -> int:
+    """One process until SIGTERM or SIGINT, or until another worker has taken over; answers the exit code.
+
+    `beside` is what a worker in a process of its own serves meanwhile. From the signal on it ends within 20 s.
+    """
     import structlog
 
+    from recado.cli.beside import Tie, keep_worker
+    from recado.ops import lag
+    from recado.stopping import ENDS_S, SLOW_S, Deadline, end
     from recado.wiring import wire
 
+    tie = Tie()
     code = 0
+    later_s = 0.6 if beside else 0.0  # than the worker, which has as long
+    deadline = Deadline(slow_s=SLOW_S + later_s, ends_s=ENDS_S + later_s)
     async with AsyncExitStack() as stack:
         sock = None
         if api:
             from recado.app import bind
 
             sock = stack.enter_context(bind(host, port))
-        stop = await stack.enter_async_context(stop_signals())
+        stop = await stack.enter_async_context(stop_signals(deadline))
         wiring = await stack.enter_async_context(wire(settings))
+        measuring = asyncio.create_task(lag.watch(), name="lag")
+        stack.push_async_callback(end, measuring)
+        working_beside = None
+        if beside:
+            working_beside = asyncio.create_task(keep_worker(stop, beside), name="worker-process")
+            stack.push_async_callback(asyncio.wait, [working_beside])
         if work:
             from recado.worker import working
 
             def declared_dead() -> None:
                 nonlocal code
                 code = 1
+                deadline.begin(asyncio.get_running_loop())
                 stop.set()
 
             await stack.enter_async_context(working(wiring, declared_dead=declared_dead, queues=work))
@@ -105,9 +124,13 @@ async def _process(settings: Settings, *, host: str, port: int, api: bool, work:
             serving.should_exit = True
             await task
             if not stop.is_set():
+                stop.set()
                 raise RecadoError("the server could not start")
+            if working_beside is not None:
+                code = await working_beside
         else:
             spare_the_collector()
+            tie.works()
             await stop.wait()
     return code
 
@@ -125,12 +148,18 @@ def migrate() -> None:
 
 
 @asynccontextmanager
-async def stop_signals() -> AsyncIterator[asyncio.Event]:
-    """An event that SIGTERM and SIGINT set."""
+async def stop_signals(deadline: Deadline | None = None) -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM and SIGINT set; the deadline begins with it, and goes on until the process has ended."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if deadline is not None:
+            deadline.begin(loop)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told)
     try:
         yield stop
     finally:

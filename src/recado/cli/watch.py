@@ -112,11 +112,13 @@ def list_failed(
 
     found = at_desk(main)
     rows = [
-        (item.id, item.direction, item.status, item.error_code, ago(item.age_s), item.owner, item.text)
+        (item.id, item.direction, item.status, item.held_for, item.error_code, ago(item.age_s), item.owner, item.text)
         for item in found
     ]
     text = table(
-        ("MESSAGE", "DIRECTION", "STATUS", "CODE", "AGE", "OWNER", "WHY"), rows, empty="no message failed or is held"
+        ("MESSAGE", "DIRECTION", "STATUS", "HELD FOR", "CODE", "AGE", "OWNER", "WHY"),
+        rows,
+        empty="no message failed or is held",
     )
     answer([asdict(item) for item in found], as_json=json, text=text)
 

@@ -82,6 +82,15 @@ async def ask_for_people(scope: Scope, conversation_id: UUID, *, why: str) -> No
     )
 
 
+async def leave_to_people(scope: Scope, conversation_id: UUID, *, now: datetime) -> None:
+    """Give the conversation to people, who have not taken it yet, because it goes in circles; it is counted anew."""
+    await scope.conn.execute(
+        "UPDATE conversations SET status = 'handoff', circled_at = %s, version = version + 1 "
+        "WHERE owner_id = %s AND id = %s AND status = 'open'",
+        [now, scope.owner_id, conversation_id],
+    )
+
+
 async def tell_of_budget(scope: Scope, conversation_id: UUID, *, period: date) -> None:
     """Remember that the contact was told in this period that only people answer."""
     await scope.conn.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -10,6 +10,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from recado.conversations.holding import HeldFor
 from recado.db.scope import Scope
 from recado.delivery.content import Content, to_json
 from recado.errors import NotFound
@@ -24,6 +25,7 @@ class Message:
     """One message, as the journey's later steps need it.
 
     `awaits_media` is true while its attachments are fetched and its voice is made text: no turn takes it before.
+    `starts` is how often work for it began, first at `begun_at`, and came to no end.
     """
 
     id: UUID
@@ -38,11 +40,13 @@ class Message:
     transcript: str | None = field(repr=False)
     transcript_language: str | None
     awaits_media: bool
+    starts: int = 0
+    begun_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """One message as it is shown: with what came of it."""
+    """One message as it is shown: with what came of it. `held_for` is there for what is held, and only then."""
 
     id: UUID
     conversation_id: UUID
@@ -58,15 +62,16 @@ class Listed:
     received_at: datetime
     content: dict[str, Any] | None = field(repr=False)
     reason: str | None
+    held_for: HeldFor | None
 
 
 _LISTED = (
     "id, conversation_id, direction, author, kind, body, status, error_code, provider_sid, correlation_id, reply_to, "
-    "received_at, content, reason"
+    "received_at, content, reason, held_for"
 )
 _COLUMNS = (
     "id, direction, author, kind, body, status, provider_sid, correlation_id, received_at, transcript, "
-    "transcript_language, awaits_media"
+    "transcript_language, awaits_media, starts, begun_at"
 )
 
 
@@ -118,7 +123,8 @@ async def history(scope: Scope, conversation_id: UUID, *, limit: int = HISTORY) 
     """What was said and dealt with, oldest first; what still waits, and what never reached anyone, is left out.
 
     What the contact said while people had the conversation is there: a turn took it, and kept it for them. What came
-    over a limit no turn took; it is left out, or a flood would stand in the place of all that was said.
+    over a limit no turn took; it is left out, or a flood would stand in the place of all that was said. So is what
+    broke its turn: the next one would break of it too.
 
     No bound by id: a reply that was stored after the message that now waits had arrived belongs to it all the same, or
     the assistant would answer again what it has just answered.
@@ -144,6 +150,7 @@ async def written(scope: Scope, conversation_id: UUID, *, limit: int = 6) -> lis
         SELECT body FROM (
             SELECT id, kind, body, parameters FROM messages
             WHERE owner_id = %(owner)s AND conversation_id = %(conversation)s AND direction = 'inbound'
+              AND held_for IS DISTINCT FROM 'broken'
             ORDER BY id DESC LIMIT 40
         ) latest
         WHERE kind = ANY(%(kinds)s) AND body <> ''
@@ -236,12 +243,33 @@ async def release(
     return await cursor.fetchone() is not None
 
 
-async def mark_taken(scope: Scope, ids: Sequence[UUID], *, status: str, turn_id: UUID | None) -> None:
-    """The messages are taken care of: `answered` by a turn, or `held` for people."""
+async def mark_taken(scope: Scope, ids: Sequence[UUID], *, held_for: HeldFor | None, turn_id: UUID | None) -> None:
+    """The messages are taken care of: `answered` by a turn, or `held` for that."""
     await scope.conn.execute(
-        "UPDATE messages SET status = %s, turn_id = %s WHERE owner_id = %s AND id = ANY(%s)",
-        [status, turn_id, scope.owner_id, list(ids)],
+        "UPDATE messages SET status = %s, held_for = %s, turn_id = %s, starts = 0, begun_at = NULL "
+        "WHERE owner_id = %s AND id = ANY(%s)",
+        ["answered" if held_for is None else "held", held_for, turn_id, scope.owner_id, list(ids)],
     )
+
+
+async def count_starts(scope: Scope, starts: Mapping[UUID, int], *, now: datetime) -> None:
+    """Work for these messages has begun so often without an end; none of it, once it is 0 again."""
+    await scope.conn.execute(
+        """
+        UPDATE messages m SET starts = given.starts,
+               begun_at = CASE WHEN given.starts > 0 THEN coalesce(m.begun_at, %(now)s) END
+        FROM unnest(%(ids)s::uuid[], %(starts)s::smallint[]) AS given (id, starts)
+        WHERE m.owner_id = %(owner)s AND m.id = given.id
+        """,
+        {"owner": scope.owner_id, "ids": list(starts), "starts": list(starts.values()), "now": now},
+    )
+
+
+async def deaths_since(scope: Scope, moment: datetime) -> int:
+    """How many worker processes have died since, whoever's work they had in hand."""
+    cursor = await scope.conn.execute("SELECT executor_deaths_since(%s) AS deaths", [moment])
+    row = await cursor.fetchone()
+    return int(row["deaths"]) if row is not None else 0
 
 
 async def enqueue_outbound(

@@ -15,6 +15,7 @@ from uuid import UUID
 from psycopg.types.json import Jsonb
 
 from recado.channels.port import ErrorClass
+from recado.conversations.holding import HeldFor
 from recado.db.scope import Scope
 from recado.delivery.status import FAILURES, RANK
 from recado.ids import new_id
@@ -145,7 +146,8 @@ async def reopen(scope: Scope, message_id: UUID) -> None:
         [scope.owner_id, message_id, sorted(FAILURES)],
     )
     await scope.conn.execute(
-        "UPDATE messages SET status = 'queued', error_code = NULL, reason = NULL WHERE owner_id = %s AND id = %s",
+        "UPDATE messages SET status = 'queued', held_for = NULL, error_code = NULL, reason = NULL "
+        "WHERE owner_id = %s AND id = %s",
         [scope.owner_id, message_id],
     )
 
@@ -195,7 +197,7 @@ def moving(message: str, **values: str) -> tuple[str, str]:
     """  # noqa: S608 - ranks and expressions are constants
     settle = f"""
         UPDATE messages m
-        SET status = settled.status, error_code = settled.error_code
+        SET status = settled.status, error_code = settled.error_code, held_for = NULL
         FROM (
             SELECT CASE WHEN bool_or(p.status IN ({_FAILED})) THEN 'failed'
                         WHEN bool_or(p.status = 'waiting') THEN 'queued'
@@ -227,11 +229,14 @@ _MOVE, _SETTLE = moving(
 )
 
 
-async def hold(scope: Scope, message_id: UUID, *, error_code: int | None, reason: str | None = None) -> None:
-    """Keep the message unsent until someone has put right what stands in its way; `reason` is a word for that."""
+async def hold(
+    scope: Scope, message_id: UUID, *, held_for: HeldFor, error_code: int | None, reason: str | None = None
+) -> None:
+    """Keep the message unsent while that stands in its way; `reason` is a word that says it more closely."""
     await scope.conn.execute(
-        "UPDATE messages SET status = 'held', error_code = %s, reason = %s WHERE owner_id = %s AND id = %s",
-        [error_code, reason, scope.owner_id, message_id],
+        "UPDATE messages SET status = 'held', held_for = %s, error_code = %s, reason = %s "
+        "WHERE owner_id = %s AND id = %s",
+        [held_for, error_code, reason, scope.owner_id, message_id],
     )
 
 
@@ -249,7 +254,8 @@ async def stop(scope: Scope, message_id: UUID, *, error_code: int | None, reason
         {"owner_id": scope.owner_id, "message_id": message_id, "error_code": error_code},
     )
     await scope.conn.execute(
-        "UPDATE messages SET status = 'failed', error_code = %s, reason = %s WHERE owner_id = %s AND id = %s",
+        "UPDATE messages SET status = 'failed', held_for = NULL, error_code = %s, reason = %s "
+        "WHERE owner_id = %s AND id = %s",
         [error_code, reason, scope.owner_id, message_id],
     )
 

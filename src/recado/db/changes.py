@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
 import structlog
 
 from recado.db.pool import PASSING, Connection
+from recado.stopping import end
 
 log = structlog.get_logger(__name__)
 
@@ -55,9 +56,7 @@ class Changes:
             self._listeners.remove(listener)
             if not self._listeners and self._task is not None:
                 task, self._task = self._task, None
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+                await end(task)
 
     async def _listen(self) -> None:
         pause_s = 0.1

@@ -90,12 +90,31 @@ def migrate(url: str, *, login: str | None = None, platform_login: str | None = 
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
             config.attributes["connection"] = conn
             command.upgrade(config, "head")
+        _validate(engine)
         done = [] if before == HEAD else [f"recado {before or 'empty'} -> {HEAD}"]
         return done + _migrate_workflow_engine(engine, url)
     except (OperationalError, ProgrammingError) as error:
         raise RecadoError(f"the migration failed, nothing was changed: {_first_line(error)}") from None
     finally:
         engine.dispose()
+
+
+def _validate(engine: sa.Engine) -> None:
+    """Look whether what was there before fits the constraints of migrations, while the tables go on being used.
+
+    In transactions of their own: a migration's holds its tables for itself until it ends. A constraint that is not
+    validated holds for what is written all the same, and the next `migrate` looks again.
+    """
+    with engine.begin() as conn:
+        waiting = conn.execute(
+            sa.text(
+                "SELECT conrelid::regclass::text AS table, conname AS name FROM pg_constraint "
+                "WHERE connamespace = 'recado'::regnamespace AND NOT convalidated ORDER BY conname"
+            )
+        ).all()
+    for table, name in waiting:
+        with engine.begin() as conn:
+            conn.exec_driver_sql(f"ALTER TABLE {table} VALIDATE CONSTRAINT {_quoted(name)}")
 
 
 def _assign(conn: sa.Connection, login: str | None, platform_login: str | None) -> None:

@@ -20,8 +20,13 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from recado.db.adapt import ADAPTERS
+from recado.db.patience import PATIENCE_S, PatientConnection, connect_thread
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import sqlalchemy as sa
 
 log = structlog.get_logger(__name__)
 
@@ -35,18 +40,33 @@ T = TypeVar("T")
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
 
 
+#: How long a peer may be silent, on either side of every connection: the kernels ask after 15 s whether it is there,
+#: and say after 30 s that it is not; what was sent may wait 20 s for its receipt. Over a socket they mean nothing.
+KEEPALIVE = {"keepalives": 1, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+TCP_USER_TIMEOUT_MS = 20_000
+#: The same for the server, whose own defaults keep a vanished host's session, its locks with it, for two hours; a
+#: transaction that nobody goes on with ends too, and so does the statement of a client that is gone.
+SERVER_KEEPALIVE = (
+    "-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 "
+    f"-c tcp_user_timeout={TCP_USER_TIMEOUT_MS} "
+    "-c idle_in_transaction_session_timeout=60000 -c client_connection_check_interval=2000"
+)
+
+
 def conninfo(url: str, role: Role) -> str:
     """The URL with the settings that every connection of the product has."""
     options = f"-c role={role} -c search_path=recado -c timezone=UTC -c plan_cache_mode=force_generic_plan"
-    return make_conninfo(
-        url,
-        options=options,
-        application_name="recado",
-        connect_timeout=5,
-        keepalives_idle=15,
-        keepalives_interval=5,
-        keepalives_count=3,
-    )
+    return make_conninfo(url, application_name="recado", **guarded(options))
+
+
+def guarded(options: str = "") -> dict[str, Any]:
+    """Parameters of a connection whose peer is not waited for without end, with other server options."""
+    return {
+        "options": f"{options} {SERVER_KEEPALIVE}".strip(),
+        "connect_timeout": 5,
+        "tcp_user_timeout": TCP_USER_TIMEOUT_MS,
+        **KEEPALIVE,
+    }
 
 
 @asynccontextmanager
@@ -57,8 +77,8 @@ async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> Async
     """
     pool: Pool = AsyncConnectionPool(
         conninfo(url, role),
-        connection_class=psycopg.AsyncConnection,
-        kwargs={"row_factory": dict_row, "autocommit": True},
+        connection_class=PatientConnection[Row],
+        kwargs={"row_factory": dict_row, "autocommit": True, "context": ADAPTERS},
         min_size=least,
         max_size=size,
         timeout=3,  # a webhook's caller waits this long at most to hear 503
@@ -75,9 +95,35 @@ async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> Async
         await pool.close(timeout=2)
 
 
-async def connect(url: str, role: Role) -> Connection:
-    """One connection of its own, in autocommit, for what a pool is wrong for: a session's lock, a lane."""
-    return await psycopg.AsyncConnection.connect(conninfo(url, role), autocommit=True, row_factory=dict_row)
+async def connect(url: str, role: Role, *, patience_s: float = PATIENCE_S) -> Connection:
+    """One connection of its own, in autocommit, for what a pool is wrong for: a session's lock, a lane.
+
+    Its answers are waited for `patience_s` at most, then it is closed and `Silent` raised.
+    """
+    conn = await PatientConnection.connect(conninfo(url, role), autocommit=True, row_factory=dict_row, context=ADAPTERS)
+    conn.patience_s = patience_s
+    return conn
+
+
+def engine(url: str, *, size: int) -> sa.Engine:
+    """The workflow engine's pool of connections, for its threads, under its role."""
+    import sqlalchemy as sa
+
+    arguments = {"application_name": "recado dbos", **guarded("-c role=recado_engine")}
+    made = sa.create_engine(
+        sa.make_url(url).set(drivername="postgresql+psycopg"),
+        connect_args=arguments,
+        pool_size=size,
+        max_overflow=0,
+        pool_timeout=30,
+        pool_pre_ping=True,
+    )
+
+    @sa.event.listens_for(made, "do_connect")
+    def do_connect(_dialect: Any, _record: Any, given: Any, options: dict[str, Any]) -> Any:
+        return connect_thread(*given, **options)
+
+    return made
 
 
 async def once_more(pool: Pool, work: Callable[[], Awaitable[T]]) -> T:

@@ -18,6 +18,7 @@ from uuid import UUID
 
 from recado.delivery.split import split, units
 from recado.errors import UsageError
+from recado.text import is_blank
 
 BUTTONS: Final = 3
 ITEMS: Final = 10
@@ -143,14 +144,14 @@ def check(content: Choices, body: str) -> None:
         raise UsageError(f"an id needs 1 to {ID_CHARS} characters, in one line")
     if len({choice.id for choice in choices}) < len(choices) or len({c.title for c in choices}) < len(choices):
         raise UsageError("no two of them may have the same id or the same title")
-    if not body.strip():
+    if is_blank(body):
         raise UsageError("buttons and lists need a text above them")
     if "{{" in json.dumps(_types(content, body), ensure_ascii=False):
         raise UsageError("{{ is the mark of a template's variable: it can't stand in a text with buttons or a list")
 
 
 def _fits(text: str, most: int) -> bool:
-    return text == text.strip() and not CONTROLS.search(text) and 1 <= len(text) <= most
+    return text == text.strip() and not CONTROLS.search(text) and not is_blank(text) and len(text) <= most
 
 
 def pieces(body: str, split_chars: int, *, with_text: bool) -> tuple[tuple[str, ...], str]:

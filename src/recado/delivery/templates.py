@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from recado.delivery.content import CONTROLS, TEXT_CHARS
 from recado.errors import UsageError
+from recado.text import is_blank
 
 CONTENT_SID: Final = re.compile(r"HX[0-9a-fA-F]{32}")
 APPROVED: Final = "approved"
@@ -55,7 +56,7 @@ def check(names: Iterable[str], given: Mapping[str, str], body: str) -> None:
         raise UsageError(f"{has}: {extra} more were given")
     for name in wanted:
         value = given[name]
-        if not value.strip() or value != value.strip():
+        if is_blank(value) or value != value.strip():
             raise UsageError(f"variable {name} must not be empty, or begin or end with a space")
         if CONTROLS.search(value) or _RUN.search(value):
             raise UsageError(f"variable {name} must be one line, without tabs or four spaces in a row")

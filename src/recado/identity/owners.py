@@ -12,6 +12,7 @@ from psycopg.errors import UniqueViolation
 from recado.db.pool import Connection, Row
 from recado.errors import Conflict, NotFound, UsageError
 from recado.ids import new_id
+from recado.text import is_blank, storable
 
 NAME_CHARS: Final = 200
 _COLUMNS = "id, name, status, (SELECT p.name FROM plans p WHERE p.id = owners.plan_id) AS plan, version, created_at"
@@ -34,8 +35,8 @@ class Owner:
 
 def normal_name(name: str) -> str:
     """An owner's name on one line. Raises UsageError for an empty or overlong one."""
-    name = " ".join(name.split())
-    if not name or len(name) > NAME_CHARS:
+    name = " ".join(storable(name).split())
+    if is_blank(name) or len(name) > NAME_CHARS:
         raise UsageError(f"an owner's name has 1 to {NAME_CHARS} characters")
     return name
 

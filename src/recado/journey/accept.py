@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from recado.channels.port import Inbound
@@ -22,6 +22,7 @@ from recado.channels.twilio.addresses import WHATSAPP
 from recado.channels.twilio.directory import Account, Number
 from recado.channels.twilio.parse import tapped
 from recado.conversations import consent
+from recado.conversations.holding import HeldFor
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection
 from recado.ids import new_id
@@ -31,18 +32,16 @@ WORKFLOW, QUEUE = "process_ai_response", "turns"
 #: What comes before the turn of a message with attachments, its workflow's id ending in `MEDIA_ID`, and their queues.
 TRANSCRIBE, FETCH, MEDIA_ID = "transcribe_audio", "fetch_media", ":media"
 VOICE_QUEUE, MEDIA_QUEUE = "voice", "media"
-#: The timeline's word for a message that Twilio's own opt-out words have answered; nothing of ours does.
-ANSWERED = "answered_by_twilio"
-#: Why a message of another channel is held.
-CHANNEL = "channel"
+#: What a message of another channel is held for.
+CHANNEL: Final = "channel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
     """An authentic inbound message with its owner: what `accept` makes rows of.
 
-    `held` is a word for why it is kept for people instead of answered, None for what is answered. What the channel has
-    answered itself (`Inbound.opt_out`) is neither.
+    `held` is what it is held for instead of answered, None for what is answered. What the channel has answered itself
+    (`Inbound.opt_out`) is neither.
     """
 
     owner_id: UUID
@@ -52,7 +51,7 @@ class Arrival:
     words: str
     message_id: UUID
     received_at: datetime
-    held: str | None = None
+    held: HeldFor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ class Accepted:
 
 
 def arrival(
-    account: Account, number: Number, inbound: Inbound, words: str, *, now: datetime, held: str | None = None
+    account: Account, number: Number, inbound: Inbound, words: str, *, now: datetime, held: HeldFor | None = None
 ) -> Arrival:
     """An arrival under a new message id, which is its correlation id too."""
     return Arrival(
@@ -98,7 +97,7 @@ WITH input AS (
     SELECT * FROM json_to_recordset(owned.rows) AS r(
         id uuid, account_id uuid, number_id uuid, provider_sid text, own_key text, external_id text, address text,
         profile_name text, kind text, body text, parameters jsonb, received_at timestamptz, routed boolean, held text,
-        answered text, task text, media json, contact_id uuid, conversation_id uuid)
+        answered boolean, task text, media json, contact_id uuid, conversation_id uuid)
 ), fresh AS (
     -- Who comes with a business-scoped id alone may be known by their telephone number.
     SELECT DISTINCT ON (i.account_id, i.provider_sid) i.*,
@@ -109,8 +108,11 @@ WITH input AS (
                 WHERE c.owner_id = owned.owner_id AND c.external_id = i.external_id LIMIT 1),
                i.own_key) END AS identity_key
     FROM input i
-    WHERE (SELECT m.id FROM messages m
-           WHERE m.account_id = i.account_id AND m.provider_sid = i.provider_sid LIMIT 1) IS NULL
+    -- The next MessageSid in order, which only the index of MessageSids has: on a table without statistics one by owner
+    -- seems to cost the same for the one that equals.
+    WHERE (SELECT m.provider_sid FROM messages m
+           WHERE m.account_id = i.account_id AND m.provider_sid >= i.provider_sid
+           ORDER BY m.account_id, m.provider_sid LIMIT 1) IS DISTINCT FROM i.provider_sid
     ORDER BY i.account_id, i.provider_sid, i.id
 ), person AS (
     SELECT p.*, c.id AS known_id,
@@ -142,18 +144,18 @@ WITH input AS (
     RETURNING id, number_id, contact_id
 ), message AS (
     INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, status,
-                          provider_sid, correlation_id, parameters, received_at, awaits_media)
+                          held_for, provider_sid, correlation_id, parameters, received_at, awaits_media)
     SELECT owned.owner_id, f.id, v.id, f.account_id, 'inbound', 'contact', f.kind, f.body,
-           CASE WHEN f.answered IS NOT NULL THEN 'answered' WHEN f.held IS NOT NULL THEN 'held'
+           CASE WHEN f.answered THEN 'answered' WHEN f.held IS NOT NULL THEN 'held'
                 WHEN f.routed THEN 'received' ELSE 'unrouted' END,
-           f.provider_sid, f.id, f.parameters, f.received_at,
-           f.task IS NOT NULL AND f.answered IS NULL AND f.held IS NULL AND f.routed
+           CASE WHEN NOT f.answered THEN f.held END, f.provider_sid, f.id, f.parameters, f.received_at,
+           f.task IS NOT NULL AND NOT f.answered AND f.held IS NULL AND f.routed
     FROM fresh f
     JOIN contact c ON c.identity_key = f.identity_key
     JOIN conversation v ON v.number_id = f.number_id AND v.contact_id = c.id
     ORDER BY f.id
     ON CONFLICT (account_id, provider_sid) WHERE provider_sid IS NOT NULL DO NOTHING
-    RETURNING id, conversation_id, status, received_at, awaits_media
+    RETURNING id, conversation_id, status, held_for, received_at, awaits_media
 ), attachment AS (
     INSERT INTO media (owner_id, id, message_id, ordinal, url, announced_type, file_name)
     SELECT owned.owner_id, a.id, m.id, a.ordinal, a.url, a.announced_type, a.file_name
@@ -163,11 +165,11 @@ WITH input AS (
         id uuid, ordinal smallint, url text, announced_type text, file_name text)
     WHERE f.media IS NOT NULL
 ), event AS (
-    INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, at)
-    SELECT owned.owner_id, 'accept',
-           CASE status WHEN 'held' THEN (SELECT f.held FROM fresh f WHERE f.id = message.id)
-                       WHEN 'answered' THEN (SELECT f.answered FROM fresh f WHERE f.id = message.id) ELSE status END,
-           conversation_id, id, id, clock_timestamp()
+    INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, at, data)
+    SELECT owned.owner_id, 'accept', CASE WHEN held_for = 'limit' THEN 'limited'
+                                           WHEN status = 'answered' THEN 'answered_by_twilio' ELSE status END,
+           conversation_id, id, id, clock_timestamp(),
+           CASE WHEN held_for IS NOT NULL THEN jsonb_build_object('held_for', held_for) END
     FROM message
 ), work AS (
     SELECT id, enqueue_work(
@@ -287,7 +289,7 @@ def _columns(row: Arrival, told: Mapping[str, Mapping[str, str]]) -> dict[str, A
         "received_at": row.received_at.isoformat(),
         "routed": row.number.routed,
         "held": row.held,
-        "answered": ANSWERED if inbound.opt_out is not None else None,
+        "answered": inbound.opt_out is not None,
         **_asked(row),
         "task": _task(inbound),
         "media": [

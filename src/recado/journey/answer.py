@@ -7,6 +7,7 @@ meanwhile, the reply is stale: it is made again, not sent, at most twice.
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -15,13 +16,15 @@ import structlog
 
 from recado.conversations import conversations, events, messages, turns
 from recado.conversations.conversations import Conversation
+from recado.conversations.holding import HeldFor
 from recado.conversations.messages import Message
 from recado.conversations.turns import Turn
-from recado.db.pool import persistently
+from recado.db.pool import PASSING, persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
+from recado.journey.caution import InHand, give_up, leave_circles, put_back, take_in_hand
 from recado.journey.consent import heed
-from recado.journey.drafting import OVER_BUDGET, AnswerDesk, Draft, draft_reply, is_silent
+from recado.journey.drafting import OVER_BUDGET, AnswerDesk, Draft, EngineFailed, draft_reply, silent_for
 from recado.journey.understand import listen
 
 __all__ = ["AnswerDesk", "process_ai_response"]
@@ -38,19 +41,65 @@ async def process_ai_response(
     """Answer what is pending in the conversation; nothing pending is nothing to do.
 
     `turn_id` is the id of the message whose arrival made the turn, and of its workflow. Idempotent: a turn that was
-    committed before a crash is not made again.
+    committed before a crash is not made again. Whatever fails in it ends in an apology, once, and is held for people;
+    it raises only what says nothing of the turn: the database or the workflow engine is away, or the worker stops.
     """
+    hand = InHand()
+    drafts: list[Draft] = []
+    heard: set[UUID] = set()
+    try:
+        async with AsyncExitStack() as stack:
+            await _answer(desk, owner_id, conversation_id, turn_id, arrived_at, hand, heard, drafts, stack)
+    except (EngineFailed, *PASSING):
+        await put_back(desk, owner_id, hand)
+        raise
+    except Exception as error:
+        log.exception("turn_failed", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
+        await give_up(
+            desk,
+            owner_id,
+            conversation_id,
+            turn_id,
+            heard or None,
+            why=type(error).__name__,
+            draft=drafts[-1] if drafts else None,
+        )
+    except BaseException:  # a stop: another worker goes on with it
+        await put_back(desk, owner_id, hand)
+        raise
+
+
+async def _answer(
+    desk: AnswerDesk,
+    owner_id: UUID,
+    conversation_id: UUID,
+    turn_id: UUID,
+    arrived_at: datetime,
+    hand: InHand,
+    taken: set[UUID],
+    drafts: list[Draft],
+    stack: AsyncExitStack,
+) -> None:
+    """The turn's rounds; what it has in hand and what it has drafted is left with the caller, however it ends."""
     since = arrived_at
-    stale: Draft | None = None
     for round_number in range(1, ROUNDS + 1):
         heard = await listen(
             desk.pool, desk.clock, desk.quiet_window, owner_id, conversation_id, since=since, again=round_number > 1
         )
+        if round_number == 1 and any(message.starts for message in heard):
+            await stack.enter_async_context(desk.suspects.alone())
+        heard = await take_in_hand(desk, owner_id, conversation_id, turn_id, heard, hand)
+        taken.update(message.id for message in heard)
         heard = await heed(desk.pool, desk.clock, owner_id, conversation_id, heard)
         if not heard:
             return
+        if hand.circles is not None:
+            await leave_circles(desk, owner_id, conversation_id, turn_id, heard, hand.circles)
+            return
         started_at = desk.clock.now()
+        stale = drafts[-1] if drafts else None
         draft = (await draft_reply(desk, owner_id, conversation_id, heard)).after(stale)
+        drafts.append(draft)
         conclude = partial(
             _conclude,
             desk,
@@ -65,7 +114,7 @@ async def process_ai_response(
         newer_at = await persistently(conclude)
         if newer_at is None:
             return
-        since, stale = newer_at, draft
+        since = newer_at
 
 
 async def _conclude(
@@ -98,11 +147,11 @@ async def _conclude(
             if message.id in late
             or (message.id not in draft.covered and (round_number == 1 or not message.awaits_media))
         ]
-        silent = is_silent(conversation)
-        if newer and round_number < ROUNDS and not silent:
+        silent = silent_for(conversation)
+        if newer and round_number < ROUNDS and silent is None:
             log.info("stale", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
             return newer[-1].received_at
-        if late and not silent:
+        if late and silent is None:
             # Its words have a turn that was enqueued with them.
             covered = [message for message in covered if message.id not in late]
             if not covered:
@@ -114,7 +163,7 @@ async def _conclude(
         owner_id=owner_id,
         conversation_id=conversation_id,
         correlation_id=turn_id,
-        outcome="silent" if silent else draft.outcome,
+        outcome=draft.outcome if silent is None else "silent",
         messages=len(covered),
         rounds=round_number,
         error=draft.error,
@@ -129,16 +178,16 @@ async def _store(
     turn_id: UUID,
     draft: Draft,
     covered: list[Message],
-    silent: bool,
+    silent: HeldFor | None,
     round_number: int,
     started_at: datetime,
 ) -> None:
     now = desk.clock.now()
     conversation_id = conversation.id
-    outcome = "silent" if silent else draft.outcome
-    held = outcome in ("silent", "budget")
+    outcome = draft.outcome if silent is None else "silent"
+    held_for = "budget" if outcome == "budget" else silent
     period = plans.period_of(now)
-    says = not silent and (outcome != "budget" or conversation.budget_told != period)
+    says = silent is None and (outcome != "budget" or conversation.budget_told != period)
     newest = covered[-1]
     turn = Turn(
         id=turn_id,
@@ -157,7 +206,7 @@ async def _store(
     ids = [message.id for message in covered]
     async with scope.conn.pipeline():  # nothing of it waits for an answer: one round trip
         await turns.add(scope, turn)
-        await messages.mark_taken(scope, ids, status="held" if held else "answered", turn_id=turn_id)
+        await messages.mark_taken(scope, ids, held_for=held_for, turn_id=turn_id)
         if says and (draft.text or draft.template is None):
             await messages.enqueue_outbound(
                 scope,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -31,11 +31,12 @@ from recado.db.pool import Pool, persistently
 from recado.db.scope import scoped
 from recado.errors import RecadoError
 from recado.identity import plans
-from recado.journey.language import learn, spoken
+from recado.journey.language import learn, may_be_spoken
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
 from recado.media.reading import Read
 from recado.media.storage import Storage, key_of
-from recado.media.transcription import Failure, Transcriber, Transcript, TranscriptionFailed
+from recado.media.transcription import Failure, Languages, Transcriber, Transcript, TranscriptionFailed
+from recado.text import storable, tidy
 
 log = structlog.get_logger(__name__)
 
@@ -87,7 +88,7 @@ class _Case:
     owner_id: UUID
     message: Awaiting
     media: tuple[Media, ...]
-    language: str
+    languages: Languages = field(repr=False)
     over_budget: bool
 
 
@@ -143,7 +144,7 @@ async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_
             owner_id=owner_id,
             message=message,
             media=tuple(one for one in found if _is_open(one)),
-            language=spoken(conversation, assistant),
+            languages=may_be_spoken(conversation, assistant),
             over_budget=await plans.reached(scope, "transcription_seconds", desk.clock.now()),
         )
 
@@ -223,9 +224,11 @@ async def _transcribe(
     if case.over_budget:
         return None, "over_budget"
     try:
-        transcript = await desk.transcriber.transcribe(path, content_type=content_type, language=case.language)
+        transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
     except TranscriptionFailed as error:
         return None, error.reason
+    # A model or an endpoint may write anything.
+    transcript = replace(transcript, text=tidy(transcript.text))
     return transcript, None if transcript.text else "no_speech"
 
 
@@ -265,7 +268,7 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
                 width=outcome.read.width if outcome.read else None,
                 height=outcome.read.height if outcome.read else None,
                 pages=outcome.read.pages if outcome.read else None,
-                text=outcome.read.text if outcome.read else None,
+                text=storable(outcome.read.text) if outcome.read and outcome.read.text else None,
             )
         await messages.release(
             scope,

@@ -61,23 +61,57 @@ _ENTAILED = entailed(
 )
 
 # A function of the lane's session, like `accept`'s: a batch of callbacks is one message to the server and one back. In
-# the order of the messages, so that two processes with callbacks about the same ones don't lock crosswise.
+# the order of owners and messages, so that two processes don't lock crosswise: parts of the same messages, and at the
+# commit what owners used, which is counted in the order of the parts. So a message that only its MessageSid names is
+# found before, and the locks of opt-outs are taken first, in the order of their keys.
 _FUNCTION = f"""
 CREATE OR REPLACE FUNCTION pg_temp.confirm(input json) RETURNS SETOF int LANGUAGE plpgsql AS $confirm$
 #variable_conflict use_column
 DECLARE
     callback record;
+    named jsonb := '{{}}';
+    people jsonb := '[]';
+    identities bigint[] := '{{}}';
 BEGIN
     FOR callback IN
         SELECT * FROM json_to_recordset(input) AS r(
-            index int, owner_id uuid, message_id uuid, part smallint, sid text, status text, error_code int)
-        ORDER BY message_id, index
+            index int, owner_id uuid, message_id uuid, part smallint, sid text, error_code int)
+        WHERE message_id IS NULL OR {opts_out("error_code")}
     LOOP
         PERFORM set_config('recado.owner_id', callback.owner_id::text, true);
         IF callback.message_id IS NULL THEN
             SELECT p.message_id, p.part INTO callback.message_id, callback.part FROM message_parts p
             WHERE p.owner_id = callback.owner_id AND p.provider_sid = callback.sid LIMIT 1;
+            CONTINUE WHEN callback.message_id IS NULL;
+            named := named || jsonb_build_object(
+                callback.index, jsonb_build_array(callback.message_id, callback.part));
         END IF;
+        IF {opts_out("callback.error_code")} THEN
+            people := people || coalesce((
+                SELECT jsonb_build_array(jsonb_build_array(v.owner_id, v.contact_id)) FROM messages m
+                JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
+                WHERE m.owner_id = callback.owner_id AND m.id = callback.message_id), '[]');
+        END IF;
+    END LOOP;
+    -- Contacts before their keys, as `consent_lock` and `unite` have it.
+    FOR callback IN
+        SELECT DISTINCT (value ->> 0)::uuid AS owner_id, (value ->> 1)::uuid AS id
+        FROM jsonb_array_elements(people) ORDER BY 1, 2
+    LOOP
+        PERFORM set_config('recado.owner_id', callback.owner_id::text, true);
+        identities := identities || (
+            SELECT consent_key(c.owner_id, c.identity_key) FROM contacts c
+            WHERE c.owner_id = callback.owner_id AND c.id = callback.id FOR KEY SHARE);
+    END LOOP;
+    PERFORM pg_advisory_xact_lock(key) FROM (SELECT DISTINCT unnest(identities) AS key ORDER BY 1 OFFSET 0) keys;
+    FOR callback IN
+        SELECT r.index, r.owner_id, coalesce((named -> r.index::text ->> 0)::uuid, r.message_id) AS message_id,
+               coalesce((named -> r.index::text ->> 1)::smallint, r.part) AS part, r.sid, r.status, r.error_code
+        FROM json_to_recordset(input) AS r(
+            index int, owner_id uuid, message_id uuid, part smallint, sid text, status text, error_code int)
+        ORDER BY 2, 3, 1
+    LOOP
+        PERFORM set_config('recado.owner_id', callback.owner_id::text, true);
         IF {opts_out("callback.error_code")} THEN
             PERFORM consent_lock(callback.owner_id, callback.message_id);
         END IF;

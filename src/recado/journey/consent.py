@@ -44,7 +44,7 @@ async def heed(
             left = [message for message in heard if message.id in waiting]
             saying = [message for message in left if message.id in changes]
             if saying:
-                await messages.mark_taken(scope, [message.id for message in saying], status="answered", turn_id=None)
+                await messages.mark_taken(scope, [message.id for message in saying], held_for=None, turn_id=None)
                 last = list(changes)[-1]
                 newest = next((message for message in saying if message.id == last), None)
                 if newest is not None and conversation.owner_status == "active":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -18,6 +19,7 @@ import structlog
 from recado.channels.port import ErrorClass, SendError, Sent
 from recado.channels.twilio.addresses import canonical_address, is_whatsapp
 from recado.conversations import consent, contacts, conversations, events, parts, templates
+from recado.conversations.holding import HeldFor
 from recado.conversations.parts import Part
 from recado.db.pool import Row, persistently
 from recado.db.scope import Scope, scoped
@@ -37,6 +39,7 @@ OUTBOUND_PATH = "/channels/twilio/v1/webhooks/outbound"
 PREDECESSOR_POLL_S = 0.1
 #: Why Twilio may not take buttons that it made before.
 _REFUSED = (ErrorClass.CONTENT, ErrorClass.TEMPLATE)
+_HELD_FOR: Mapping[ErrorClass, HeldFor] = {ErrorClass.CONFIGURATION: "setup", ErrorClass.QUOTA: "quota"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
             await carry_or_hold(scope, message_id, message["correlation_id"], conversation)
             return _Wait(now)
         if _is_media(part) and desk.url_for(conversation) is None:
-            await parts.hold(scope, message_id, error_code=None, reason="no_public_url")
+            await parts.hold(scope, message_id, held_for="setup", error_code=None, reason="no_public_url")
             await _note(scope, message, "no_public_url")
             return None
         if (missing := dispatch.unmade(message, conversation, part)) is not None:
@@ -267,7 +270,7 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
             elif decision.action is Action.FAIL and not unknown:
                 await parts.stop(scope, job.message_id, error_code=error.code)
             elif decision.action is Action.HOLD:
-                await parts.hold(scope, job.message_id, error_code=error.code)
+                await parts.hold(scope, job.message_id, held_for=_HELD_FOR[error.error_class], error_code=error.code)
             await events.record(
                 scope,
                 step="deliver",

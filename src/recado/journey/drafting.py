@@ -24,6 +24,7 @@ from recado.channels.port import Sender, SendError
 from recado.clock import Clock
 from recado.conversations import conversations, messages, reading, templates
 from recado.conversations.conversations import Conversation
+from recado.conversations.holding import HeldFor
 from recado.conversations.media import Media
 from recado.conversations.messages import Message
 from recado.conversations.reading import Reading
@@ -36,6 +37,7 @@ from recado.identity import plans
 from recado.identity.plans import Budget
 from recado.journey import sight
 from recado.journey.language import learn, spoken
+from recado.journey.suspects import Suspects
 
 log = structlog.get_logger(__name__)
 
@@ -56,11 +58,16 @@ async def _nothing(_media: Sequence[Media]) -> Mapping[UUID, Picture]:
     return {}
 
 
+class EngineFailed(Exception):
+    """The workflow engine could not do or record a step; that says nothing of the turn."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerDesk:
     """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored.
 
-    `look` gives the pictures of a turn, for a model that sees.
+    `look` gives the pictures of a turn, for a model that sees. `turns_per_hour` is how many may answer in a
+    conversation before it goes to people, 0 for any number.
     """
 
     pool: Pool
@@ -72,6 +79,8 @@ class AnswerDesk:
     step: Step
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
     look: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
+    turns_per_hour: int = 60
+    suspects: Suspects = field(default_factory=Suspects)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +156,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
 
     known = await persistently(look)
     conversation, assistant, budget = known.conversation, known.assistant, known.budget
-    if is_silent(conversation):
+    if silent_for(conversation) is not None:
         return Draft(covered=tuple(message.id for message in heard), text="", outcome="silent")
     if budget.people_only:
         return _apology(conversation, assistant, heard, outcome="budget", error=OVER_BUDGET)
@@ -340,9 +349,13 @@ async def _typing(desk: AnswerDesk, owner_id: UUID, conversation: Conversation, 
         done.set()
 
 
-def is_silent(conversation: Conversation) -> bool:
-    """Whether nobody but people may answer in this conversation now."""
-    return conversation.status != "open" or conversation.owner_status != "active" or conversation.suppressed
+def silent_for(conversation: Conversation) -> HeldFor | None:
+    """Why nobody but people may answer in this conversation now, None when the assistant may."""
+    if conversation.owner_status != "active":
+        return "owner"
+    if conversation.suppressed:
+        return "opted_out"
+    return None if conversation.status == "open" else "people"
 
 
 def _unheard(message: Message) -> bool:

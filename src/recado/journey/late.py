@@ -33,7 +33,7 @@ async def carry_or_hold(scope: Scope, message_id: UUID, correlation_id: UUID, co
     found = await _carrier(scope, message_id, conversation)
     way: Way = "hold" if isinstance(found, str) else "template"
     if isinstance(found, str):
-        await parts.hold(scope, message_id, error_code=OUTSIDE, reason=found)
+        await parts.hold(scope, message_id, held_for="window", error_code=OUTSIDE, reason=found)
         data: dict[str, Any] = {"why": found}
     else:
         part, use, says = found

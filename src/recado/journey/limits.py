@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -19,6 +20,7 @@ from recado.assistants.words import detect
 from recado.channels.port import Inbound
 from recado.channels.twilio.directory import Account
 from recado.conversations import events, messages
+from recado.conversations.holding import HeldFor
 from recado.counters import Counted, Counters
 from recado.db.pool import PASSING, Pool
 from recado.db.scope import Scope, scoped
@@ -26,8 +28,8 @@ from recado.settings import Rate
 
 log = structlog.get_logger(__name__)
 
-#: What an arrival over its limit is held for, and the event's word.
-LIMITED = "limited"
+#: What an arrival over its limit is held for.
+LIMITED: Final = "limit"
 
 COURTESY = {
     "pt": "Recebemos muitas mensagens suas em pouco tempo. As últimas ficaram guardadas, mas sem resposta automática. "
@@ -46,7 +48,7 @@ class Verdict:
     `counted` is what it was counted for just now.
     """
 
-    held: str | None
+    held: HeldFor | None
     courtesy: bool = False
     counted: tuple[Counted, ...] = ()
 

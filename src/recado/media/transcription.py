@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
@@ -11,6 +12,10 @@ from recado.settings import Settings
 
 #: What a note may take besides the longest length: Whisper base is faster than the note on one core.
 SPARE_S: Final = 30.0
+
+#: The languages that a note may be in, by their ISO 639-1 codes, each with what speaks for it before anybody has heard
+#: the note: twice as much is twice as likely. Empty: any.
+Languages = Mapping[str, float]
 
 #: Why a note has no text, in a word: it can't be decoded; it is longer than RECADO_LONGEST_NOTE_S; it took too long;
 #: the endpoint or the model's process is away; the model, its package or its key is not there; an endpoint may not know
@@ -45,10 +50,10 @@ class Transcriber(Protocol):
         """Load what takes long, so that the first note does not wait for it; never raises."""
         ...
 
-    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
+    async def transcribe(self, path: Path, *, content_type: str, languages: Languages) -> Transcript:
         """The text of a note whose content is of that type. Raises TranscriptionFailed.
 
-        `language` is the contact's: short notes don't tell it.
+        `languages` are those that it may be in: one alone is listened for unasked, several are told apart by the note.
         """
         ...
 

@@ -328,13 +328,17 @@ async def _failed(conn: Connection) -> list[Finding]:
     [row] = await _rows(
         conn,
         """
-        SELECT count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'held') AS held
-        FROM messages WHERE status IN ('failed', 'held')
+        SELECT coalesce(sum(n) FILTER (WHERE held_for IS NULL), 0)::bigint AS failed,
+               coalesce(sum(n) FILTER (WHERE held_for IS NOT NULL), 0)::bigint AS held,
+               string_agg(held_for || ' ' || n, ', ' ORDER BY n DESC, held_for) AS why
+        FROM (SELECT held_for, count(*) AS n FROM messages WHERE status IN ('failed', 'held') GROUP BY held_for) counted
         """,
     )
     if not row["failed"] and not row["held"]:
         return [ok("failed", "no message failed or is held")]
     text = f"failed: {_count(row['failed'], 'message')}, held: {row['held']}"
+    if row["why"]:
+        text += f" ({row['why']})"
     return [warn("failed", text, "`recado failed list` says why, `recado failed retry` tries again")]
 
 

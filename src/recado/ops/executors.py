@@ -1,8 +1,9 @@
 """Executors: which worker processes are alive, told by a lock that PostgreSQL holds for each.
 
 An executor is a row and a session-level advisory lock on a connection of its own; the lock goes with the process,
-however it dies. Who takes another executor's lock has shown that it is dead, and while holding it gives its work back
-to the queue. An executor that finds itself declared dead stops at once: its work is somebody else's now.
+however it dies: also when its machine vanishes without a word, as the server ends a session that has not beaten for
+`SILENT_S`. Who takes another executor's lock has shown that it is dead, and while holding it gives its work back to the
+queue. An executor that finds itself declared dead stops at once: its work is somebody else's now.
 """
 
 from __future__ import annotations
@@ -18,12 +19,19 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from recado.db.patience import PatientConnection
 from recado.db.pool import PASSING, Connection
+from recado.stopping import end
 
 log = structlog.get_logger(__name__)
 
 #: How often an executor shows that it still holds its lock, and looks for dead ones.
 BEAT_S = 1.0
+#: The server lets go of the lock of an executor from which it has not heard for so long, whatever TCP thinks of it: a
+#: machine without power, a proxy that goes silent, a process that is stopped or computes without end.
+SILENT_S = 20.0
+#: And an executor takes a server for lost that has not answered for so long.
+PATIENCE_S = 5.0
 #: A restart of PostgreSQL frees every lock; the living get this long to take theirs again.
 AFTER_RESTART_S = 5.0
 
@@ -32,16 +40,27 @@ AFTER_RESTART_S = 5.0
 class Executor:
     """An executor: one worker process; `id` is its name in the workflow engine."""
 
-    connect: Callable[[], Awaitable[Connection]]
+    open: Callable[[], Awaitable[Connection]]
     kind: str
     queues: list[str]
     id: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
     lock_key: int = field(default_factory=lambda: secrets.randbits(62))
+    silent_s: float = SILENT_S
     _conn: Connection | None = None
+    _session: int = 0
+
+    async def connect(self) -> Connection:
+        """A connection whose session lives as long as something comes on it."""
+        conn = await self.open()
+        if isinstance(conn, PatientConnection):
+            conn.patience_s = PATIENCE_S
+        await conn.execute("SELECT set_config('idle_session_timeout', %s, false)", [str(round(self.silent_s * 1000))])
+        return conn
 
     async def register(self) -> None:
         """Take the lock, then appear in the table: a row without its lock is a dead executor."""
         self._conn = await self.connect()
+        self._session = self._conn.info.backend_pid
         await self._conn.execute("SELECT pg_advisory_lock(%s)", [self.lock_key])
         await self._conn.execute(
             "INSERT INTO executors (id, lock_key, kind, host, pid, queues) VALUES (%s, %s, %s, %s, %s, %s)",
@@ -51,16 +70,18 @@ class Executor:
     async def beat(self) -> bool:
         """Is this executor still itself? False: another has declared it dead, it must stop.
 
-        After a lost connection the lock is taken again. Raises what the database raises while it is away.
+        After a lost connection the lock is taken again; while the server still has our former session, that holds it
+        for us. Raises what the database raises while it is away.
         """
         if self._conn is None or self._conn.closed:
             conn = await self.connect()
             row = await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS mine", [self.lock_key])).fetchone()
             there = await (await conn.execute("SELECT id FROM executors WHERE id = %s", [self.id])).fetchone()
             if row is None or not row["mine"] or there is None:
+                ours = there is not None and await _holds(conn, self._session, self.lock_key)
                 await conn.close()
-                return False
-            self._conn = conn
+                return ours
+            self._conn, self._session = conn, conn.info.backend_pid
             log.info("executor_lock_taken_again", task="executors")
         try:
             found = await (await self._conn.execute("SELECT id FROM executors WHERE id = %s", [self.id])).fetchone()
@@ -92,7 +113,9 @@ class Executor:
                 # Its row may be gone already: another executor was faster between our two looks.
                 still = await (await conn.execute("SELECT id FROM executors WHERE id = %s", [row["id"]])).fetchone()
                 if still is not None:
-                    workflows = await recover(row["id"])
+                    await conn.execute("INSERT INTO executor_deaths (executor_id) VALUES (%s)", [row["id"]])
+                    await conn.execute("DELETE FROM executor_deaths WHERE at < now() - interval '1 day'")
+                    workflows = await _beating(conn, recover(row["id"]))
                     await conn.execute("DELETE FROM executors WHERE id = %s", [row["id"]])
                     log.warning("executor_recovered", task="recovery", executor=row["id"], workflows=workflows)
                     dead += 1
@@ -103,7 +126,7 @@ class Executor:
     async def leave(self, *, idle: bool) -> None:
         """Give the lock back; with nothing left in work the row goes too, else others find it and take the work."""
         if self._conn is not None and not self._conn.closed:
-            with contextlib.suppress(*PASSING):
+            with contextlib.suppress(*PASSING, TimeoutError):
                 if idle:
                     await self._conn.execute("DELETE FROM executors WHERE id = %s", [self.id])
         await self._drop()
@@ -113,6 +136,29 @@ class Executor:
             with contextlib.suppress(*PASSING):
                 await self._conn.close()
         self._conn = None
+
+
+async def _holds(conn: Connection, session: int, key: int) -> bool:
+    """Whether that session of the server has the lock."""
+    found = await conn.execute(
+        """
+        SELECT FROM pg_locks WHERE pid = %s AND locktype = 'advisory' AND granted AND objsubid = 1
+                               AND (classid::bigint << 32 | objid::bigint) = %s
+        """,
+        [session, key],
+    )
+    return await found.fetchone() is not None
+
+
+async def _beating(conn: Connection, work: Awaitable[int]) -> int:
+    """What `work` gives; meanwhile the session that holds the locks shows that it lives."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=BEAT_S))[0]:
+            await conn.execute("SELECT")
+        return await task
+    finally:
+        await end(task)
 
 
 async def keep_alive(

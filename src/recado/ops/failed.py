@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from recado.channels.twilio.codes import CODES
 from recado.conversations import media as attachments
+from recado.conversations.holding import CAUSES, HeldFor
 from recado.conversations.parts import WAITING
 from recado.db.pool import Connection, Row
 from recado.delivery.status import FAILURES
@@ -30,6 +31,7 @@ class Failure:
     direction: str
     author: str
     status: str
+    held_for: HeldFor | None
     error_code: int | None
     text: str
     conversation_id: UUID
@@ -59,21 +61,13 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
     """
     cursor = await platform.execute(
         f"""
-        SELECT m.id, m.owner_id, o.name AS owner, o.status AS owner_status, m.direction, m.author, m.status,
-               m.error_code, m.reason, m.conversation_id, v.status AS conversation_status, m.received_at,
+        SELECT m.id, m.owner_id, o.name AS owner, m.direction, m.author, m.status,
+               m.error_code, m.reason, m.held_for, m.conversation_id, m.received_at,
                extract(epoch FROM now() - m.received_at)::float8 AS age_s,
-               m.status = 'held' AND EXISTS (
-                   SELECT FROM events e WHERE e.owner_id = m.owner_id AND e.correlation_id = m.correlation_id
-                   AND e.message_id = m.id AND e.what = 'limited') AS limited,
-               m.status = 'held' AND EXISTS (
-                   SELECT FROM contacts c
-                   JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
-                   WHERE c.owner_id = v.owner_id AND c.id = v.contact_id) AS suppressed,
                (SELECT min(a.reason) FROM media a WHERE a.owner_id = m.owner_id AND a.message_id = m.id) AS unheard
         FROM ({_LISTED}) listed
         JOIN messages m ON m.owner_id = listed.owner_id AND m.id = listed.id
         JOIN owners o ON o.id = m.owner_id
-        JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
         WHERE %(owner_id)s::uuid IS NULL OR m.owner_id = %(owner_id)s
         ORDER BY m.id DESC LIMIT %(limit)s
         """,  # noqa: S608 - the condition is a constant
@@ -87,6 +81,7 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
             direction=row["direction"],
             author=row["author"],
             status=row["status"],
+            held_for=row["held_for"],
             error_code=row["error_code"],
             text=_why(row),
             conversation_id=row["conversation_id"],
@@ -114,19 +109,13 @@ def _why(row: Row) -> str:
         return REASONS[row["reason"]]
     if code is not None:
         return CODES[code][1] if code in CODES else f"Twilio's error {code}: see its error dictionary."
+    if row["held_for"] is not None:
+        return CAUSES[row["held_for"]].means
     if row["direction"] == "outbound":
         return "Nobody could say whether Twilio took it, or the attempts were used up."
     if row["status"] == "answered":
         return f"It was answered without what came with it ({row['unheard']}): once that is put right, retry it."
-    if row["status"] == "failed":
-        return "No worker could answer it."
-    if row["owner_status"] != "active":
-        return "The owner is suspended."
-    if row["suppressed"]:
-        return "The contact wants no messages: nothing is sent to them."
-    if row["limited"]:
-        return "It came over the limit of its contact or Twilio account."
-    return "The conversation is with people." if row["conversation_status"] == "handoff" else "It is kept for people."
+    return "No worker could answer it."
 
 
 async def retry(platform: Connection, message_id: UUID) -> Retried:
@@ -199,7 +188,8 @@ async def _send_again(platform: Connection, message: Row) -> None:
         [message["owner_id"], message["id"], [row["part"] for row in again]],
     )
     await platform.execute(
-        "UPDATE messages SET status = 'queued', error_code = NULL, reason = NULL WHERE owner_id = %s AND id = %s",
+        "UPDATE messages SET status = 'queued', held_for = NULL, error_code = NULL, reason = NULL "
+        "WHERE owner_id = %s AND id = %s",
         [message["owner_id"], message["id"]],
     )
     workflow_id = await _note(
@@ -226,7 +216,8 @@ async def _answer_again(platform: Connection, message: Row) -> None:
         await platform.execute(_WAIT_AGAIN, message)
     changed = await platform.execute(
         """
-        UPDATE messages m SET status = 'received', error_code = NULL, turn_id = NULL, awaits_media = EXISTS (
+        UPDATE messages m SET status = 'received', held_for = NULL, error_code = NULL, turn_id = NULL,
+            awaits_media = EXISTS (
             SELECT FROM media WHERE media.owner_id = m.owner_id AND media.message_id = m.id
             AND media.status = 'waiting')
         WHERE owner_id = %s AND id = %s RETURNING awaits_media

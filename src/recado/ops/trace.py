@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from recado.channels.twilio.codes import CODES
+from recado.conversations.holding import CAUSES
 from recado.db.pool import Connection, Row
 from recado.errors import NotFound, UsageError
 
@@ -212,7 +213,6 @@ _ACCEPTED = {
     "received": "stored, its turn enqueued",
     "unrouted": "stored; its number is unrouted, nobody answers yet",
     "limited": "stored; over its limit, kept for people",
-    "channel": "stored; another channel's, kept for people: recado answers on WhatsApp",
     "answered_by_twilio": "stored; Twilio's own opt-out words answered it",
     "opted_out": "the contact wants no more messages",
     "opted_in": "the contact wants messages again",
@@ -222,6 +222,8 @@ _ACCEPTED = {
 def _noted(event: Row, place: str) -> str:
     data: dict[str, Any] = event["data"] or {}
     if event["step"] == "accept":
+        if event["what"] == "held" and data.get("held_for") in CAUSES:
+            return f"stored; held: {CAUSES[data['held_for']].means.rstrip('.')}"
         return _ACCEPTED.get(event["what"], str(event["what"]))
     text = str(event["what"]).replace("_", " ")
     if "then" in data:
@@ -274,6 +276,7 @@ def _message(row: Row, *, content: bool, parts: list[Row] | None) -> dict[str, A
         "author": row["author"],
         "kind": row["kind"],
         "status": row["status"],
+        "held_for": row["held_for"],
         "error_code": code,
         "error_text": CODES[code][1] if code in CODES else None,
         "provider_sid": row["provider_sid"],

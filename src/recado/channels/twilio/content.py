@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from recado.channels.port import ErrorClass, SendError, Template
 from recado.channels.twilio.client import TwilioSender
 from recado.channels.twilio.codes import owner_text
+from recado.text import all_storable
 
 CONTENT_URL = "https://content.twilio.com"
 
@@ -50,8 +51,9 @@ class ContentApi:
         raise SendError(ErrorClass.UNKNOWN, "Twilio lists more templates than can be read.")
 
 
-def _template(content: Any) -> Template | None:
+def _template(listed: Any) -> Template | None:
     """One entry of the list, or None when it is none."""
+    content = all_storable(listed)
     match content:
         case {"sid": str(sid), "language": str(language), "types": dict(types)} if types:
             pass

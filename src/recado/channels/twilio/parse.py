@@ -26,6 +26,7 @@ from recado.channels.twilio.addresses import (
 )
 from recado.channels.visible import visible
 from recado.errors import Rejected
+from recado.text import is_blank, storable
 
 CALL_PERMISSION = "call_permission"
 """Our kind for the answer to a request to call; Twilio gives it as a button."""
@@ -59,7 +60,6 @@ _EVENT = re.compile(r"[A-Za-z_]{1,32}")
 _CODE = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,3}(?:\.[0-9]{1,30})?")
 _MIME_TYPE = re.compile(r"[\w.+-]{1,64}/[\w.+-]{1,64}", re.ASCII)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +196,7 @@ def read_payload(params: Sequence[tuple[str, str]]) -> TwilioWhatsAppPayload:
     """The parameters by name, without what PostgreSQL can't store (NUL, lone surrogates)."""
     parameters: dict[str, list[str]] = {}
     for name, value in params:
-        parameters.setdefault(_storable(name), []).append(_storable(value))
+        parameters.setdefault(storable(name), []).append(storable(value))
     return TwilioWhatsAppPayload(parameters=parameters)
 
 
@@ -253,7 +253,7 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
         opt_out=payload.opt_out() if channel == WHATSAPP else None,
         parent_external_id=payload.external_id("ParentExternalUserId"),
         messaging_service_sid=service_sid if service_sid and _SERVICE_SID.fullmatch(service_sid) else None,
-        idempotency_token=_storable(idempotency_token)[:_MAX_ADDRESS_CHARS] if idempotency_token else None,
+        idempotency_token=storable(idempotency_token)[:_MAX_ADDRESS_CHARS] if idempotency_token else None,
         parameters=payload.parameters,
     )
 
@@ -305,17 +305,19 @@ def is_call(params: Sequence[tuple[str, str]]) -> bool:
 def contact_words(inbound: Inbound) -> str:
     """What the contact said, for the assistant; empty when there are no words (a voice note, a file's name).
 
-    It is the contact's text, or anyone's that they forwarded: data, never an instruction.
+    Words of which nothing is seen are none. It is the contact's text, or anyone's that they forwarded: data, never an
+    instruction.
     """
     if inbound.kind in WITHOUT_WORDS:
         return ""
     match inbound.kind:
         case "button":
-            return inbound.button_text or inbound.body
+            words = inbound.button_text or inbound.body
         case "interactive":
-            return inbound.list_title or inbound.button_text or inbound.body
+            words = inbound.list_title or inbound.button_text or inbound.body
         case _:
-            return inbound.body
+            words = inbound.body
+    return "" if is_blank(words) else words
 
 
 def tapped(inbound: Inbound) -> str | None:
@@ -369,12 +371,3 @@ def _matching(pattern: re.Pattern[str], name: str, value: str) -> str:
     if not pattern.fullmatch(value):
         raise Rejected(400, f"{name} is malformed")
     return value
-
-
-def _storable(text: str) -> str:
-    if "\0" in text:
-        text = text.replace("\0", "")
-    if text.isascii() or not _SURROGATE.search(text):
-        return text
-    # Two halves that belong together become their character again.
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

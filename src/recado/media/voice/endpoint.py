@@ -16,7 +16,7 @@ from openai import AsyncOpenAI
 from tinytag import TinyTag, TinyTagException
 
 from recado.errors import SettingsError
-from recado.media.transcription import SPARE_S, Transcript, TranscriptionFailed
+from recado.media.transcription import SPARE_S, Languages, Transcript, TranscriptionFailed
 from recado.media.voice.length import counted_s
 
 #: One call, and how often the client tries again after 408, 409, 429, 5xx and broken connections, backing off.
@@ -24,6 +24,11 @@ CALL_S, TRIES_MORE = 30.0, 2
 AT_ONCE: Final = 4
 #: What endpoints know, by type: the name that tells them the format. Anything else is made Ogg first.
 KNOWN: Final = {"audio/ogg": "note.ogg", "audio/mpeg": "note.mp3", "audio/mp4": "note.m4a"}
+#: A language that is so many times likelier than the next is asked for; else the endpoint tells it by the note.
+STANDS_OUT: Final = 10.0
+#: Models that say which language they heard, and what they call those that the assistants speak.
+TELLS_LANGUAGE: Final = "whisper"
+NAMES: Final = {"portuguese": "pt", "spanish": "es", "english": "en"}
 #: How `convert`, which only its own process may import, says that a note is too long.
 TOO_LONG: Final = 4
 #: What a second of speech takes at least, in bytes: the length of a note whose container does not say it.
@@ -55,26 +60,25 @@ class Endpoint:
     async def start(self) -> None:
         """Nothing takes long."""
 
-    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
-        """See Transcriber. What is longer than allowed by its own container is not sent."""
+    async def transcribe(self, path: Path, *, content_type: str, languages: Languages) -> Transcript:
+        """See Transcriber. What is longer than allowed by its own container is not sent.
+
+        Endpoints tell languages apart among all of them. One that stands out beforehand is asked for; where what comes
+        back is in none of the languages that it may be in, the likeliest is asked for instead.
+        """
         if content_type not in KNOWN:
             _demand_converter()
         duration_s = await asyncio.to_thread(length_s, path, enough_s=self._longest_s)
         if duration_s > self._longest_s:
             raise TranscriptionFailed("too_long")
-        asked: dict[str, Any] = {} if language is None else {"language": language}
         try:
             async with self._at_once:
                 if content_type in KNOWN:
                     content = await asyncio.to_thread(path.read_bytes)
                 else:
                     content, content_type = await as_ogg(path, longest_s=self._longest_s), "audio/ogg"
-                said = await self._client.audio.transcriptions.create(
-                    model=self._model,
-                    file=(KNOWN[content_type], content, content_type),
-                    response_format="json",
-                    **asked,
-                )
+                file = (KNOWN[content_type], content, content_type)
+                said, language = await self._heard(file, languages)
         except openai.APITimeoutError:
             raise TranscriptionFailed("slow") from None
         except (openai.BadRequestError, openai.UnprocessableEntityError):
@@ -87,6 +91,22 @@ class Endpoint:
         if not isinstance(text, str):
             raise TranscriptionFailed("unavailable")
         return Transcript(text=text.strip(), language=language, duration_s=duration_s)
+
+    async def _heard(self, file: tuple[str, bytes, str], languages: Languages) -> tuple[Any, str | None]:
+        """What the endpoint says, and the language that it was asked for or told."""
+        likely = sorted(languages, key=lambda one: -languages[one])
+        likeliest = likely[0] if likely else None
+        if likeliest is None or (len(likely) > 1 and languages[likeliest] < STANDS_OUT * languages[likely[1]]):
+            said = await self._ask(file, "verbose_json" if self._model.startswith(TELLS_LANGUAGE) else "json")
+            told = getattr(said, "language", None)
+            language = NAMES.get(told.lower(), told.lower()) if isinstance(told, str) and told else None
+            if language is None or likeliest is None or language in languages:
+                return said, language
+        return await self._ask(file, "json", language=likeliest), likeliest
+
+    async def _ask(self, file: tuple[str, bytes, str], response_format: str, **asked: str | None) -> Any:
+        create: Any = self._client.audio.transcriptions.create
+        return await create(model=self._model, file=file, response_format=response_format, **asked)
 
     async def aclose(self) -> None:
         """Close the connections."""

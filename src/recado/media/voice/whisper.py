@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import structlog
 
-from recado.media.transcription import SPARE_S, Transcript, TranscriptionFailed
+from recado.media.transcription import SPARE_S, Languages, Transcript, TranscriptionFailed
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,7 @@ class Whisper:
             except TranscriptionFailed as error:
                 log.warning("transcriber_not_loaded", step="understand", reason=error.reason)
 
-    async def transcribe(self, path: Path, *, content_type: str, language: str | None) -> Transcript:
+    async def transcribe(self, path: Path, *, content_type: str, languages: Languages) -> Transcript:
         """See Transcriber. A note that ends the process, or keeps it too long, is `unreadable` or `slow`.
 
         The content alone tells the type here. Whatever goes wrong costs the process: what it still says would be taken
@@ -70,7 +70,7 @@ class Whisper:
         """
         async with self._turn:
             child = await self._ready()
-            question = {"path": str(path), "language": language, "longest_s": self._longest_s}
+            question = {"path": str(path), "languages": dict(languages), "longest_s": self._longest_s}
             try:
                 async with asyncio.timeout(self._longest_s + SPARE_S):
                     answer = await _ask(child, question | {"id": next(self._numbers)})

@@ -1,0 +1,311 @@
+"""answer, before it and when it breaks: what may not be given again, what goes in circles, and the apology for both.
+
+A turn counts up, on the messages that it takes in hand, before it looks at what they say, and is counted down when it
+ends, whatever its end: what stays counted was in hand when a worker died, hung or was outlived. Messages that were so
+twice are held for people instead of being given again. A conversation in which machines seem to talk goes to people.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from recado.assistants import assistant as assistants
+from recado.assistants import keyless
+from recado.conversations import conversations, events, messages, turns
+from recado.conversations.conversations import Conversation
+from recado.conversations.messages import Message
+from recado.conversations.turns import Turn
+from recado.db.pool import PASSING, persistently
+from recado.db.scope import Scope, scoped
+from recado.identity import plans
+from recado.journey.drafting import AnswerDesk, Draft, silent_for
+from recado.journey.language import spoken
+from recado.journey.suspects import BEFORE, STRIKES, is_broken
+
+log = structlog.get_logger(__name__)
+
+#: The same words so often in a row, each time answered, within `WITHIN`: a machine, or somebody whom it does not help.
+SAME_WORDS: Final = 6
+WITHIN: Final = timedelta(hours=1)
+#: An apology for a turn that broke is said once in this time.
+SORRY_FOR: Final = timedelta(hours=1)
+
+IN_CIRCLES: Final = {
+    "pt": "Parece que estamos andando em círculos. Já avisei uma pessoa da equipe, que vai continuar por aqui.",
+    "es": "Parece que estamos dando vueltas. Ya avisé a una persona del equipo, que seguirá por aquí.",
+    "en": "We seem to be going round in circles. I've told a person on our team, who will go on from here.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circles:
+    """What a conversation was like lately: turns that answered, and what the contact wrote in the last of them."""
+
+    own_number: bool
+    turns: int
+    said: tuple[str, ...]
+
+
+@dataclass(slots=True, kw_only=True)
+class InHand:
+    """What a turn has counted up; `circles` says in a word why it may not answer, if so."""
+
+    begun: dict[UUID, int] = field(default_factory=dict)
+    circles: str | None = None
+
+
+async def take_in_hand(
+    desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, turn_id: UUID, heard: Sequence[Message], hand: InHand
+) -> list[Message]:
+    """What of `heard` may be answered, counted up before anything looks at it; the rest is held, with one apology."""
+    fresh = [message for message in heard if message.id not in hand.begun]
+    if not fresh:
+        return list(heard)
+
+    async def begin() -> set[UUID]:
+        now = desk.clock.now()
+        async with scoped(desk.pool, owner_id) as scope:
+            broken = set()
+            if suspected := [message for message in fresh if message.starts >= STRIKES]:
+                deaths = await messages.deaths_since(scope, min(m.begun_at or now for m in suspected) - BEFORE)
+                broken = {message.id for message in suspected if is_broken(message.starts, deaths)}
+            begun = {message.id: message.starts + 1 for message in fresh if message.id not in broken}
+            await messages.count_starts(scope, begun, now=now)
+            hand.begun |= begun
+            hand.circles = _circles(await _lately(scope, conversation_id, desk, now), heard, desk.turns_per_hour)
+            return broken
+
+    broken = await persistently(begin)
+    if broken:
+        await give_up(desk, owner_id, conversation_id, turn_id, broken, why="died")
+    return [message for message in heard if message.id not in broken]
+
+
+async def put_back(desk: AnswerDesk, owner_id: UUID, hand: InHand) -> None:
+    """Count down what the turn has counted up: it ended in a way that says nothing of its messages."""
+    if not hand.begun:
+        return
+    before = {message_id: starts - 1 for message_id, starts in hand.begun.items()}
+    try:
+        async with asyncio.timeout(2), scoped(desk.pool, owner_id) as scope:
+            await messages.count_starts(scope, before, now=desk.clock.now())
+    except (TimeoutError, *PASSING) as error:
+        log.warning("not_put_back", step="answer", owner_id=owner_id, error=type(error).__name__)
+
+
+_LATELY = """
+SELECT is_own_number(c.identity_key) AS own_number,
+       (SELECT count(DISTINCT turn_id)::int FROM (
+            SELECT m.turn_id FROM messages m
+            WHERE m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.id > uuid_floor(since)
+              AND m.direction = 'outbound' AND m.turn_id IS NOT NULL
+            ORDER BY m.id DESC LIMIT %(most)s) answers) AS turns,
+       (SELECT coalesce(jsonb_agg(jsonb_build_array(turn_id, body)), '[]') FROM (
+            SELECT m.turn_id, left(m.body, 400) AS body FROM messages m
+            WHERE m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.id > uuid_floor(since)
+              AND m.direction = 'inbound' AND m.status = 'answered' AND m.kind = ANY(%(kinds)s)
+            ORDER BY m.id DESC LIMIT %(same)s) said) AS said
+FROM conversations v JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id,
+     LATERAL (SELECT greatest(%(since)s::timestamptz, v.circled_at) AS since) lately
+WHERE v.owner_id = %(owner)s AND v.id = %(conversation)s
+"""
+
+
+async def _lately(scope: Scope, conversation_id: UUID, desk: AnswerDesk, now: datetime) -> Circles:
+    cursor = await scope.conn.execute(
+        _LATELY,
+        {
+            "owner": scope.owner_id,
+            "conversation": conversation_id,
+            "since": now - WITHIN,
+            # A turn says two things at most: its text, and a template behind it.
+            "most": 2 * desk.turns_per_hour,
+            "same": SAME_WORDS - 1,
+            "kinds": list(messages.WRITTEN),
+        },
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        return Circles(own_number=False, turns=0, said=())
+    each_by_itself = len({turn_id for turn_id, _ in row["said"] if turn_id}) == len(row["said"])
+    return Circles(
+        own_number=row["own_number"],
+        turns=row["turns"],
+        said=tuple(body for _, body in row["said"]) if each_by_itself else (),
+    )
+
+
+def _circles(lately: Circles, heard: Sequence[Message], turns_per_hour: int) -> str | None:
+    """Why this looks like machines that talk to each other, in a word; None where it does not."""
+    if lately.own_number:
+        return "own_number"
+    if turns_per_hour and lately.turns >= turns_per_hour:
+        return "turns"
+    written = [message.body[:400] for message in heard if message.kind in messages.WRITTEN]
+    words = {" ".join(body.split()).casefold() for body in (*written, *lately.said)}
+    if written and len(lately.said) == SAME_WORDS - 1 and len(words) == 1 and "" not in words:
+        return "same_words"
+    return None
+
+
+async def leave_circles(
+    desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, turn_id: UUID, heard: Sequence[Message], why: str
+) -> None:
+    """Hold what machines say, unanswered. One transaction, idempotent.
+
+    What another bot says, or somebody who is not helped, goes to people, who may give the conversation back; the
+    contact hears that once. One of this installation's own numbers hears nothing: it would answer that too.
+    """
+    ids = {message.id for message in heard}
+
+    async def hold() -> bool:
+        now = desk.clock.now()
+        async with scoped(desk.pool, owner_id) as scope:
+            conversation = await conversations.get(scope, conversation_id, lock=True)
+            held = [message for message in await messages.pending(scope, conversation_id) if message.id in ids]
+            if not held:
+                return False
+            silent = silent_for(conversation)
+            newest = held[-1]
+            await turns.add(scope, _turn(turn_id, conversation_id, newest, "silent", f"loop: {why}", now))
+            await messages.mark_taken(scope, [m.id for m in held], held_for=silent or "loop", turn_id=turn_id)
+            await _record(scope, "loop", conversation_id, newest, {"why": why, "messages": len(held)})
+            await conversations.ask_for_people(scope, conversation_id, why="loop")
+            if silent is None and why != "own_number":
+                assistant = await assistants.for_number(scope, conversation.number_id)
+                language = spoken(conversation, assistant)
+                await conversations.leave_to_people(scope, conversation_id, now=now)
+                await _say(scope, IN_CIRCLES.get(language, IN_CIRCLES["en"]), conversation_id, newest, turn_id, now)
+            return True
+
+    if await persistently(hold):
+        log.warning("loop", step="answer", owner_id=owner_id, conversation_id=conversation_id, reason=why)
+
+
+async def give_up(
+    desk: AnswerDesk,
+    owner_id: UUID,
+    conversation_id: UUID,
+    turn_id: UUID,
+    ids: set[UUID] | None,
+    *,
+    why: str,
+    draft: Draft | None = None,
+) -> None:
+    """Hold these messages as `broken` (None: all that wait), ask for people, and apologise once. Idempotent.
+
+    What broke may break this too, so it looks at nothing that anybody wrote, and does without the rest where even that
+    fails; raises what holding them alone raises. `draft` is what the model was paid for all the same.
+    """
+
+    async def settle(level: int) -> None:
+        now = desk.clock.now()
+        async with scoped(desk.pool, owner_id) as scope:
+            conversation = await conversations.get(scope, conversation_id, lock=True)
+            waiting = await messages.pending(scope, conversation_id)
+            held = [m for m in waiting if (m.id in ids if ids is not None else not m.awaits_media)]
+            if not held:
+                return
+            newest = held[-1]
+            says = level < 2 and silent_for(conversation) is None and not await _was_sorry(scope, conversation_id, now)
+            await messages.mark_taken(scope, [m.id for m in held], held_for="broken", turn_id=None)
+            await conversations.ask_for_people(scope, conversation_id, why="broken")
+            if level == 0:
+                turn = _turn(turn_id, conversation_id, newest, "apology", f"broken: {why}", now, draft)
+                await turns.add(scope, turn)
+                if draft is not None:
+                    await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
+                    await plans.meter(scope, "money", draft.cost_micros, now=now)
+            if level < 3:
+                await _record(scope, "broken", conversation_id, newest, {"why": why, "messages": len(held)})
+            if says:
+                words = await _sorry(scope, conversation) if level == 0 else keyless.words_for_person("en")
+                await _say(scope, words, conversation_id, newest, turn_id if level == 0 else None, now)
+
+    for level in range(4):
+        try:
+            await persistently(lambda level=level: settle(level))  # type: ignore[misc]
+        except Exception as error:
+            log.exception("not_settled", step="answer", conversation_id=conversation_id, error=type(error).__name__)
+            if level == 3:
+                raise
+        else:
+            break
+    log.error("turn_broken", step="answer", owner_id=owner_id, conversation_id=conversation_id, reason=why)
+
+
+async def _sorry(scope: Scope, conversation: Conversation) -> str:
+    assistant = await assistants.for_number(scope, conversation.number_id)
+    return assistant.apology or keyless.words_for_person(spoken(conversation, assistant))
+
+
+async def _was_sorry(scope: Scope, conversation_id: UUID, now: datetime) -> bool:
+    """Whether the contact has heard of a turn that broke, not long ago."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT FROM messages said JOIN messages asked ON asked.owner_id = said.owner_id AND asked.id = said.reply_to
+        WHERE said.owner_id = %s AND said.conversation_id = %s AND said.id > uuid_floor(%s)
+          AND said.direction = 'outbound' AND said.author = 'system' AND asked.held_for = 'broken' LIMIT 1
+        """,
+        [scope.owner_id, conversation_id, now - SORRY_FOR],
+    )
+    return await cursor.fetchone() is not None
+
+
+def _turn(
+    turn_id: UUID,
+    conversation_id: UUID,
+    newest: Message,
+    outcome: str,
+    error: str,
+    now: datetime,
+    draft: Draft | None = None,
+) -> Turn:
+    return Turn(
+        id=turn_id,
+        conversation_id=conversation_id,
+        correlation_id=newest.correlation_id,
+        model=draft.model if draft else None,
+        outcome=outcome,
+        rounds=1,
+        input_tokens=draft.input_tokens if draft else 0,
+        output_tokens=draft.output_tokens if draft else 0,
+        cost_micros=draft.cost_micros if draft else 0,
+        error=error,
+        started_at=now,
+        finished_at=now,
+    )
+
+
+async def _record(scope: Scope, what: str, conversation_id: UUID, newest: Message, data: dict[str, object]) -> None:
+    await events.record(
+        scope,
+        step="answer",
+        what=what,
+        conversation_id=conversation_id,
+        message_id=newest.id,
+        correlation_id=newest.correlation_id,
+        data=data,
+    )
+
+
+async def _say(
+    scope: Scope, words: str, conversation_id: UUID, newest: Message, turn_id: UUID | None, now: datetime
+) -> None:
+    await messages.enqueue_outbound(
+        scope,
+        conversation_id=conversation_id,
+        author="system",
+        body=words,
+        correlation_id=newest.correlation_id,
+        reply_to=newest.id,
+        turn_id=turn_id,
+        now=now,
+    )

@@ -1,0 +1,54 @@
+"""What was in hand when a worker died: whose doing it was, as far as anybody can tell, and how it begins again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+#: So often a message may be in hand when its worker dies; where workers die without it too, that tells less of it.
+STRIKES: Final = 2
+STRIKES_AMONG_OTHERS: Final = 4
+#: Deaths so long before a message was first in hand count as those of others.
+BEFORE: Final = timedelta(seconds=60)
+#: A message that was in hand when a worker died begins so long before the next such message: of two that begin at once
+#: and meet a death nobody could say whose it was.
+HEAD_START_S: Final = 1.5
+
+
+def is_broken(starts: int, deaths: int) -> bool:
+    """Whether what was in hand `starts` times without an end is not to be given again.
+
+    `deaths` are the workers that died since shortly before it was first in hand: those among which it was in hand every
+    time died of it, as far as anybody can tell.
+    """
+    return starts >= (STRIKES if deaths <= starts else STRIKES_AMONG_OTHERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """What of one worker's work was in hand when a worker died, begun one after the other."""
+
+    _next: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """Begin when no other suspect has just begun."""
+        await self._next.acquire()
+        released = False
+
+        def release() -> None:
+            nonlocal released
+            if not released:
+                released = True
+                self._next.release()
+
+        timer = asyncio.get_running_loop().call_later(HEAD_START_S, release)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            release()

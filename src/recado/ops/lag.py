@@ -1,0 +1,52 @@
+"""How late the event loop is: what keeps it, a computation for instance, keeps everything else that waits in it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+EVERY_S: Final = 0.1
+#: From so late on it is logged, at most once in so many seconds.
+LATE_S: Final = 0.25
+QUIET_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class Lag:
+    """What was measured in this process: the present lag, the worst since it was last asked for, and how often late."""
+
+    now_s: float = 0.0
+    worst_s: float = 0.0
+    times_late: int = 0
+
+    def take_worst_s(self) -> float:
+        """The worst since the last call."""
+        worst, self.worst_s = self.worst_s, 0.0
+        return worst
+
+
+#: That of this process, for whoever shows it.
+OF_PROCESS = Lag()
+
+
+async def watch(lag: Lag = OF_PROCESS) -> None:
+    """Measure until cancelled; say when the loop was late, with how late at worst and how often since last said."""
+    said, worst_s, times = -QUIET_S, 0.0, 0
+    while True:
+        due = time.monotonic() + EVERY_S
+        await asyncio.sleep(EVERY_S)
+        now = time.monotonic()
+        lag.now_s = max(0.0, now - due)
+        lag.worst_s = max(lag.worst_s, lag.now_s)
+        if lag.now_s >= LATE_S:
+            lag.times_late += 1
+            worst_s, times = max(worst_s, lag.now_s), times + 1
+        if times and now - said >= QUIET_S:
+            log.warning("event_loop_late", duration_ms=round(worst_s * 1000), count=times)
+            said, worst_s, times = now, 0.0, 0
