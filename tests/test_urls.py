@@ -111,4 +111,8 @@ def test_blanks_around_any_setting_are_no_part_of_it() -> None:
     assert settings.database_url is not None
     assert settings.database_url.get_secret_value() == "postgresql://localhost/recado"
     assert settings.rate_limit_storage.get_secret_value() == "redis://localhost:6379/0"
-    assert (settings.media_url, settings.model, settings.public_url) == ("s3://bucket/prefix", "openai:gpt-5-mini", None)
+    assert (settings.media_url, settings.model, settings.public_url) == (
+        "s3://bucket/prefix",
+        "openai:gpt-5-mini",
+        None,
+    )

@@ -17,7 +17,7 @@ _AROUND = " \t\r\n\v\f\u00a0\u200b\u200e\u200f\u2060\ufeff"
 
 @lru_cache(maxsize=512)
 def canonical_base(url: str) -> str:
-    """The address under which paths are put: scheme, host, port unless it is the scheme's own, path without a last slash.
+    """The address that paths are added to: scheme, host, port unless it is the scheme's own, path without a last slash.
 
     Blanks around it are taken away, the host is in lower case and in the letters of the DNS (IDNA 2008, UTS 46), the
     path percent-encoded. Raises ValueError, which says what is wrong and does not hold the address.

@@ -76,7 +76,9 @@ async def test_it_is_kept_for_people_and_leaves_the_same_persons_whatsapp_alone(
         "SELECT m.status, m.held_for, n.address, n.status AS routed FROM messages m "
         "JOIN conversations v ON v.id = m.conversation_id JOIN numbers n ON n.id = v.number_id ORDER BY m.id"
     )[1:]
-    assert kept == [{"status": "held", "held_for": "channel", "address": number, "routed": "unrouted"}] * (1 if changes.get("CallSid") else 2)
+    assert kept == [{"status": "held", "held_for": "channel", "address": number, "routed": "unrouted"}] * (
+        1 if changes.get("CallSid") else 2
+    )
     noted = front.rows("SELECT what, data->>'held_for' AS held_for FROM events ORDER BY id")[1:]
     assert {(row["what"], row["held_for"]) for row in noted} == {("held", "channel")}
 

@@ -225,6 +225,24 @@ async def test_an_endpoint_that_goes_on_failing_is_given_up(
     assert (failed.value.reason, len(service.asked)) == ("unavailable", 1 + endpoint.TRIES_MORE)
 
 
+@pytest.mark.parametrize(
+    ("hides", "reason", "calls"),
+    [
+        ({"code": 429}, "unavailable", 1 + endpoint.TRIES_MORE),
+        ({"type": "server_error"}, "unavailable", 1 + endpoint.TRIES_MORE),
+        ({"code": "invalid_api_key"}, "no_model", 1),
+        ({"code": 400}, "unreadable", 1),
+    ],
+)
+async def test_an_error_that_is_hidden_in_an_answer_of_200_is_what_it_says(
+    service: Service, transcriber: Endpoint, hides: dict[str, Any], reason: str, calls: int
+) -> None:
+    service.answer = lambda _: web.json_response({"error": hides})
+    with pytest.raises(TranscriptionFailed) as failed:
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})
+    assert (failed.value.reason, len(service.asked)) == (reason, calls)
+
+
 @pytest.mark.parametrize("body", [{}, {"text": None}, {"text": ["a"]}])
 async def test_an_answer_without_text_is_no_transcript(
     service: Service, transcriber: Endpoint, body: dict[str, Any]

@@ -104,10 +104,14 @@ def test_a_real_note_is_as_long_as_it_is(note: Note) -> None:
 
 
 @given(
-    start=st.sampled_from([b"", b"#!AMR\n", b"#!AMR-WB\n", b"OggS", b"RIFF    WAVEfmt ", b"ID3", b"\xff\xf1", b"\xff\xfb"]),
+    start=st.sampled_from(
+        [b"", b"#!AMR\n", b"#!AMR-WB\n", b"OggS", b"RIFF    WAVEfmt ", b"ID3", b"\xff\xf1", b"\xff\xfb"]
+    ),
     rest=st.binary(max_size=400),
 )
-def test_whatever_stands_in_it_counting_ends(start: bytes, rest: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_whatever_stands_in_it_counting_ends(
+    start: bytes, rest: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     note = tmp_path_factory.getbasetemp() / "any"
     note.write_bytes(start + rest)
     assert endpoint.length_s(note) >= 0 if start + rest else True

@@ -29,6 +29,7 @@ from recado.assistants.thoughts import without_thoughts
 from recado.assistants.tools import TRIES, Choosing, Chosen, Offer, Offered, toolset
 from recado.delivery.markdown import to_whatsapp
 from recado.errors import RecadoError, SettingsError
+from recado.hidden import watch
 from recado.text import tidy
 
 if TYPE_CHECKING:
@@ -308,6 +309,7 @@ async def _open(model: str, minds: _Minds) -> Agent[None, str]:
     if "max_retries" not in opened.unsupported_settings:
         # The provider's own retries know nothing of our bound.
         settings["max_retries"] = 0
+    watch(getattr(opened, "client", None))
     await minds.stack.enter_async_context(opened)
     return Agent(opened, model_settings=settings, retries=0)
 

@@ -9,7 +9,9 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from recado.channels.twilio.addresses import is_whatsapp
 from recado.channels.twilio.codes import CODES
+from recado.channels.twilio.numbers import OTHER_CHANNEL
 from recado.conversations import media as attachments
 from recado.conversations.holding import CAUSES, HeldFor
 from recado.conversations.parts import WAITING
@@ -141,7 +143,7 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
         cursor = await platform.execute(
             f"""
             SELECT m.owner_id, m.id, m.conversation_id, m.correlation_id, m.direction, m.status, m.received_at,
-                   {_UNHEARD} AS unheard,
+                   {_UNHEARD} AS unheard, m.held_for, c.address,
                    v.status AS conversation_status, o.status AS owner_status, s.identity_key IS NOT NULL AS suppressed
             FROM owners o
             JOIN messages m ON m.owner_id = o.id AND m.id = %s
@@ -162,6 +164,8 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
                 f"the message is {message['status']}: only failed and held ones are retried, and answered ones whose "
                 "attachments were not understood for a reason that can be put right"
             )
+        if message["held_for"] == "channel" or not is_whatsapp(message["address"]):
+            raise Conflict(OTHER_CHANNEL)
         if message["direction"] == "outbound":
             await _send_again(platform, message)
         else:

@@ -16,6 +16,7 @@ from openai import AsyncOpenAI
 from tinytag import TinyTag, TinyTagException
 
 from recado.errors import SettingsError
+from recado.hidden import watch
 from recado.media.transcription import SPARE_S, Languages, Transcript, TranscriptionFailed
 from recado.media.voice.length import counted_s
 
@@ -53,6 +54,7 @@ class Endpoint:
 
     def __init__(self, client: AsyncOpenAI, model: str, *, longest_s: float) -> None:
         self._client = client
+        watch(client)
         self._model = model
         self._longest_s = longest_s
         self._at_once = asyncio.Semaphore(AT_ONCE)

@@ -32,7 +32,7 @@ _JUNK: Final = 64 * 1024
 
 
 def counted_s(path: Path, *, enough_s: float) -> float | None:
-    """The note's length by its frames, or as soon as it is over `enough_s`; None for a format that has none to count."""
+    """The note's length by its frames, no further than over `enough_s`; None for a format that has none to count."""
     if path.stat().st_size == 0:
         return None
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
