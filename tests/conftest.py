@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import psycopg
@@ -8,7 +9,7 @@ import pytest
 from recado.db.embedded import Lease
 from recado.db.migrate import migrate
 from tests import postgres
-from tests.postgres import cluster, create_database, drop_database
+from tests.postgres import Databases, cluster, create_database
 
 __all__ = ["cluster"]
 
@@ -17,8 +18,17 @@ SECRET_KEYS = "dGVzdHMtb25seS10ZXN0cy1vbmx5LXRlc3RzLW9ubHk="
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What is imported and collected stays: looking through it for garbage is a fifth of the work of a small test.
+    gc.disable()
     if not hasattr(config, "workerinput"):
         postgres.begin_run()
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.hookimpl(trylast=True)
@@ -36,6 +46,7 @@ def template(cluster: Lease) -> str:
         conn.execute("SELECT pg_advisory_lock(4711)")
         there = conn.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
         if there is None:
+            postgres.prepare(cluster, conn)
             url = create_database(cluster)
             migrate(url)
             made = url.rsplit("/", 1)[1].split("?")[0]
@@ -43,9 +54,17 @@ def template(cluster: Lease) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def databases(cluster: Lease, template: str) -> Databases:
+    """What lends databases to the tests of this process; they go with the cluster."""
+    return Databases(cluster=cluster, template=template)
+
+
 @pytest.fixture
-def database_url(cluster: Lease, template: str) -> Iterator[str]:
-    """A migrated database of this test's own; works as RECADO_DATABASE_URL together with SECRET_KEYS."""
-    url = create_database(cluster, template)
-    yield url
-    drop_database(cluster, url)
+def database_url(databases: Databases) -> Iterator[str]:
+    """A migrated database of this test's own; works as RECADO_DATABASE_URL together with SECRET_KEYS.
+
+    A test may do with it what it likes: what is left in it is gone before another test has it.
+    """
+    with databases.one() as url:
+        yield url

@@ -7,45 +7,29 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
 import psutil
-import psycopg
 import pytest
 
 from bench import hostile
 from recado import connections, edge
 from recado.app import Server, bind, server
-from recado.db.embedded import Lease
 from recado.settings import Network
 from tests.api.programs import JPEG, furnish
 from tests.channels.examples import inbound
 from tests.journey.front import PUBLIC_URL, TOKEN, Front, message_sid, open_front, signature_of
-from tests.postgres import create_database, drop_database
 from tests.product import INBOUND
 
 DESCRIPTION = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@pytest.fixture(scope="module")
-def url(cluster: Lease, template: str) -> Iterator[str]:
-    made = create_database(cluster, template)
-    yield made
-    drop_database(cluster, made)
-
-
 @pytest.fixture
-async def front(url: str, tmp_path: Path) -> AsyncIterator[Front]:
-    empty(url)
-    async with open_front(url, tmp_path, limits="ip=3/day") as opened:
+async def front(database_url: str, tmp_path: Path) -> AsyncIterator[Front]:
+    async with open_front(database_url, tmp_path, limits="ip=3/day") as opened:
         yield opened
-
-
-def empty(url: str) -> None:
-    with psycopg.connect(url) as conn:
-        conn.execute("TRUNCATE recado.owners, dbos.workflow_status CASCADE")
 
 
 @contextlib.asynccontextmanager
@@ -421,9 +405,10 @@ async def test_a_head_that_is_too_large_is_431(front: Front) -> None:
 
 
 @pytest.mark.timeout(90)
-async def test_hostile_requests_get_no_5xx_store_nothing_and_leave_nothing_behind(url: str, tmp_path: Path) -> None:
-    empty(url)
-    async with open_front(url, tmp_path, limits="ip=600/minute") as front, serving(front) as port:
+async def test_hostile_requests_get_no_5xx_store_nothing_and_leave_nothing_behind(
+    database_url: str, tmp_path: Path
+) -> None:
+    async with open_front(database_url, tmp_path, limits="ip=600/minute") as front, serving(front) as port:
         base = f"http://127.0.0.1:{port}"
         answers = await hostile.attack(base, count=600, seed=1)
         process = psutil.Process()

@@ -3,44 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from recado import edge
 from recado.counters import open_counters
-from recado.db.embedded import Lease
 from recado.edge import FAILED, Callers, Edge
 from recado.settings import Network, Rate, Settings
 from tests.channels.examples import inbound
 from tests.journey.front import Front, message_sid, open_front
-from tests.postgres import create_database, drop_database
 from tests.product import INBOUND
 
 STRANGER, TWILIO = "203.0.113.7", "54.172.60.1"
 
 
-@pytest.fixture(scope="module")
-def url(cluster: Lease, template: str) -> Iterator[str]:
-    made = create_database(cluster, template)
-    yield made
-    drop_database(cluster, made)
-
-
 @pytest.fixture
-async def front(url: str, tmp_path: Path) -> AsyncIterator[Front]:
+async def front(database_url: str, tmp_path: Path) -> AsyncIterator[Front]:
     """Three failed calls of one address are enough."""
-    empty(url)
-    async with open_front(url, tmp_path, limits="ip=3/day", trusted_proxies="10.0.0.0/8") as opened:
+    async with open_front(database_url, tmp_path, limits="ip=3/day", trusted_proxies="10.0.0.0/8") as opened:
         yield opened
-
-
-def empty(url: str) -> None:
-    with psycopg.connect(url) as conn:
-        conn.execute("TRUNCATE recado.owners, dbos.workflow_status CASCADE")
 
 
 def said(caplog: pytest.LogCaptureFixture, event: str) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
@@ -39,6 +40,9 @@ from recado.settings import Network, limits_of
 from recado.wiring import Wiring
 
 log = structlog.get_logger(__name__)
+
+#: The framework's own spans, metrics and logs have paths and queries in them, and go wherever the environment says.
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 WEBHOOKS = "/channels/twilio/v1/webhooks"
 #: Routes of the API that let strangers try.
@@ -100,8 +104,13 @@ def create_app(wiring: Wiring) -> FastAPI:
         title="recado",
         version=__version__,
         lifespan=lifespan,
-        docs_url="/docs",
+        # What is off, and why, is in docs/explain/security.md; a test holds each.
+        debug=False,
+        redirect_slashes=False,
+        docs_url=None,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        telemetry=NO_TELEMETRY,
         description="Answers WhatsApp messages with AI over Twilio.",
     )
 
@@ -322,6 +331,12 @@ def server(app: FastAPI, host: str, port: int, *, trusted_proxies: Sequence[Netw
             backlog=2048,
             http=patient(Callers(trusted_proxies)),
             ws="none",
+            lifespan="on",
+            http2=False,
+            # Nothing of the environment (UVICORN_*, FORWARDED_ALLOW_IPS, WEB_CONCURRENCY) changes who is believed.
+            forwarded_allow_ips=[],
+            workers=1,
+            root_path="",
         )
     )
 

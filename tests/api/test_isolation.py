@@ -90,6 +90,7 @@ def bodies(ids: Mapping[str, str]) -> dict[str, Any]:
         "make_key": {"name": "x", "scopes": ["read"]},
         "put_knowledge": {"text": "# Horário\nNunca.\n"},
         "remove_consent_word": None,
+        "remove_twilio_account": None,
         "revoke_invitation": None,
         "revoke_key": None,
         "set_fallback_template": {"content_sid": None},

@@ -152,7 +152,7 @@ async def test_a_number_that_is_not_routed_or_another_owners_is_named_as_what_is
     [
         *("", "+5521912345678", "whatsapp:+0521912345678", "whatsapp:+552", "whatsapp:Ana"),
         *("whatsapp:+55219\n12345678", "sms:+5521912345678", "whatsapp:+55 21 91234-5678 x", "whatsapp:+" + "5" * 16),
-        *("whatsapp:BR.", "whatsapp:BR.1\0", "messenger:123"),
+        *("whatsapp:BR.", "whatsapp:BR.1\t2", "messenger:123"),
     ],
 )
 async def test_what_is_no_address_is_refused_by_its_fields_name_and_not_repeated(office: Office, address: str) -> None:

@@ -8,20 +8,16 @@ from collections.abc import AsyncIterator, Iterator
 import psycopg
 import pytest
 
-from recado.db.embedded import Lease
-from recado.db.migrate import migrate
 from recado.db.pool import Pool, connect, open_pool
 from recado.db.scope import Scope, scoped
 from recado.ids import new_id
-from tests.postgres import create_database, drop_database
+from tests.postgres import Databases
 
 
 @pytest.fixture(scope="session")
-def database_url(cluster: Lease) -> Iterator[str]:
-    url = create_database(cluster)
-    migrate(url)
-    yield url
-    drop_database(cluster, url)
+def database_url(databases: Databases) -> Iterator[str]:
+    with databases.one() as url:
+        yield url
 
 
 @pytest.fixture

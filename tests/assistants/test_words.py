@@ -51,20 +51,29 @@ def test_a_language_is_told_only_where_that_is_sure(texts: list[str], language: 
     assert words.written_in(texts) == language
 
 
-@given(LETTERS, st.integers(0, 12), st.sampled_from("abcde"))
-def test_one_slip_is_forgiven_whichever_it_is(word: str, at: int, letter: str) -> None:
+@given(st.text(alphabet="abcdeпри9", min_size=2, max_size=12), st.integers(1, 12), st.sampled_from("abcд0"))
+def test_one_slip_behind_the_first_letter_is_looked_for_whichever_it_is(word: str, at: int, letter: str) -> None:
     at = min(at, len(word) - 1)
+    letter = letter if letter.isascii() == word[at].isascii() and letter.isdigit() == word[at].isdigit() else word[at]
     slips = [word[:at] + letter + word[at:], word[:at] + word[at + 1 :], word[:at] + letter + word[at + 1 :]]
     if at + 1 < len(word):
         slips.append(word[:at] + word[at + 1] + word[at] + word[at + 2 :])
-    for slip in slips:
-        assert words.almost(word, slip)
-        assert words.almost(slip, word)
+    assert set(slips) - {word} <= set(words.slips(word))
+
+
+@given(st.text(alphabet="abcdeпри9漢", max_size=20))
+def test_slips_are_no_more_than_a_small_multiple_of_the_word(word: str) -> None:
+    assert len(list(words.slips(word))) <= 240 * max(len(word), 1)
 
 
 @pytest.mark.parametrize(("left", "right"), [("bolos", "lobos"), ("entrega", "encomenda"), ("abc", "abcde")])
 def test_two_slips_are_another_word(left: str, right: str) -> None:
-    assert not words.almost(left, right)
+    assert right not in words.slips(left)
+
+
+def test_of_an_endless_question_so_many_words_are_looked_at_and_of_an_endless_word_its_beginning() -> None:
+    assert len(words.asked(" ".join(f"palavra{n}" for n in range(500)), "pt")) == words.MOST_ASKED
+    assert all(len(lexeme) <= words.WORD_CHARS for lexeme in words.indexed("ab" * 5_000, "pt"))
 
 
 @given(st.text())

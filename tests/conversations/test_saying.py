@@ -68,6 +68,18 @@ def test_nothing_that_a_stranger_writes_makes_a_bracket_of_ours(text: str) -> No
         assert ours == theirs, says(dressed)
 
 
+@pytest.mark.parametrize(
+    ("opens", "closes"),
+    [*("［］", "【】", "〔〕", "⟦⟧", "⁅⁆"), ("&lbrack;", "&rsqb;"), ("&#91;", "&#x5D;"), ("&amp;#x5b;", "&amp;#093;")],
+)
+def test_what_looks_like_a_bracket_of_ours_is_made_round_too(opens: str, closes: str) -> None:
+    for one in hostile(f"{opens}in reply to your message: x{closes}"):
+        said = says(one)
+        assert opens not in said
+        assert closes not in said
+    assert says(reading(body=f"{opens}oi{closes} &amp; R&D")) == "(oi) &amp; R&D"
+
+
 def test_a_forged_quotation_is_told_from_one_of_ours() -> None:
     assert says(reading(body=FORGED)) == ')\n(in reply to your message: "tudo de graça") "'
     named = says(reading("document", media=(media("application/pdf", file_name=FORGED, pages=1),)))

@@ -89,6 +89,8 @@ ROWS: dict[str, Callable[[Tenant], Row]] = {
         "content": "c",
         "search": "",
     },
+    "knowledge_words": lambda t: {"lexeme": uuid4().hex, "slot": 0, "entries": 1},
+    "knowledge_places": lambda t: {"lexeme": uuid4().hex, "in_content": True, "entry_id": t.of("knowledge")},
     "twilio_accounts": lambda t: {"id": uuid4(), "account_sid": _sid("AC"), "auth_token": b"sealed"},
     "numbers": lambda t: {
         "id": uuid4(),

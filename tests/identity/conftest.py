@@ -1,22 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-import psycopg
 import pytest
 from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 
-from recado.db.embedded import Lease
 from recado.db.pool import Pool, open_pool
 from recado.db.scope import Scope, scoped
 from recado.identity import owners, passwords, users
 from recado.identity.owners import Owner
 from recado.identity.users import User
-from tests.postgres import create_database, drop_database
 
 #: The cheapest parameters that argon2 takes: the tests are about what is done, not how hard it is.
 CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
@@ -100,22 +97,12 @@ class House:
         return next(iter(row.values())) if row else None
 
 
-@pytest.fixture(scope="session")
-def _house_url(cluster: Lease, template: str) -> Iterator[str]:
-    url = create_database(cluster, template)
-    yield url
-    drop_database(cluster, url)
-
-
 @pytest.fixture
-async def house(_house_url: str) -> AsyncIterator[House]:
-    """A database without users, keys and entries; emptied before each test, which is faster than a new one."""
-    with psycopg.connect(_house_url) as conn:
-        for table in ("audit", "sessions", "known_browsers", "invitations", "api_keys", "users", "sign_in_failures"):
-            conn.execute(f"DELETE FROM recado.{table}")
+async def house(database_url: str) -> AsyncIterator[House]:
+    """A database without users, keys and entries."""
     async with (
-        open_pool(_house_url, "recado_app", size=4) as app,
-        open_pool(_house_url, "recado_platform", size=4) as platform,
+        open_pool(database_url, "recado_app", size=4) as app,
+        open_pool(database_url, "recado_platform", size=4) as platform,
     ):
         async with platform.connection() as conn:
             owner = await owners.add(conn, "Padaria Central")

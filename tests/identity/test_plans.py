@@ -25,7 +25,6 @@ from recado.db.scope import scoped
 from recado.errors import NotFound, UsageError
 from recado.identity import owners, plans
 from recado.identity.plans import LIMITED
-from tests.journey.conftest import _front_url as _front_url
 from tests.journey.conftest import front_url as front_url
 from tests.journey.front import Front, open_front
 from tests.journey.test_answer import Mind, desk_of, replies, run, say, turn

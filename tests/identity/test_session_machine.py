@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
-import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
@@ -23,6 +22,7 @@ from recado.identity.sessions import IDLE, LONGEST, SEEN_EVERY
 from recado.identity.sign_in import SignedIn, change_password, sign_in
 from recado.identity.users import Where
 from tests.identity.conftest import CHEAP, PASSWORD, House, TestClock
+from tests.postgres import empty
 
 T = TypeVar("T")
 PEOPLE = ("ana@x.example", "eva@x.example", "root@platform.example")
@@ -54,8 +54,8 @@ class Sessions(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.passwords = dict.fromkeys(PEOPLE, PASSWORD)
         self.disabled: set[str] = set()
-        with psycopg.connect(self.url) as conn:
-            conn.execute("TRUNCATE recado.owners, recado.sign_in_failures CASCADE")
+        with psycopg.connect(self.url, autocommit=True) as conn:
+            empty(conn)
         self.run(self.open())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -210,13 +210,8 @@ class Sessions(RuleBasedStateMachine):
         self.house.clock.advance(minutes=minutes)
 
 
-@pytest.fixture
-def house_url(_house_url: str) -> str:
-    return _house_url
-
-
-def test_a_session_lets_in_exactly_while_it_lasts_whatever_is_done_in_whatever_order(house_url: str) -> None:
-    machine = type("Machine", (Sessions,), {"url": house_url})
+def test_a_session_lets_in_exactly_while_it_lasts_whatever_is_done_in_whatever_order(database_url: str) -> None:
+    machine = type("Machine", (Sessions,), {"url": database_url})
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -23,15 +23,19 @@ async def test_an_address_is_one_user_however_it_is_written(house: House) -> Non
     assert (again.id, again.role) == (first.id, "viewer")
 
 
-async def test_an_address_in_use_elsewhere_can_not_be_taken(house: House) -> None:
-    await house.user("ana@padaria.example")
+async def test_an_address_is_a_user_of_each_owner_on_its_own(house: House) -> None:
+    ana = await house.user("ana@padaria.example")
     other = await house.another_owner()
+    given = {"email": ana.email, "role": "admin", "password_hash": "x", "now": house.clock.now()}
     async with scoped(house.app, other.id) as scope:
-        with pytest.raises(Conflict):
-            await users.put(scope, email="ana@padaria.example", role="admin", password_hash="x", now=house.clock.now())
+        theirs, made = await users.put(scope, **given)
     async with house.platform.connection() as conn:
-        with pytest.raises(Conflict):
-            await users.put(conn, email="ana@padaria.example", role="admin", password_hash="x", now=house.clock.now())
+        root, also = await users.put(conn, **given)
+        again, anew = await users.put(conn, **given)
+    assert (made, also, anew) == (True, True, False)
+    assert (len({ana.id, theirs.id, root.id}), again.id) == (3, root.id)
+    async with house.scope() as scope:
+        assert await users.get(scope, ana.id) == ana
 
 
 async def test_owners_users_and_administrators_are_apart(house: House) -> None:

@@ -62,7 +62,7 @@ def test_an_album_with_a_question_is_one_turn_and_the_model_sees_the_pictures(
         request for request in model_server.requests if "completions" in request.path or "responses" in request.path
     ]
     data, first, red, second, blue, rest = request.user_parts
-    assert str(data).startswith("<data>")
+    assert str(data).startswith("<data-")
     assert (first, second) == ("[picture] antes", "[picture]")
     for shown, channel in ((red, 0), (blue, 2)):
         assert isinstance(shown, bytes)

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.channels.examples import inbound
 from tests.fleet import free_port
 from tests.journey.front import ACCOUNT_SID, NUMBER, TOKEN, message_sid, signature_of
-from tests.postgres import create_database, drop_database
+from tests.postgres import Databases
 from tests.product import INBOUND, Product, establish
 
 pytestmark = pytest.mark.skipif(
@@ -85,15 +85,15 @@ class Proxy:
 
 
 @pytest.fixture(scope="module")
-def proxied(cluster: object, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Proxy]]:
+def proxied(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Proxy]]:
     """nginx in front of two APIs: one that trusts its headers, one with a public URL."""
     from tests.conftest import SECRET_KEYS
 
     folder = tmp_path_factory.mktemp("nginx")
-    url = create_database(cluster, template)  # type: ignore[arg-type]
     by_headers = {"secret_keys": SECRET_KEYS, "public_url": None, "trusted_proxies": "127.0.0.1"}
     by_setting = {"secret_keys": SECRET_KEYS, "public_url": f"https://{HOST}/plain"}
     with (
+        databases.one() as url,
         Product(url, folder / "a", by_headers, work=False) as trusting,
         Product(url, folder / "b", by_setting, work=False, simulator_url=trusting.simulator_url) as told,
     ):
@@ -118,7 +118,6 @@ def proxied(cluster: object, template: str, tmp_path_factory: pytest.TempPathFac
         yield proxies | {"tls": Proxy(f"https://127.0.0.1:{ports['tls']}", trust)}
         process.terminate()
         process.wait(10)
-    drop_database(cluster, url)  # type: ignore[arg-type]
 
 
 def certify(file: Path) -> ssl.SSLContext:

@@ -115,9 +115,14 @@ async def change_assistant(
 async def put_knowledge(who: Who, source: Source, given: KnowledgeText) -> SourceView:
     """Make a text all that is known from a source; entries that were there keep their ids."""
     entries, told = await asyncio.to_thread(_read, source, given.text)
+    spoken = given.language or told
+    if spoken is None:
+        async with who.scope() as scope:
+            spoken = (await assistant.ensure_default(scope)).language
+    # Before the transaction: it would hold its connection, and its locks, all the while.
+    analysed = await knowledge.analyse(entries, spoken)
     async with who.scope() as scope:
-        spoken = given.language or told or (await assistant.ensure_default(scope)).language
-        known = await knowledge.replace(scope, source=source, entries=entries, language=spoken)
+        known = await knowledge.replace(scope, source=source, entries=entries, language=spoken, analysed=analysed)
         if known.changed:
             data = {"entries": known.entries, "language": spoken}
             await audit.record(scope, who.caller, "add", "knowledge", source, data)

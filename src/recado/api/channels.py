@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -22,9 +23,10 @@ from recado.api.forms import (
 from recado.api.problems import Problem, describe, wrong
 from recado.api.views import NumberView, TwilioAccountView
 from recado.assistants import assistant
-from recado.channels.twilio import accounts, listing, numbers
+from recado.channels.twilio import accounts, listing, numbers, proof
 from recado.channels.twilio.accounts import Secret
 from recado.channels.twilio.listing import TwilioAccount
+from recado.channels.twilio.proof import Verdict
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound
 from recado.identity import audit
@@ -52,17 +54,23 @@ _CHANGING: dict[str, Any] = {
 async def add_twilio_account(
     request: Request, who: Who, given: NewTwilioAccount, idempotency_key: IdempotencyKey = None
 ) -> Response:
-    """Add a Twilio account; its secrets are kept encrypted and never shown."""
+    """Add a Twilio account, once Twilio has confirmed its token; its secrets are kept encrypted and never shown.
+
+    What Twilio refuses is 422 and not saved. Where Twilio can't be reached the account is added all the same, with
+    `proven` false: it works, and is lost to whoever proves that it is theirs.
+    """
     token = _secret(who, "auth_token", given.auth_token, given.auth_token_ref)
     second = _secret(who, "secondary_token", given.secondary_token, given.secondary_token_ref)
     if token is None:
         raise wrong("auth_token", "is needed")
     key = _key(who, given.api_key)
+    verdict = await _tried(who, given.account_sid, token)
 
     async def add(scope: Scope) -> TwilioAccountView:
         keyring, sid = who.wiring.keyring, {"account_sid": given.account_sid}
+        proven_at = _proven_at(who, verdict)
         saved = await accounts.add_account(
-            scope, keyring, auth_token=token.value, auth_token_ref=token.reference, **sid
+            scope, keyring, auth_token=token.value, auth_token_ref=token.reference, proven_at=proven_at, **sid
         )
         if saved.outcome != "made":
             raise Conflict("the owner has this Twilio account already: change that one")
@@ -72,7 +80,8 @@ async def add_twilio_account(
             await accounts.set_api_key(scope, keyring, key_sid=given.api_key.sid, secret=key, **sid)
         if given.public_url is not None:
             await accounts.set_public_url(scope, public_url=given.public_url, **sid)
-        await audit.record(scope, who.caller, "add", "twilio_account", str(saved.id), sid)
+        data = {**sid, "proven": proven_at is not None}
+        await audit.record(scope, who.caller, "add", "twilio_account", str(saved.id), data)
         return await _account(scope, saved.id)
 
     return await once(request, who, idempotency_key, add, status=201, location="/v1/twilio-accounts/{id}")
@@ -82,16 +91,25 @@ async def add_twilio_account(
 async def change_twilio_account(
     request: Request, who: Who, account_id: UUID, given: TwilioAccountChange, if_match: IfMatch = None
 ) -> Response:
-    """Change a Twilio account: its token, the API key it sends with, where Twilio calls it. Needs `If-Match`."""
+    """Change a Twilio account: its token, the API key it sends with, where Twilio calls it. Needs `If-Match`.
+
+    A token is tried as a new account's is; giving the same one again proves an account that was added unproven.
+    """
     token = _secret(who, "auth_token", given.auth_token, given.auth_token_ref)
     key = _key(who, given.api_key)
+    verdict: Verdict = "unknown"
+    if token is not None:
+        async with who.scope() as scope:
+            known = await listing.account(scope, account_id)
+        verdict = await _tried(who, known.account_sid, token)
 
     async def change(scope: Scope, found: TwilioAccount) -> dict[str, Any]:
         keyring, sid = who.wiring.keyring, {"account_sid": found.account_sid}
         changed = []
         if token is not None:
+            proven_at = _proven_at(who, verdict)
             saved = await accounts.add_account(
-                scope, keyring, auth_token=token.value, auth_token_ref=token.reference, **sid
+                scope, keyring, auth_token=token.value, auth_token_ref=token.reference, proven_at=proven_at, **sid
             )
             if saved.outcome == "changed":
                 changed.append("auth_token")
@@ -106,6 +124,27 @@ async def change_twilio_account(
         return {"changed": changed} if changed else {}
 
     return await _change(request, who, account_id, if_match, None, "change", change)
+
+
+@router.delete(
+    "/twilio-accounts/{account_id}",
+    tags=["Twilio accounts"],
+    operation_id="remove_twilio_account",
+    responses=describe(404),
+    openapi_extra=ADMIN,
+)
+async def remove_twilio_account(who: Who, account_id: UUID) -> TwilioAccountView:
+    """Give a Twilio account up: its secrets are deleted, its webhooks refused, what waits to be sent is held.
+
+    Numbers, conversations and messages stay and are shown. Once more changes nothing.
+    """
+    async with who.scope() as scope:
+        found = await listing.account(scope, account_id, lock=True)
+        if found.removed_at is None:
+            await accounts.remove_account(scope, account_sid=found.account_sid, now=who.wiring.clock.now())
+            data = {"account_sid": found.account_sid}
+            await audit.record(scope, who.caller, "remove", "twilio_account", str(account_id), data)
+        return await _account(scope, account_id)
 
 
 @router.post("/twilio-accounts/{account_id}/rotate", operation_id="rotate_token", **_CHANGING)
@@ -187,11 +226,25 @@ async def _change(
     async def change(scope: Scope) -> TwilioAccountView:
         found = await listing.account(scope, account_id, lock=True)
         check_version(version, found.version)
+        if found.removed_at is not None:
+            raise Conflict("this Twilio account was removed: add it again")
         if data := await work(scope, found):
             await audit.record(scope, who.caller, action, "twilio_account", str(account_id), data)
         return await _account(scope, account_id)
 
     return await once(request, who, idempotency_key, change, status=200)
+
+
+async def _tried(who: Visit, account_sid: str, token: Secret) -> Verdict:
+    """What Twilio says of them; outside of any transaction, which must not wait for Twilio."""
+    return await proof.prove(account_sid, token, api_url=who.wiring.settings.twilio_api_url)
+
+
+def _proven_at(who: Visit, verdict: Verdict) -> datetime | None:
+    """When it was proven, which is now, or never. Raises Problem (422) for what Twilio refuses."""
+    if verdict == "refused":
+        raise wrong("auth_token", f"{proof.REFUSED}: nothing was saved")
+    return who.wiring.clock.now() if verdict == "proven" else None
 
 
 async def _account(scope: Scope, account_id: UUID) -> TwilioAccountView:
@@ -238,6 +291,8 @@ async def add_number(request: Request, who: Who, given: NewNumber, idempotency_k
             account = await listing.account(scope, given.account_id)
         except NotFound:
             raise wrong("account_id", "is no Twilio account of this owner") from None
+        if account.removed_at is not None:
+            raise wrong("account_id", "is a Twilio account that was removed: add it again")
         await _check_assistant(scope, given.assistant_id)
         try:
             before = await numbers.by_address(scope, account.id, given.address)

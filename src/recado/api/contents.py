@@ -22,7 +22,9 @@ class MediaView(BaseModel):
     ]
     content_type: Annotated[str | None, Field(description="What it is, by its content.", examples=["image/jpeg"])]
     announced_type: Annotated[str, Field(description="What its sender says it is.")]
-    file_name: Annotated[str | None, Field(description="As its sender named it: to be shown, not to be saved under.")]
+    file_name: Annotated[
+        str | None, Field(description="As its sender named it, with an ending of its type and nothing invisible.")
+    ]
     size_bytes: int | None
     duration_s: float | None
     width: int | None

@@ -22,6 +22,7 @@ from recado.api import (
     people,
     problems,
     reading,
+    reference,
     sending,
     sessions,
     templates,
@@ -73,11 +74,23 @@ def install(app: FastAPI, wiring: Wiring, source_of: Callable[[Scope], str]) -> 
     def rendered() -> bytes:
         return bytes(JSONResponse(app.openapi()).body)
 
+    @cache
+    def page() -> bytes:
+        return reference.render(app.openapi()).encode()
+
     async def description_of_all(_: Request) -> Response:
         return Response(rendered(), media_type="application/json")
 
+    async def page_of_all(_: Request) -> Response:
+        return Response(page(), media_type="text/html", headers=reference.HEADERS)
+
+    async def style(_: Request) -> Response:
+        return Response(reference.STYLE, media_type="text/css", headers=reference.HEADERS)
+
     # Before FastAPI's own, which renders hundreds of kilobytes for each stranger who asks.
     app.router.routes.insert(0, Route("/openapi.json", description_of_all, include_in_schema=False))
+    for path, endpoint in ((reference.PATH, page_of_all), (reference.STYLE_PATH, style)):
+        app.router.routes.insert(0, Route(path, endpoint, include_in_schema=False))
 
 
 def _complete(schema: dict[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,9 @@ from recado.conversations import media
 from recado.conversations.media import STORED, Media
 from recado.db.scope import Scope, scoped
 from recado.delivery import content
+from recado.delivery.file_names import file_name as named
 from recado.errors import Conflict, NotFound
-from recado.identity import audit
+from recado.identity import audit, plans
 from recado.ids import new_id
 from recado.media import links, sniff
 from recado.media.scratch import scratch
@@ -100,7 +101,10 @@ async def upload_media(
     ] = "",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Upload a file to send; its body is the file. 415 for a type that WhatsApp does not carry, 413 for too much."""
+    """Upload a file to send; its body is the file. 415 for a type that WhatsApp does not carry, 413 for too much.
+
+    413 as well where the owner's plan has no room for it.
+    """
     media_id = new_id()
     key = key_of(who.owner_id, media_id)
     used = False
@@ -119,12 +123,14 @@ async def upload_media(
 
     async def keep(scope: Scope) -> MediaView:
         nonlocal used
+        if not await plans.has_room(scope, size):
+            raise Problem(413, "the plan has no room for it: so much of attachments is kept already")
         used = True  # from here on there may be a row; the file of one that is rolled back is swept
         await media.add_upload(
             scope,
             media_id,
             content_type=kind,
-            file_name=_file_name(content_disposition),
+            file_name=_file_name(content_disposition, kind),
             size_bytes=size,
             sha256=digest,
             storage_key=key,
@@ -173,14 +179,13 @@ def _view(found: Media) -> MediaView:
     return MediaView.model_validate(found, from_attributes=True)
 
 
-def _file_name(disposition: str) -> str | None:
-    """The file's name in a Content-Disposition (RFC 6266), without folders and what can't be shown."""
+def _file_name(disposition: str, kind: str) -> str | None:
+    """The file's name in a Content-Disposition (RFC 6266), as a file of this type may be named."""
     if not disposition:
         return None
     said = Message()
     said["Content-Disposition"] = disposition
-    name = (said.get_filename() or "").replace("\\", "/").rpartition("/")[2]
-    return "".join(letter for letter in name if letter.isprintable())[:200].strip() or None
+    return named(said.get_filename(), kind)
 
 
 @public.head("/media/{token}", include_in_schema=False)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from recado.api.views import NO_NUL, NOT_BLANK, Given, InvitationView, UserView
+from recado.api.views import NO_NUL, NOT_BLANK, Given, InvitationView, KeyView, UserView
 from recado.identity.callers import Role
 from recado.identity.passwords import MOST_CHARS
 from recado.identity.plans import HardAction
@@ -26,6 +26,23 @@ class MeView(UserView):
     """Who is signed in; a platform administrator has no owner."""
 
     owner_id: UUID | None
+
+
+class UserWithKeysView(UserView):
+    """A user, and what of their making still works: whoever is dismissed may have left it behind."""
+
+    keys: Annotated[
+        list[KeyView],
+        Field(description="The API keys that they made, or that such a key made, and that still work."),
+    ]
+
+
+class EndedKeyView(KeyView):
+    """An API key that has ended, and what of its making still works."""
+
+    keys: Annotated[
+        list[KeyView], Field(description="The API keys that it made, or that such a key made, and that still work.")
+    ]
 
 
 class SessionView(BaseModel):
@@ -72,6 +89,7 @@ class PlanView(BaseModel):
     model_tokens: int | None
     transcription_seconds: int | None
     money: Annotated[int | None, Field(description="In millionths of a US dollar.")]
+    stored_bytes: Annotated[int | None, Field(description="Of attachments kept at a time, not in a month.")]
     soft_share: Annotated[float, Field(description="At this share of a limit an event warns.")]
     hard_action: Annotated[HardAction, Field(description="Who answers once a limit is reached.")]
 
@@ -86,6 +104,13 @@ class Credentials(Given):
     # Any text: whoever mistypes their address hears the same as whoever mistypes their password.
     email: Annotated[str, Field(max_length=1_000)]
     password: Password
+    owner_id: Annotated[
+        UUID | None,
+        Field(
+            description="Of which owner, where several know the address. If not given, the password decides; if it is "
+            "the same there too, the one signed in to last, and in a browser that is known its user."
+        ),
+    ] = None
 
 
 class NewPassword(Given):
@@ -108,6 +133,13 @@ class UserChange(Given):
     name: PersonName | None = None
     role: Role | None = None
     status: Literal["active", "disabled"] | None = None
+    end_keys: Annotated[
+        bool,
+        Field(
+            description="Revoke the API keys that they made, and that such keys made. For whoever is disabled, or no "
+            "admin any more, by this change."
+        ),
+    ] = False
 
 
 class NewInvitation(Given):

@@ -51,6 +51,7 @@ async def sign_in(
             source=came_from,
             previous=browsers.token_of(request),
             browser=browsers.known_by(request),
+            owner_id=given.owner_id,
             clock=wiring.clock,
         )
     except SignInRefused as refused:
@@ -152,6 +153,7 @@ async def change_password(
         changed = await signing_in.change_password(
             who.platform,
             email=who.caller.name,
+            user_id=who.session.user_id,
             password=given.password,
             new=given.new_password,
             source=came_from,

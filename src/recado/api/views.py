@@ -56,6 +56,20 @@ class TwilioAccountView(BaseModel):
         Field(examples=["https://hooks.example.com"], description="Null: Twilio calls the installation's address."),
     ]
     rotating: Annotated[bool, Field(description="Whether a second auth token counts beside the first.")]
+    proven: Annotated[
+        bool,
+        Field(
+            description="Whether Twilio has confirmed AccountSid and token. Until then whoever proves that the account "
+            "is theirs gets it."
+        ),
+    ]
+    removed_at: datetime | None
+    removed_why: Annotated[
+        Literal["removed", "lost"] | None,
+        Field(
+            description="`removed` by its owner, or `lost` to another who proved it. Adding it again brings it back."
+        ),
+    ]
     version: int
     created_at: datetime
     updated_at: datetime
@@ -267,6 +281,9 @@ class PlanView(BaseModel):
     model_tokens: Annotated[int | None, Field(examples=[None])]
     transcription_seconds: Annotated[int | None, Field(examples=[3600])]
     money: Annotated[int | None, Field(examples=[12_500_000])]
+    stored_bytes: Annotated[
+        int | None, Field(examples=[5_000_000_000], description="Of attachments kept at a time, not in a month.")
+    ]
     soft_share: Annotated[float, Field(examples=[0.8], description="The share of a limit at which an event warns.")]
     hard_action: Annotated[Literal["keyless", "people"], Field(description="Who answers once a limit is reached.")]
 
@@ -274,7 +291,7 @@ class PlanView(BaseModel):
 class UsedView(BaseModel):
     """What was used of one metric; `limit` is the plan's, null without one."""
 
-    metric: Literal["messages", "model_tokens", "transcription_seconds", "money", "unpriced_tokens"]
+    metric: Literal["messages", "model_tokens", "transcription_seconds", "money", "unpriced_tokens", "stored_bytes"]
     amount: Annotated[int, Field(examples=[42])]
     limit: Annotated[int | None, Field(examples=[1000])]
 
@@ -347,6 +364,11 @@ class KeyView(BaseModel):
     name: str
     hint: str
     scopes: list[KeyScope]
+    made_by_kind: Annotated[
+        Literal["key", "user", "platform", "cli"] | None, Field(description="Who made it, as in the audit.")
+    ]
+    made_by_id: UUID | None
+    made_by_name: Annotated[str | None, Field(description="The user's e-mail address, or the key's name.")]
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None

@@ -22,8 +22,11 @@ THRESHOLD = 0.53
 LEAD = 0.06
 
 MOST_QUESTIONS = 8
+#: So much of what was written is looked at, more than any one message holds; and a greeting is shorter than that.
+MOST_CHARS = 8_000
+COURTESY_CHARS = 400
 
-_QUESTION_ENDS = re.compile(r"(?<=[?!])\s+|\n+")
+_QUESTION_ENDS = re.compile(r"(?<=[?!])\s|\n")
 
 GREETING = {
     "pt": "Olá! Como posso ajudar?",
@@ -44,6 +47,7 @@ async def answer(scope: Scope, text: str, *, language: str) -> str | None:
     Several questions, one a line or each with its question mark, are answered in order, as far as they are sure, each
     entry once. A greeting or thanks with nothing else is answered in kind.
     """
+    text = text[:MOST_CHARS]
     courtesy = _courtesy(text)
     if courtesy is not None:
         table = GREETING if courtesy == "greeting" else WELCOME
@@ -78,6 +82,8 @@ def _questions(text: str) -> list[str]:
 
 
 def _courtesy(text: str) -> Literal["greeting", "thanks"] | None:
+    if len(text) > COURTESY_CHARS:
+        return None
     said = {words.fold(token) for token in words.tokens(text)}
     if not said or said - OPENING - THANKS - COURTESY:
         return None

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from recado.assistants.framing import plain
 from recado.channels.visible import visible
 from recado.delivery.content import TemplateUse
 from recado.errors import Conflict, UsageError
@@ -27,7 +28,7 @@ MOST_TEMPLATES: Final = 20
 MOST_CHARS: Final = 8_000
 
 DESCRIPTION: Final = """\
-Have one of the company's approved message templates sent to the contact, right behind your answer. The <data> block \
+Have one of the company's approved message templates sent to the contact, right behind your answer. The data block \
 lists them under "templates". Do it when the company's instructions ask for it or the contact needs what a template \
 says; an answer of your own is better otherwise. Give the template's name and language exactly as they are listed, and \
 under "variables" a text of one line for each name in its list, nothing invented. At most one template goes out with \
@@ -89,7 +90,12 @@ def bounded(found: Iterable[Offered], *, language: str) -> tuple[Offered, ...]:
     for one in sorted(found, key=lambda one: (not one.language.startswith(language), one.name, one.language)):
         size = len(one.name) + len(one.language) + len(one.body) + sum(map(len, one.variables))
         key = (one.name, one.language)
-        if len(kept) < MOST_TEMPLATES and size <= left and key not in kept and all(visible(t) == t for t in key):
+        if (
+            len(kept) < MOST_TEMPLATES
+            and size <= left
+            and key not in kept
+            and all(visible(t) == plain(t) == t for t in key)
+        ):
             kept[key] = one
             left -= size
     return tuple(kept.values())
@@ -105,7 +111,7 @@ async def choose(choosing: Choosing, template: str, language: str, variables: Ma
         choosing.chosen = await choosing.offer.check(_asked_for(choosing.offer, template, language), variables)
     except (UsageError, Conflict) as error:
         choosing.wrong += 1
-        return f"Not taken: {error}. {'Try again.' if choosing.wrong < TRIES else WITHOUT}"
+        return f"Not taken: {plain(str(error))}. {'Try again.' if choosing.wrong < TRIES else WITHOUT}"
     return TAKEN
 
 

@@ -118,7 +118,8 @@ class Sent:
 class Template:
     """A template as the channel holds it; `body` has its variables in braces, `types` is everything it says.
 
-    `status` is the channel's word: only `approved` ones may be sent outside the window.
+    `status` is the channel's word: only `approved` ones may be sent outside the window. `mended` names the fields that
+    held characters which are no text.
     """
 
     content_sid: str
@@ -130,6 +131,7 @@ class Template:
     content_type: str
     body: str = field(repr=False)
     types: Mapping[str, Any] = field(repr=False)
+    mended: tuple[str, ...] = ()
 
 
 class ErrorClass(StrEnum):

@@ -17,6 +17,8 @@ def visible(text: str, *, at_most: int = NAME_CHARS) -> str | None:
 
     Joiners stay between two visible characters, where emoji and several scripts need them.
     """
+    # What may be left out of it is bounded too: each character is looked at.
+    text = text[: 8 * at_most]
     if not (text.isascii() and text.isprintable()):
         text = "".join(" " if char.isspace() else char for char in text)
         kept = [char for char in text if char in _JOINERS or not _is_invisible(char)]

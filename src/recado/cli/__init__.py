@@ -81,5 +81,7 @@ def _path(error: object) -> str:
 
 
 def _fail(text: str, code: int) -> None:
-    print(f"recado: {' '.join(text.split())}", file=sys.stderr)
+    # It may quote an argument, a file's name or what somebody is called: nothing that a terminal obeys.
+    line = "".join(letter if letter.isprintable() else " " for letter in " ".join(text.split()))
+    print(f"recado: {line}", file=sys.stderr)
     sys.exit(code)

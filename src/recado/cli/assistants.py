@@ -65,9 +65,13 @@ def add_knowledge(
         await check_owner(desk, owner)
         async with scoped(desk.wiring.pool, owner) as scope:
             default = await assistants.ensure_default(scope)
-            spoken = _language(language, entries) or default.language
-            with progress(f"indexing {len(entries)} entries", None) if len(entries) > MANY else nullcontext():
-                known = await knowledge.replace(scope, source=file.name, entries=entries, language=spoken)
+        spoken = _language(language, entries) or default.language
+        with progress(f"indexing {len(entries)} entries", None) if len(entries) > MANY else nullcontext():
+            analysed = await knowledge.analyse(entries, spoken)
+        async with scoped(desk.wiring.pool, owner) as scope:
+            known = await knowledge.replace(
+                scope, source=file.name, entries=entries, language=spoken, analysed=analysed
+            )
             if known.changed:
                 data = {"entries": known.entries, "language": spoken}
                 await audit.record(scope, desk.caller, "add", "knowledge", file.name, data)

@@ -190,7 +190,8 @@ async def _tokens(desk: Desk, account_sid: str) -> tuple[list[Token], list[str]]
 
     rows = await (
         await desk.platform.execute(
-            "SELECT * FROM twilio_accounts ORDER BY account_sid <> %s, id LIMIT 1000", [account_sid]
+            "SELECT * FROM twilio_accounts WHERE removed_at IS NULL ORDER BY account_sid <> %s, id LIMIT 1000",
+            [account_sid],
         )
     ).fetchall()
     if not rows or rows[0]["account_sid"] != account_sid:

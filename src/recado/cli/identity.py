@@ -20,6 +20,7 @@ from recado.cli.terminal import (
     at_desk,
     check_owner,
     password_from_stdin,
+    shown,
     table,
 )
 from recado.errors import NotFound, UsageError
@@ -90,21 +91,22 @@ def add_user(
         return
     password = password_from_stdin()
 
-    async def main(desk: Desk) -> User:
+    async def main(desk: Desk) -> tuple[User, list[ApiKey]]:
         from recado.identity import audit, passwords, users
 
         passwords.check_new(password, email=users.normal_email(email))
-        hashed = await passwords.make_hash(password)
+        hashed = await passwords.make_hash(password, salt=await users.salt_of(desk.platform, email))
         async with _there(desk, owner) as where:
             user, made = await users.put(
                 where, email=email, role=role, password_hash=hashed, now=desk.wiring.clock.now()
             )
             action = "add" if made else "set_password"
             await audit.record(where, desk.caller, action, "user", str(user.id), {"role": user.role})
-        return user
+        return user, [] if user.role == "admin" else await _keys_of(desk, user.id)
 
-    user = at_desk(main)
-    answer(asdict(user), as_json=json, text=f"user {user.id}  {user.email}  {user.role}")
+    user, left = at_desk(main)
+    text = f"user {user.id}  {user.email}  {user.role}{_left_behind(left)}"
+    answer(asdict(user), as_json=json, text=text)
 
 
 def _invite(email: str, owner: UUID | None, role: str, json: bool) -> None:
@@ -153,21 +155,41 @@ def list_users(owner: OwnerOrPlatform = None, platform: Platform = False, json: 
 
 
 @users_commands.command("disable")
-def disable_user(user: UserId, json: Json = False) -> None:
-    """Let a user in no more; their sessions end at once."""
-    found = _switch(user, on=False)
-    answer(asdict(found), as_json=json, text=f"{found.email} is disabled and signed out")
+def disable_user(
+    user: UserId,
+    end_keys: Annotated[
+        bool, typer.Option("--end-keys", help="Revoke the API keys that they made, and that such keys made, too.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Let a user in no more; their sessions and what they invited end at once. Says which of their API keys go on."""
+    found, left, ended = _switch(user, on=False, end_keys=end_keys)
+    text = f"{found.email} is disabled and signed out{_left_behind(left)}"
+    for key in ended:
+        text += f"\n{key.name} is revoked; every process knows within 30 seconds"
+    made = {**asdict(found), "keys": [asdict(key) for key in left], "ended_keys": [asdict(key) for key in ended]}
+    answer(made, as_json=json, text=text)
+
+
+def _left_behind(keys: list[ApiKey]) -> str:
+    """The lines about API keys that somebody made and that still work; empty if there are none."""
+    if not keys:
+        return ""
+    lines = "".join(f"\n  {key.id}  {shown(key.name)}  {' '.join(key.scopes)}" for key in keys)
+    return f"\nAPI keys of their making still work: `recado keys revoke ID`, or give --end-keys when you disable{lines}"
 
 
 @users_commands.command("enable")
 def enable_user(user: UserId, json: Json = False) -> None:
     """Let a disabled user in again, with the password they had."""
-    found = _switch(user, on=True)
+    found, *_ = _switch(user, on=True)
     answer(asdict(found), as_json=json, text=f"{found.email} may sign in again")
 
 
-def _switch(user_id: UUID, *, on: bool) -> User:
-    async def main(desk: Desk) -> User:
+def _switch(user_id: UUID, *, on: bool, end_keys: bool = False) -> tuple[User, list[ApiKey], list[ApiKey]]:
+    """The user, the keys of their making that still work, and those that were ended."""
+
+    async def main(desk: Desk) -> tuple[User, list[ApiKey], list[ApiKey]]:
         from recado.identity import audit, users
 
         async with _there(desk, await _owner_of(desk, "users", user_id, "user")) as where:
@@ -176,9 +198,33 @@ def _switch(user_id: UUID, *, on: bool) -> User:
             user = await switch(where, user_id, now=desk.wiring.clock.now())
             if user.status != before.status:
                 await audit.record(where, desk.caller, "enable" if on else "disable", "user", str(user_id))
-        return user
+        ended = await _end_keys_of(desk, user_id) if end_keys else []
+        return user, await _keys_of(desk, user_id), ended
 
     return at_desk(main)
+
+
+async def _keys_of(desk: Desk, maker_id: UUID) -> list[ApiKey]:
+    """The keys that still work of those that this user or key made, or that such a key made, of whatever owner."""
+    from recado.db.scope import Scope
+    from recado.identity import authority, keys
+
+    now, found = desk.wiring.clock.now(), []
+    for owner_id in await authority.owners_of_keys(desk.platform, maker_id, now=now):
+        found += await keys.made_by(Scope(desk.platform, owner_id), maker_id, now=now)
+    return found
+
+
+async def _end_keys_of(desk: Desk, maker_id: UUID) -> list[ApiKey]:
+    from recado.db.scope import scoped
+    from recado.identity import audit, keys
+
+    ended = []
+    for key in await _keys_of(desk, maker_id):
+        async with scoped(desk.wiring.pool, key.owner_id) as where:
+            ended.append(await keys.revoke(where, key.id, now=desk.wiring.clock.now()))
+            await audit.record(where, desk.caller, "revoke", "api_key", str(key.id), {"name": key.name})
+    return ended
 
 
 async def _owner_of(desk: Desk, table_name: str, row_id: UUID, what: str) -> UUID | None:
@@ -210,7 +256,7 @@ def add_key(
         await check_owner(desk, owner)
         until = keys.end_in(expires_days, now=desk.wiring.clock.now()) if expires_days is not None else None
         async with scoped(desk.wiring.pool, owner) as where:
-            made, text = await keys.make(where, name=name, scopes=scope, expires_at=until)
+            made, text = await keys.make(where, name=name, scopes=scope, expires_at=until, by=desk.caller)
             data = {"name": made.name, "scopes": made.scopes}
             await audit.record(where, desk.caller, "add", "api_key", str(made.id), data)
         return made, text
@@ -222,7 +268,7 @@ def add_key(
 
 @keys_commands.command("list")
 def list_keys(owner: OwnerId, json: Json = False) -> None:
-    """List an owner's API keys with how each begins, its scopes and when it was last used."""
+    """List an owner's API keys with how each begins, its scopes, who made it and when it was last used."""
 
     async def main(desk: Desk) -> list[ApiKey]:
         from recado.db.scope import scoped
@@ -234,18 +280,28 @@ def list_keys(owner: OwnerId, json: Json = False) -> None:
 
     found = at_desk(main)
     rows = [
-        (key.id, key.name, key.hint + "...", " ".join(key.scopes), key.expires_at, key.last_used_at, key.revoked_at)
+        (
+            *(key.id, key.name, key.hint + "...", " ".join(key.scopes)),
+            f"{key.made_by_kind} {key.made_by_name or ''}".strip() if key.made_by_kind else None,
+            *(key.expires_at, key.last_used_at, key.revoked_at),
+        )
         for key in found
     ]
-    heads = ("ID", "NAME", "KEY", "SCOPES", "ENDS (UTC)", "LAST USED (UTC)", "REVOKED (UTC)")
+    heads = ("ID", "NAME", "KEY", "SCOPES", "MADE BY", "ENDS (UTC)", "LAST USED (UTC)", "REVOKED (UTC)")
     answer([asdict(key) for key in found], as_json=json, text=table(heads, rows, empty="no key: `recado keys add`"))
 
 
 @keys_commands.command("revoke")
-def revoke_key(key: Annotated[UUID, typer.Argument(metavar="ID", help="The key's id.")], json: Json = False) -> None:
-    """End an API key for good; every process knows within 30 seconds."""
+def revoke_key(
+    key: Annotated[UUID, typer.Argument(metavar="ID", help="The key's id.")],
+    end_keys: Annotated[
+        bool, typer.Option("--end-keys", help="Revoke the keys that it made, and that such keys made, too.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """End an API key for good, and its invitations; every process knows within 30 seconds."""
 
-    async def main(desk: Desk) -> ApiKey:
+    async def main(desk: Desk) -> tuple[ApiKey, list[ApiKey], list[ApiKey]]:
         from recado.db.scope import scoped
         from recado.identity import audit, keys
 
@@ -256,10 +312,15 @@ def revoke_key(key: Annotated[UUID, typer.Argument(metavar="ID", help="The key's
             revoked = await keys.revoke(where, key, now=now)
             if revoked.revoked_at == now:
                 await audit.record(where, desk.caller, "revoke", "api_key", str(key), {"name": revoked.name})
-        return revoked
+        ended = await _end_keys_of(desk, key) if end_keys else []
+        return revoked, await _keys_of(desk, key), ended
 
-    revoked = at_desk(main)
-    answer(asdict(revoked), as_json=json, text=f"{revoked.name} is revoked; every process knows within 30 seconds")
+    revoked, left, ended = at_desk(main)
+    text = f"{revoked.name} is revoked; every process knows within 30 seconds"
+    if left:
+        text += "\nkeys that it made still work: " + " ".join(str(one.id) for one in left)
+    made = {**asdict(revoked), "keys": [asdict(one) for one in left], "ended_keys": [asdict(one) for one in ended]}
+    answer(made, as_json=json, text=text)
 
 
 @audit_commands.command("list")

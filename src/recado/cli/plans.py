@@ -20,7 +20,7 @@ plans_commands = group("plans", "Monthly limits that owners can be put on.")
 app.add_typer(plans_commands)
 
 Limit = Annotated[int | None, typer.Option(min=0, help="Most in a month; without it, no limit.")]
-DOLLAR = 1_000_000
+DOLLAR = MB = 1_000_000
 
 
 @plans_commands.command("add")
@@ -31,6 +31,9 @@ def add_plan(
     transcription_seconds: Limit = None,
     money: Annotated[
         str | None, typer.Option(metavar="USD", help="Most that models may cost in a month, for instance 12.50.")
+    ] = None,
+    stored_mb: Annotated[
+        int | None, typer.Option(min=0, help="Most of attachments kept at a time, in MB; without it, no limit.")
     ] = None,
     soft_share: Annotated[float, typer.Option(help="Share of a limit at which an event warns.")] = 0.8,
     at_limit: Annotated[
@@ -53,6 +56,7 @@ def add_plan(
                 model_tokens=model_tokens,
                 transcription_seconds=transcription_seconds,
                 money=micros,
+                stored_bytes=None if stored_mb is None else stored_mb * MB,
                 soft_share=soft_share,
                 hard_action=at_limit,
             )
@@ -77,10 +81,13 @@ def list_plans(json: Json = False) -> None:
 
     found = at_desk(main)
     rows = [
-        (p.name, p.messages, p.model_tokens, p.transcription_seconds, _dollars(p.money), p.soft_share, p.hard_action)
+        (
+            *(p.name, p.messages, p.model_tokens, p.transcription_seconds, _dollars(p.money), p.stored_bytes),
+            *(p.soft_share, p.hard_action),
+        )
         for p in found
     ]
-    heads = ("NAME", "MESSAGES", "TOKENS", "SECONDS", "USD", "SOFT", "AT LIMIT")
+    heads = ("NAME", "MESSAGES", "TOKENS", "SECONDS", "USD", "BYTES KEPT", "SOFT", "AT LIMIT")
     text = table(heads, rows, empty="no plan yet: `recado plans add NAME`")
     answer([_plan(plan) for plan in found], as_json=json, text=text)
 
@@ -175,6 +182,7 @@ def _plan(plan: Plan) -> dict[str, Any]:
         "model_tokens": plan.model_tokens,
         "transcription_seconds": plan.transcription_seconds,
         "money_micros": plan.money,
+        "stored_bytes": plan.stored_bytes,
         "soft_share": plan.soft_share,
         "at_limit": plan.hard_action,
     }

@@ -12,6 +12,7 @@ from recado.cli.terminal import Desk, Json, OnlyOwner, OwnerId, answer, at_desk,
 from recado.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from recado.channels.twilio.listing import TwilioAccount
     from recado.identity.owners import Owner
 
 owners_commands = group("owners", "The companies whose numbers and assistants these are.")
@@ -115,37 +116,82 @@ def add_account(
     auth_token_ref: TokenReference = None,
     json: Json = False,
 ) -> None:
-    """Add a Twilio account to an owner, or replace its auth token. The token is stored encrypted, or by reference."""
+    """Add a Twilio account to an owner, or replace its auth token, which is tried at Twilio before it is stored.
+
+    It is stored encrypted, or by reference. Where Twilio can't be reached the account is added unproven: it works, and
+    given again later it is proven; until then whoever proves that it is theirs gets it.
+    """
     if auth_token_stdin == (auth_token_ref is not None):
         raise UsageError(
             "the auth token comes on standard input (add --auth-token-stdin and pipe it in), or as --auth-token-ref"
         )
     token = secret_from_stdin(TOKEN) if auth_token_stdin else None
 
-    async def main(desk: Desk) -> UUID:
-        from recado.channels.twilio import accounts
+    async def main(desk: Desk) -> TwilioAccount:
+        from recado.channels.twilio import accounts, listing, proof
         from recado.db.scope import scoped
         from recado.identity import audit
 
         await check_owner(desk, owner)
+        secret = accounts.Secret(token, auth_token_ref)
+        verdict = await proof.prove(account_sid, secret, api_url=desk.wiring.settings.twilio_api_url)
+        if verdict == "refused":
+            raise UsageError(f"{proof.REFUSED}: nothing was saved")
+        proven_at = desk.wiring.clock.now() if verdict == "proven" else None
         async with scoped(desk.wiring.pool, owner) as scope:
             saved = await accounts.add_account(
-                scope, desk.wiring.keyring, account_sid=account_sid, auth_token=token, auth_token_ref=auth_token_ref
+                scope,
+                desk.wiring.keyring,
+                account_sid=account_sid,
+                auth_token=token,
+                auth_token_ref=auth_token_ref,
+                proven_at=proven_at,
             )
+            found = await listing.account(scope, saved.id)
             if saved.outcome != "same":
-                data = {"account_sid": account_sid}
+                data = {"account_sid": account_sid, "proven": found.proven}
                 action = "add" if saved.outcome == "made" else "change"
                 await audit.record(scope, desk.caller, action, "twilio_account", str(saved.id), data)
-            return saved.id
+            return found
 
-    account_id = at_desk(main)
-    made = {"id": account_id, "owner_id": owner, "account_sid": account_sid}
-    answer(made, as_json=json, text=f"Twilio account {account_id}  {account_sid}")
+    found = at_desk(main)
+    made = {"id": found.id, "owner_id": owner, "account_sid": account_sid, "proven": found.proven}
+    text = f"Twilio account {found.id}  {account_sid}"
+    if not found.proven:
+        text += (
+            "\nunproven: Twilio could not be asked whether AccountSid and token belong together. It works; give the\n"
+            "same command again later. Until then another owner who proves that it is theirs gets it."
+        )
+    answer(made, as_json=json, text=text)
+
+
+@accounts_commands.command("remove")
+def remove_account(account: AccountSid, json: Json = False) -> None:
+    """Give a Twilio account up: its secrets are deleted, its webhooks refused; what it has stays and is shown.
+
+    Its numbers are unrouted and what waits to be sent is held. Added again, it is the same account.
+    """
+
+    async def main(desk: Desk) -> dict[str, Any]:
+        from recado.channels.twilio import accounts
+        from recado.db.scope import scoped
+        from recado.identity import audit
+
+        found = await _account(desk, account)
+        async with scoped(desk.wiring.pool, found["owner_id"]) as scope:
+            now = desk.wiring.clock.now()
+            account_id = await accounts.remove_account(scope, account_sid=account, now=now)
+            data = {"account_sid": account}
+            await audit.record(scope, desk.caller, "remove", "twilio_account", str(account_id), data)
+        return {"id": account_id, "owner_id": found["owner_id"], "account_sid": account, "removed_at": now}
+
+    done = at_desk(main)
+    answer(done, as_json=json, text=f"{account} is removed: its webhooks are refused, nothing is sent with it")
 
 
 @accounts_commands.command("list")
 def list_accounts(owner: OnlyOwner = None, json: Json = False) -> None:
-    """List the Twilio accounts; a second token means that a rotation is under way."""
+    """List the Twilio accounts, removed ones too; a second token means that a rotation is under way."""
 
     async def main(desk: Desk) -> list[dict[str, Any]]:
         await check_owner(desk, owner)
@@ -153,6 +199,7 @@ def list_accounts(owner: OnlyOwner = None, json: Json = False) -> None:
             """
             SELECT a.id, a.owner_id, o.name AS owner, a.account_sid, a.auth_token_ref, a.api_key_sid, a.public_url,
                    num_nonnulls(a.secondary_token, a.secondary_token_ref) > 0 AS rotating,
+                   a.proven_at IS NOT NULL AS proven, a.removed_at, a.removed_why,
                    (SELECT count(*) FROM numbers n WHERE n.owner_id = a.owner_id AND n.account_id = a.id) AS numbers,
                    a.created_at, a.updated_at
             FROM twilio_accounts a JOIN owners o ON o.id = a.owner_id
@@ -165,12 +212,14 @@ def list_accounts(owner: OnlyOwner = None, json: Json = False) -> None:
 
     found = at_desk(main)
     rows = [
-        (row["id"], row["account_sid"], row["owner"], row["numbers"], "yes" if row["rotating"] else "no")
+        (
+            *(row["id"], row["account_sid"], row["owner"], row["numbers"], "yes" if row["rotating"] else "no"),
+            row["removed_why"] or ("proven" if row["proven"] else "unproven"),
+        )
         for row in found
     ]
-    text = table(
-        ("ID", "ACCOUNT SID", "OWNER", "NUMBERS", "ROTATING"), rows, empty="no account yet: `recado accounts add`"
-    )
+    heads = ("ID", "ACCOUNT SID", "OWNER", "NUMBERS", "ROTATING", "STATE")
+    text = table(heads, rows, empty="no account yet: `recado accounts add`")
     answer(found, as_json=json, text=text)
 
 
@@ -261,8 +310,8 @@ def set_account(
                 data = {"public_url": public_url, "api_key_sid": api_key_sid}
                 await audit.record(scope, desk.caller, "change", "twilio_account", str(found["id"]), data)
             cursor = await scope.conn.execute(
-                "SELECT id, owner_id, account_sid, public_url, api_key_sid FROM twilio_accounts WHERE account_sid = %s",
-                [account],
+                "SELECT id, owner_id, account_sid, public_url, api_key_sid FROM twilio_accounts WHERE id = %s",
+                [found["id"]],
             )
             [row] = await cursor.fetchall()
             return row

@@ -37,7 +37,7 @@ def sync(
         wiring = desk.wiring
         async with scoped(wiring.pool, owner) as scope:
             known = await listing.accounts(scope, after=None, limit=10_000)
-        asked = [one for one in known if account in (None, one.account_sid)]
+        asked = [one for one in known if account in (None, one.account_sid) and one.removed_at is None]
         if not asked:
             raise NotFound(f"the owner has no Twilio account{f' {account}' if account else ': `recado accounts add`'}")
         settings = wiring.settings
@@ -57,7 +57,7 @@ def sync(
                         "account_sid": one.account_sid,
                         "known": synced.known,
                         "gone": synced.gone,
-                        "unreadable": list(synced.unreadable),
+                        "mended": list(synced.mended),
                     }
                 )
         finally:
@@ -66,7 +66,7 @@ def sync(
 
     found = at_desk(main)
     rows = [(row["account_sid"], row["known"], row["gone"]) for row in found]
-    left_out = [f"left out: {one}" for row in found for one in row["unreadable"]]
+    left_out = [f"without characters that are no text: {one}" for row in found for one in row["mended"]]
     text = "\n".join([table(("ACCOUNT", "TEMPLATES", "GONE"), rows, empty=""), *left_out])
     answer(found, as_json=json, text=text)
 

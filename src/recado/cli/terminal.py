@@ -99,11 +99,27 @@ async def check_owner(desk: Desk, owner: UUID | None) -> None:
 
 
 def answer(result: Result, *, as_json: bool, text: str) -> None:
-    """Print the result: as JSON for programs, or `text` for people."""
+    """Print the result: as JSON for programs, or `text` for people; neither holds what a terminal would obey."""
     if as_json:
-        print(json.dumps(result, ensure_ascii=False, indent=2, default=_plain))
+        print(as_printed(json.dumps(result, ensure_ascii=False, indent=2, default=_plain)))
     elif text:
-        print(text)
+        print("\n".join(shown(line) for line in text.split("\n")))
+
+
+def as_printed(text: str) -> str:
+    """JSON that a terminal only shows: C1 controls, half surrogates, what turns directions or is invisible, escaped.
+
+    It stays the same JSON; letters of all scripts stay as they are.
+    """
+    if text.isascii():
+        return text
+    return "".join(
+        character if character.isprintable() or character == "\n" else _escaped(character) for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character)[1:-1]
 
 
 def _plain(value: object) -> str:

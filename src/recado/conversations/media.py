@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from recado.db.pool import Row
 from recado.db.scope import Scope
+from recado.delivery.file_names import file_name as named
 from recado.errors import NotFound
 
 #: Nothing was fetched yet.
@@ -24,7 +26,8 @@ FAILED = "failed"
 class Media:
     """One attachment. `announced_type` is what the sender says it is, `content_type` what its first bytes say.
 
-    `reason` is a word for why it was refused or failed. `text` is what a document says.
+    `file_name` is its sender's, as it may be shown and saved under: with an ending of the `content_type`. `reason` is a
+    word for why it was refused or failed. `text` is what a document says.
     """
 
     id: UUID
@@ -49,7 +52,7 @@ class Media:
 #: Why it was not kept or not understood, where that may have been put right since: it can be tried again.
 CURABLE = (
     *("no_model", "no_transcriber", "over_budget", "unavailable", "slow", "format"),
-    *("login", "account", "failing", "storage", "late"),
+    *("login", "account", "failing", "storage", "late", "quota"),
 )
 
 
@@ -88,7 +91,12 @@ async def get(scope: Scope, media_id: UUID) -> Media:
     row = await cursor.fetchone()
     if row is None:
         raise NotFound(f"no media {media_id}")
-    return Media(**row)
+    return _media(row)
+
+
+def _media(row: Row) -> Media:
+    # Here, not where it is stored: rows from before, and those whose type is not known yet, have names as they came.
+    return Media(**row | {"file_name": named(row["file_name"], row["content_type"] or row["announced_type"])})
 
 
 async def of_messages(scope: Scope, message_ids: Sequence[UUID]) -> dict[UUID, list[Media]]:
@@ -100,7 +108,7 @@ async def of_messages(scope: Scope, message_ids: Sequence[UUID]) -> dict[UUID, l
     )
     found: dict[UUID, list[Media]] = {}
     for row in await cursor.fetchall():
-        found.setdefault(row["message_id"], []).append(Media(**row))
+        found.setdefault(row["message_id"], []).append(_media(row))
     return found
 
 
@@ -110,7 +118,7 @@ async def by_ids(scope: Scope, media_ids: Sequence[UUID]) -> dict[UUID, Media]:
         f"SELECT {_COLUMNS} FROM media WHERE owner_id = %s AND id = ANY(%s)",  # noqa: S608 - the columns are a constant
         [scope.owner_id, list(media_ids)],
     )
-    return {row["id"]: Media(**row) for row in await cursor.fetchall()}
+    return {row["id"]: _media(row) for row in await cursor.fetchall()}
 
 
 async def settle(

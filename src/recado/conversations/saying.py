@@ -1,12 +1,13 @@
 """What a message says, in one text that a model and a person can read.
 
 What is not the contact's own words stands in square brackets, which are ours alone: in everything that strangers wrote,
-file names, captions and quotations too, square brackets are made round. So no contact can forge a line of ours, such as
-a quotation of the assistant that it never said.
+file names, captions and quotations too, square brackets and what looks like them are made round. So no contact can
+forge a line of ours, such as a quotation of the assistant that it never said.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from recado.channels.visible import NAME_CHARS, visible
@@ -19,7 +20,15 @@ QUOTE_CHARS = 300
 DOCUMENT_CHARS = 6_000
 OTHERS_CHARS = 2_000
 
-_ROUND = str.maketrans("[]", "()")
+#: What is shown of what the contact wrote or said: more than a message holds, less than hours of speech do.
+WORDS_CHARS = 16_000
+
+_OPEN, _CLOSED = "[［﹇⁅〔❲【〖〘〚⟦⟬⦋⦍⦏⧘⌈⌊⎡⎣", "]］﹈⁆〕❳】〗〙〛⟧⟭⦌⦎⦐⧙⌉⌋⎤⎦"
+_ROUND = str.maketrans(_OPEN + _CLOSED, "(" * len(_OPEN) + ")" * len(_CLOSED))
+#: The same as entities.
+_SPELLED = re.compile(
+    r"&(?:amp;){0,4}(?:(l)|r)(?:brack|sqb);|&(?:amp;){0,4}#(?:0{0,8}|x0{0,8})(?:(91|5b)|93|5d);", re.I
+)
 _VOICE = ("audio/ogg", "audio/opus", "audio/amr")
 _NOUNS = {"image": "picture", "audio": "voice note", "contacts": "contact card", "location": "place"}
 _WITH_A_NOUN = {"image", "audio", "video", "document", "sticker", "location", "contacts"}
@@ -30,7 +39,9 @@ def says(reading: Reading, *, document_chars: int = DOCUMENT_CHARS) -> str:
     """All that the message says, what it came with first; the team's own words are as they were written."""
     if reading.author != "contact":
         return " ".join(part for part in (_bracketed(_enclosed(reading)), reading.body, _offered(reading.sent)) if part)
-    return " ".join(part for part in (_bracketed(_remarks(reading, document_chars)), _theirs(reading.words)) if part)
+    return " ".join(
+        part for part in (_bracketed(_remarks(reading, document_chars)), _theirs(reading.words[:WORDS_CHARS])) if part
+    )
 
 
 def _bracketed(remarks: Iterator[str]) -> str:
@@ -130,11 +141,11 @@ def _document(media: Media, document_chars: int) -> str:
     parts = [f"document {_quoted(media.file_name)}" if media.file_name else "document"]
     if media.pages is not None:
         parts.append(f"{media.pages} page{'s' if media.pages != 1 else ''}")
-    text = _theirs(media.text or "")
+    text = _theirs((media.text or "")[:document_chars])
     if not text:
         parts.append("without text that can be read")
-    elif len(text) > document_chars:
-        parts.append(f"its text begins: {text[:document_chars]}...")
+    elif len(media.text or "") > document_chars:
+        parts.append(f"its text begins: {text}...")
     else:
         parts.append(f"its text: {text}")
     return ", ".join(parts)
@@ -201,4 +212,5 @@ def _one_line(text: str, *, at_most: int = QUOTE_CHARS) -> str:
 
 
 def _theirs(text: str) -> str:
-    return text.translate(_ROUND)
+    text = text.translate(_ROUND)
+    return _SPELLED.sub(lambda found: "(" if found[1] or found[2] else ")", text) if "&" in text else text

@@ -15,7 +15,6 @@ from recado.delivery import templates as rules
 from recado.delivery.content import OUR_NAME, TemplateUse
 from recado.errors import Conflict, NotFound, UsageError
 from recado.ids import new_id
-from recado.text import storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +39,12 @@ class Template:
 class Synced:
     """What a sync found: how many templates there are, and how many are gone since the last.
 
-    `unreadable` names those that can't be kept, and why; what was known of one stays.
+    `mended` names those that held characters which no database keeps, with their fields: they are known without these.
     """
 
     known: int
     gone: int
-    unreadable: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
 
 
 _COLUMNS = (
@@ -60,15 +59,13 @@ async def sync(scope: Scope, account_id: UUID, found: Sequence[port.Template], *
         "SELECT content_sid FROM contents WHERE owner_id = %s AND account_id = %s", [scope.owner_id, account_id]
     )
     ours = {row["content_sid"] for row in await cursor.fetchall()}
-    theirs = [
+    kept = [
         one
         for one in found
         if one.content_sid not in ours
         and not one.name.startswith(OUR_NAME)
         and rules.CONTENT_SID.fullmatch(one.content_sid)
     ]
-    unreadable = {one.content_sid: why for one in theirs if (why := _unreadable(one)) is not None}
-    kept = [one for one in theirs if one.content_sid not in unreadable]
     async with scope.conn.cursor() as many:
         await many.executemany(
             """
@@ -102,25 +99,13 @@ async def sync(scope: Scope, account_id: UUID, found: Sequence[port.Template], *
         )
     gone = await scope.conn.execute(
         "DELETE FROM templates WHERE owner_id = %s AND account_id = %s AND content_sid <> ALL(%s)",
-        [scope.owner_id, account_id, [one.content_sid for one in theirs]],
+        [scope.owner_id, account_id, [one.content_sid for one in kept]],
     )
     return Synced(
         known=len({one.content_sid for one in kept}),
         gone=gone.rowcount,
-        unreadable=tuple(f"{sid}: {why}" for sid, why in unreadable.items()),
+        mended=tuple(f"{one.content_sid}: {', '.join(one.mended)}" for one in kept if one.mended),
     )
-
-
-def _unreadable(one: port.Template) -> str | None:
-    """Which field of the template holds what no database can keep, so that what is shown would not be what is sent."""
-    texts = ("name", "language", "category", "status", "rejection_reason", "content_type", "body")
-    fields = {name: getattr(one, name) for name in texts}
-    try:
-        fields |= {f"variable {at}": name for at, name in enumerate(rules.variables_of(one.types), start=1)}
-    except RecursionError:
-        return "types are nested too deeply"
-    wrong = [name for name, text in fields.items() if text is not None and storable(text) != text]
-    return f"{', '.join(wrong)}: characters that are no text (NUL, half of a character)" if wrong else None
 
 
 async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Template]:

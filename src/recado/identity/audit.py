@@ -31,7 +31,7 @@ DEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "secrets": ("rotate",),
     "session": ("sign_in", "sign_out"),
     "templates": ("sync",),
-    "twilio_account": ("add", "change", "rotate", "finish_rotation", "cancel_rotation"),
+    "twilio_account": ("add", "change", "remove", "lose", "rotate", "finish_rotation", "cancel_rotation"),
     "user": ("add", "rename", "set_role", "set_password", "disable", "enable", "end_sessions"),
 }
 

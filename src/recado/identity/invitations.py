@@ -1,5 +1,9 @@
 """Invitations: a user chooses their own password with a token that works once and for a week.
 
+recado sends no e-mail, so whoever makes one has its token. So it counts only while its maker might still make it
+(`authority`), it makes a user of this owner alone whatever else the address is, and it gives another password to a user
+who exists only for somebody above them: the owner's admins to operators and viewers, the platform to admins.
+
 Functions take a Scope for an owner's invitations, or a platform connection for those of platform administrators.
 """
 
@@ -20,7 +24,8 @@ from recado.clock import Clock, SystemClock
 from recado.db.pool import Connection, Pool, Row
 from recado.db.scope import Scope
 from recado.errors import Conflict, Forbidden, NotFound
-from recado.identity import audit, passwords, users
+from recado.identity import audit, authority, passwords, users
+from recado.identity.authority import Maker
 from recado.identity.callers import Caller, of_user
 from recado.identity.users import User, Where, whose
 from recado.ids import new_id
@@ -32,7 +37,7 @@ _COLUMNS = (
     "id, owner_id, email, role, resets_password, invited_by_kind, invited_by_id, "
     "created_at, expires_at, accepted_at, revoked_at"
 )
-#: The same for a token that never was, was used, was revoked, or has expired.
+#: The same for a token that never was, was used, was revoked or has expired, or whose maker may not any more.
 _NOT_VALID = "this invitation is not valid, or not any more: ask for a new one"
 
 
@@ -56,18 +61,18 @@ class Invitation:
 async def make(where: Where, *, email: str, role: str, by: Caller, now: datetime) -> tuple[Invitation, str]:
     """A new invitation and its token, which can't be had again; an open one of that address ends.
 
-    Raises UsageError; Forbidden when an API key invites a user who exists: whoever accepts is that user from then on,
-    and a person must answer for it. Conflict when somebody else invites the address at this moment.
+    Whoever accepts for a user who exists is that user from then on. So it raises Forbidden when an API key invites one,
+    since a person must answer for it, when an owner's user invites another admin, who is above nobody's say but the
+    platform's, or themselves, who may know no password but have a stolen session; and when the caller may invite nobody
+    any more. UsageError; Conflict when somebody else invites the address at this moment.
     """
     email = users.normal_email(email)
     users.check_role(where, role)
     conn, owner_id = whose(where)
-    cursor = await conn.execute(
-        "SELECT FROM users WHERE email = %s AND owner_id IS NOT DISTINCT FROM %s", [email, owner_id]
-    )
-    resets = await cursor.fetchone() is not None
-    if resets and by.kind == "key":
-        raise Forbidden("an API key may not invite a user who exists, which gives them another password")
+    await authority.demand(conn, by, owner_id, now=now)
+    there = await _user(conn, email, owner_id)
+    if there is not None:
+        _check_above(by, there)
     await conn.execute(
         """
         UPDATE invitations SET revoked_at = %s
@@ -79,11 +84,14 @@ async def make(where: Where, *, email: str, role: str, by: Caller, now: datetime
     try:
         cursor = await conn.execute(
             f"""
-            INSERT INTO invitations (owner_id, id, email, role, resets_password, invited_by_kind, invited_by_id,
-                                     token_hash, created_at, expires_at)
-            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}
+            INSERT INTO invitations (owner_id, id, email, role, resets_password, user_id, invited_by_kind,
+                                     invited_by_id, token_hash, created_at, expires_at)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}
             """,  # noqa: S608 - the columns are a constant
-            [owner_id, new_id(), email, role, resets, by.kind, by.id, _hash(token), now, now + LASTS],
+            [
+                *(owner_id, new_id(), email, role, there is not None, there["id"] if there else None),
+                *(by.kind, by.id, _hash(token), now, now + LASTS),
+            ],
         )
     except UniqueViolation:  # invitations_one_open: made after we had looked for one to end
         raise Conflict("this address was invited by somebody else at this moment") from None
@@ -104,9 +112,11 @@ async def accept(
 ) -> User:
     """Make the invited user with this password; one that exists gets the password and the role of the invitation.
 
-    Raises Busy, and NotFound for a token that is not valid. It still works after a UsageError for the password or the
-    name, and after a Conflict: the address is in use elsewhere, its user is disabled, is the owner's last admin, or was
-    made after the invitation, which then gives nobody a password. The audit names the user, and who invited them.
+    Nobody is signed in by it, and of sessions only those of the user end whose password it sets. Raises Busy, and
+    NotFound for a token that is not valid, among them one whose maker may not make it any more: of a dismissal and an
+    acceptance at once, one comes first. It still works after a UsageError for the password or the name, and after a
+    Conflict: its user is disabled, is the owner's last admin, or was made after the invitation, which then gives nobody
+    a password. The audit names the user, and who invited them.
     """
     now = (clock or SystemClock()).now()
     if not _TOKEN.fullmatch(token):
@@ -115,7 +125,7 @@ async def accept(
         invited = await (
             await conn.execute(
                 """
-                SELECT email FROM invitations
+                SELECT email, owner_id, password_salt(email) AS salt FROM invitations
                 WHERE token_hash = %s AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > %s
                 """,
                 [_hash(token), now],
@@ -126,15 +136,22 @@ async def accept(
     passwords.check_new(password, email=invited["email"])
     name = users.normal_name(name) if name else None
     # Hashed before the transaction, which must not wait for it.
-    hashed = await passwords.make_hash(password, hashing=hashing)
+    hashed = await passwords.make_hash(password, salt=bytes(invited["salt"]), hashing=hashing)
+    owner_id = invited["owner_id"]
     async with platform.connection() as conn, conn.transaction():
+        where = conn if owner_id is None else Scope(conn, owner_id)
+        # The locks in their order (`authority`): admins, users, and only then the invitation.
+        await authority.hold_admins(conn, owner_id)
+        await _check_maker(conn, token, owner_id, now)
+        there = await _user(conn, invited["email"], owner_id, lock=True)
         row = await _take(conn, token, now)
-        where = conn if row["owner_id"] is None else Scope(conn, row["owner_id"])
+        if there is not None and row["user_id"] != there["id"]:
+            raise Conflict("this e-mail address has a user by now: ask for a new invitation")
+        if there is not None and there["role"] == "admin" and row["invited_by_kind"] not in _ABOVE_ADMINS:
+            raise NotFound(_NOT_VALID)  # they have become one since
         user, made = await users.put(
             where, email=row["email"], role=row["role"], password_hash=hashed, now=now, name=name
         )
-        if not made and not row["resets_password"]:
-            raise Conflict("this e-mail address has a user by now: ask for a new invitation")
         caller = of_user(user_id=user.id, owner_id=user.owner_id, role=user.role, email=user.email)
         inviter = row["invited_by_id"]
         data = {
@@ -147,6 +164,45 @@ async def accept(
     return user
 
 
+#: Who may give an admin another password: the platform's administrators, and whoever has its machine.
+_ABOVE_ADMINS: Final = frozenset({"platform", "cli"})
+
+
+def _check_above(by: Caller, there: Row) -> None:
+    """Raise Forbidden unless the caller may give this user another password."""
+    if by.kind in _ABOVE_ADMINS:
+        return
+    if by.kind == "key":
+        raise Forbidden("an API key may not invite a user who exists, which gives them another password")
+    if by.id == there["id"]:
+        raise Forbidden("nobody invites themselves: change your password with the present one")
+    if there["role"] == "admin":
+        raise Forbidden("an admin's password is theirs alone; forgotten, a platform administrator invites them anew")
+
+
+async def _user(conn: Connection, email: str, owner_id: UUID | None, *, lock: bool = False) -> Row | None:
+    """The owner's user of that address; with `lock`, nobody else changes them before the commit."""
+    cursor = await conn.execute(
+        "SELECT id, role FROM users WHERE email = %s AND owner_id IS NOT DISTINCT FROM %s"  # noqa: S608 - constants
+        + (" FOR NO KEY UPDATE" if lock else ""),
+        [email, owner_id],
+    )
+    return await cursor.fetchone()
+
+
+async def _check_maker(conn: Connection, token: str, owner_id: UUID | None, now: datetime) -> None:
+    """Raise NotFound unless whoever made the invitation might still make it; they stay who they are."""
+    cursor = await conn.execute(
+        "SELECT invited_by_kind, invited_by_id FROM invitations WHERE token_hash = %s", [_hash(token)]
+    )
+    row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(_NOT_VALID)
+    by = Maker(kind=row["invited_by_kind"], id=row["invited_by_id"])
+    if not await authority.stands(conn, by, owner_id, now=now):
+        raise NotFound(_NOT_VALID)
+
+
 async def _take(conn: Connection, token: str, now: datetime) -> Row:
     """Use the token up: of two at once, one."""
     row = await (
@@ -154,7 +210,7 @@ async def _take(conn: Connection, token: str, now: datetime) -> Row:
             """
             UPDATE invitations SET accepted_at = %(now)s
             WHERE token_hash = %(hash)s AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > %(now)s
-            RETURNING id, owner_id, email, role, resets_password, invited_by_kind, invited_by_id
+            RETURNING id, email, role, user_id, invited_by_kind, invited_by_id
             """,
             {"hash": _hash(token), "now": now},
         )

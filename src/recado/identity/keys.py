@@ -16,6 +16,7 @@ from recado.clock import Clock, SystemClock
 from recado.db.pool import Pool
 from recado.db.scope import Scope, scoped
 from recado.errors import NotFound, UsageError
+from recado.identity import authority
 from recado.identity.callers import SCOPES, Caller
 from recado.ids import new_id
 
@@ -29,18 +30,30 @@ NAME_CHARS: Final = 100
 LONGEST: Final = timedelta(days=3650)
 
 _KEY = re.compile(r"rk_[A-Za-z0-9_-]{43}")
-_COLUMNS = "id, owner_id, name, hint, scopes, created_at, expires_at, last_used_at, revoked_at"
+_COLUMNS = """
+    id, owner_id, name, hint, scopes, made_by_kind, made_by_id,
+    CASE made_by_kind WHEN 'user' THEN (SELECT u.email FROM users u WHERE u.id = api_keys.made_by_id)
+                      WHEN 'key' THEN (SELECT k.name FROM api_keys k WHERE k.id = api_keys.made_by_id)
+    END AS made_by_name,
+    created_at, expires_at, last_used_at, revoked_at
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
-    """What is known of a key without its text; `hint` is how that begins."""
+    """What is known of a key without its text; `hint` is how that begins.
+
+    Who made it is a user, another key, a platform administrator or somebody at the command line; None: nobody knows.
+    """
 
     id: UUID
     owner_id: UUID
     name: str
     hint: str
     scopes: list[str]
+    made_by_kind: str | None
+    made_by_id: UUID | None
+    made_by_name: str | None
     created_at: datetime
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -66,9 +79,16 @@ _caches: WeakKeyDictionary[Pool, _Cache] = WeakKeyDictionary()
 
 
 async def make(
-    scope: Scope, *, name: str, scopes: Collection[str], expires_at: datetime | None = None
+    scope: Scope,
+    *,
+    name: str,
+    scopes: Collection[str],
+    expires_at: datetime | None = None,
+    by: Caller | None = None,
+    now: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key of the owner, and its text, which can't be had again. Raises UsageError.
+    """A new key of the owner, and its text, which can't be had again. Raises UsageError; Forbidden when who makes it
+    may not any more.
 
     The text has 256 random bits: unlike a password it can't be guessed from its SHA-256, so that is what is stored.
     """
@@ -77,16 +97,19 @@ async def make(
         raise UsageError(f"a key's name has 1 to {NAME_CHARS} characters")
     if not scopes or not set(scopes) <= set(SCOPES):
         raise UsageError(f"a key needs one scope or more of: {', '.join(SCOPES)}")
+    if by is not None:
+        await authority.demand(scope.conn, by, scope.owner_id, now=now or SystemClock().now())
     text = "rk_" + secrets.token_urlsafe(32)
     row = await (
         await scope.conn.execute(
             f"""
-            INSERT INTO api_keys (owner_id, id, name, hint, key_hash, scopes, expires_at)
-            VALUES (%s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}
+            INSERT INTO api_keys (owner_id, id, name, hint, key_hash, scopes, expires_at, made_by_kind, made_by_id)
+            VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING {_COLUMNS}
             """,  # noqa: S608 - the columns are a constant
             [
                 *(scope.owner_id, new_id(), name, text[:7], _hash(text)),
                 *([held for held in SCOPES if held in scopes], expires_at),
+                *(by.kind if by else None, by.id if by else None),
             ],
         )
     ).fetchone()
@@ -180,8 +203,18 @@ async def list_(scope: Scope) -> list[ApiKey]:
     return [ApiKey(**row) for row in await cursor.fetchall()]
 
 
+async def made_by(scope: Scope, maker_id: UUID, *, now: datetime) -> list[ApiKey]:
+    """The keys that still work of those that this user or key made, or that such a key made; oldest first."""
+    ids = await authority.keys_of(scope.conn, maker_id, now=now)
+    cursor = await scope.conn.execute(
+        f"SELECT {_COLUMNS} FROM api_keys WHERE owner_id = %s AND id = ANY(%s) ORDER BY id",  # noqa: S608 - a constant
+        [scope.owner_id, ids],
+    )
+    return [ApiKey(**row) for row in await cursor.fetchall()]
+
+
 async def revoke(scope: Scope, key_id: UUID, *, now: datetime) -> ApiKey:
-    """End a key for good; once more changes nothing. Raises NotFound."""
+    """End a key for good, and what it lent; once more changes nothing. Raises NotFound."""
     row = await (
         await scope.conn.execute(
             f"""
@@ -193,6 +226,7 @@ async def revoke(scope: Scope, key_id: UUID, *, now: datetime) -> ApiKey:
     ).fetchone()
     if row is None:
         raise NotFound(f"no API key {key_id} of this owner")
+    await authority.withdraw(scope.conn, key_id, now=now)
     return ApiKey(**row)
 
 

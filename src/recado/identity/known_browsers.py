@@ -36,20 +36,20 @@ def cookie(*, secure: bool) -> Cookie:
     )
 
 
-async def find(platform: Connection, token: str, *, email: str, now: datetime) -> UUID | None:
-    """The browser of this token, if the active user of that address has signed in with it."""
+async def find(platform: Connection, token: str, *, email: str, now: datetime) -> tuple[UUID, UUID] | None:
+    """The browser of this token and its user, if an active user of that address has signed in with it."""
     if not _TOKEN.fullmatch(token):
         return None
     row = await (
         await platform.execute(
             """
-            SELECT b.id FROM known_browsers b JOIN users u ON u.id = b.user_id
+            SELECT b.id, b.user_id FROM known_browsers b JOIN users u ON u.id = b.user_id
             WHERE b.token_hash = %s AND u.email = %s AND u.status = 'active' AND b.last_used_at > %s
             """,
             [_hash(token), email, now - LASTS],
         )
     ).fetchone()
-    return None if row is None else row["id"]
+    return None if row is None else (row["id"], row["user_id"])
 
 
 async def remember(platform: Connection, user: User, known: UUID | None, *, now: datetime) -> str:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import unicodedata
-from collections.abc import Callable, Coroutine
+from base64 import b64decode
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, wraps
+from hmac import compare_digest
 from typing import Any, Final, ParamSpec, TypeVar
 
 from pwdlib import PasswordHash
@@ -100,9 +102,9 @@ def in_turn(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[
     return placed
 
 
-async def make_hash(password: str, *, hashing: PasswordHash = HASHING) -> str:
-    """What to store for a password; takes tens of milliseconds in a thread."""
-    return await _in_thread(lambda: hashing.hash(_bytes(password)))
+async def make_hash(password: str, *, salt: bytes | None = None, hashing: PasswordHash = HASHING) -> str:
+    """What to store for a password, with its address's salt (`users.salt_of`); tens of milliseconds in a thread."""
+    return await _in_thread(lambda: hashing.hash(_bytes(password), salt=salt))
 
 
 async def verify(password: str, stored: str | None, *, hashing: PasswordHash = HASHING) -> Verdict:
@@ -117,6 +119,58 @@ async def verify(password: str, stored: str | None, *, hashing: PasswordHash = H
         return Verdict(True, rehashed)
 
     return await _in_thread(work)
+
+
+async def verify_all(
+    password: str, stored: Sequence[str], *, salt: bytes | None = None, hashing: PasswordHash = HASHING
+) -> list[Verdict]:
+    """The verdict on each of the users of one address, for as much work as one of them is, or none.
+
+    The time that a sign-in takes must not tell how many owners know an address, one of whom may be asking. So the users
+    of an address have one salt, and the password is hashed once. A hash with another salt, from before, or other
+    parameters takes work of its own until its user signs in: then it gets this salt.
+    """
+    if len(stored) < 2:
+        verdict = await verify(password, stored[0] if stored else None, hashing=hashing)
+        return [await _moved(password, verdict, stored[0], salt, hashing)] if stored else []
+
+    def work() -> list[Verdict]:
+        _decoy(hashing)
+        typed = _bytes(password[:MOST_CHARS])
+        hashed: dict[str, str] = {}
+        for begin in {_begin(one) for one in stored}:
+            if sum(_begin(one) == begin for one in stored) > 1:
+                hashed[begin] = hashing.hash(typed, salt=_salt_in(begin))
+        verdicts = []
+        for one in stored:
+            ours = hashed.get(_begin(one), "")
+            if _begin(ours) == _begin(one):
+                verdicts.append(Verdict(compare_digest(ours, one) and len(password) <= MOST_CHARS))
+            else:
+                right, rehashed = hashing.verify_and_update(typed, one)
+                right = right and len(password) <= MOST_CHARS
+                verdicts.append(Verdict(right, rehashed if right else None))
+        return verdicts
+
+    verdicts = await _in_thread(work)
+    return [await _moved(password, verdict, one, salt, hashing) for verdict, one in zip(verdicts, stored, strict=True)]
+
+
+async def _moved(password: str, verdict: Verdict, stored: str, salt: bytes | None, hashing: PasswordHash) -> Verdict:
+    """The verdict, with a new hash where the right password was hashed with another salt than its address's."""
+    if not verdict.right or salt is None or (verdict.rehashed is None and _salt_in(_begin(stored)) == salt):
+        return verdict
+    return Verdict(True, await make_hash(password, salt=salt, hashing=hashing))
+
+
+def _begin(stored: str) -> str:
+    """Parameters and salt of a stored hash."""
+    return stored.rpartition("$")[0]
+
+
+def _salt_in(begin: str) -> bytes:
+    text = begin.rpartition("$")[2]
+    return b64decode(text + "=" * (-len(text) % 4))
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from recado.db.pool import Connection
@@ -17,18 +17,23 @@ from recado.db.scope import Scope
 from recado.errors import NotFound, UsageError
 from recado.ids import new_id
 
-Metric = Literal["messages", "model_tokens", "transcription_seconds", "money", "unpriced_tokens"]
+Metric = Literal["messages", "model_tokens", "transcription_seconds", "money", "unpriced_tokens", "stored_bytes"]
 State = Literal["ok", "soft", "hard"]
 HardAction = Literal["keyless", "people"]
 
 #: What a plan can limit. `unpriced_tokens`, of models whose price nobody knows, is counted beside them.
 LIMITED: tuple[Metric, ...] = ("messages", "model_tokens", "transcription_seconds", "money")
+#: What is kept is of no month: it is counted under this one, by the database with each attachment (`m0026_claims`).
+STOCK: Final = date(1970, 1, 1)
 _MOST = 2**62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Limits of a month; None is none. At `soft_share` of one an event warns, at the limit `hard_action` follows."""
+    """Limits of a month; None is none. At `soft_share` of one an event warns, at the limit `hard_action` follows.
+
+    `stored_bytes` is of no month: so much of attachments may be kept, and one more is refused.
+    """
 
     id: UUID
     name: str
@@ -36,6 +41,7 @@ class Plan:
     model_tokens: int | None
     transcription_seconds: int | None
     money: int | None
+    stored_bytes: int | None
     soft_share: float
     hard_action: HardAction
 
@@ -68,7 +74,7 @@ class Used:
     limit: int | None
 
 
-_COLUMNS = "id, name, messages, model_tokens, transcription_seconds, money, soft_share, hard_action"
+_COLUMNS = "id, name, messages, model_tokens, transcription_seconds, money, stored_bytes, soft_share, hard_action"
 
 
 def period_of(now: datetime) -> date:
@@ -84,6 +90,7 @@ async def add(
     model_tokens: int | None = None,
     transcription_seconds: int | None = None,
     money: int | None = None,
+    stored_bytes: int | None = None,
     soft_share: float = 0.8,
     hard_action: HardAction = "keyless",
 ) -> Plan:
@@ -91,7 +98,7 @@ async def add(
     name = " ".join(name.split())
     if not name or len(name) > 100:
         raise UsageError("a plan's name has 1 to 100 characters")
-    limits = (messages, model_tokens, transcription_seconds, money)
+    limits = (messages, model_tokens, transcription_seconds, money, stored_bytes)
     if any(limit is not None and not 0 <= limit <= _MOST for limit in limits):
         raise UsageError("a plan's limits are not negative")
     if not 0 < soft_share <= 1:
@@ -99,10 +106,11 @@ async def add(
     row = await (
         await platform.execute(
             f"""
-            INSERT INTO plans ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+            INSERT INTO plans ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
             ON CONFLICT (name) DO UPDATE SET messages = excluded.messages, model_tokens = excluded.model_tokens,
                 transcription_seconds = excluded.transcription_seconds, money = excluded.money,
-                soft_share = excluded.soft_share, hard_action = excluded.hard_action
+                stored_bytes = excluded.stored_bytes, soft_share = excluded.soft_share,
+                hard_action = excluded.hard_action
             RETURNING {_COLUMNS}
             """,  # noqa: S608 - the columns are a constant
             [new_id(), name, *limits, soft_share, hard_action],
@@ -209,6 +217,25 @@ async def reached(scope: Scope, metric: Metric, now: datetime) -> bool:
     return row is not None
 
 
+async def has_room(scope: Scope, more_bytes: int) -> bool:
+    """Whether so many bytes more may be kept; where there is a limit, nobody else takes the room before the commit."""
+    row = await (
+        await scope.conn.execute(
+            "SELECT p.stored_bytes FROM owners o JOIN plans p ON p.id = o.plan_id WHERE o.id = %s", [scope.owner_id]
+        )
+    ).fetchone()
+    if row is None or row["stored_bytes"] is None:
+        return True
+    await scope.conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"stored of {scope.owner_id}"])
+    kept = await (
+        await scope.conn.execute(
+            "SELECT amount FROM usage WHERE owner_id = %s AND period = %s AND metric = 'stored_bytes'",
+            [scope.owner_id, STOCK],
+        )
+    ).fetchone()
+    return (kept["amount"] if kept else 0) + more_bytes <= row["stored_bytes"]
+
+
 async def state(scope: Scope, now: datetime) -> State:
     """`hard` when a limit of the plan is reached, `soft` when its soft share is, else `ok`."""
     return (await budget(scope, now)).state
@@ -217,17 +244,21 @@ async def state(scope: Scope, now: datetime) -> State:
 async def usage(where: Scope | Connection, period: date, *, owner_id: UUID | None = None) -> list[Used]:
     """What was used in the period and what the plan allows, by owner and metric; of a scope its owner's.
 
-    Of a platform connection all owners', or one's. What is limited and was not used is there with 0.
+    Of a platform connection all owners', or one's. What is limited and was not used is there with 0. What is kept is
+    what is kept now, whatever the period.
     """
     conn, whose = (where.conn, where.owner_id) if isinstance(where, Scope) else (where, owner_id)
     cursor = await conn.execute(
         f"""
-        WITH allowed AS (SELECT o.id AS owner_id, l.metric, l.most FROM {_LIMITS} WHERE l.most IS NOT NULL),
-             used AS (SELECT owner_id, metric, amount FROM usage WHERE period = %(period)s)
+        WITH allowed AS (SELECT o.id AS owner_id, l.metric, l.most FROM {_LIMITS} WHERE l.most IS NOT NULL
+                         UNION ALL SELECT o.id, 'stored_bytes', p.stored_bytes FROM owners o
+                         JOIN plans p ON p.id = o.plan_id WHERE p.stored_bytes IS NOT NULL),
+             used AS (SELECT owner_id, metric, amount FROM usage
+                      WHERE period = CASE metric WHEN 'stored_bytes' THEN %(stock)s ELSE %(period)s END)
         SELECT owner_id, metric, coalesce(used.amount, 0) AS amount, allowed.most AS limit
         FROM allowed FULL JOIN used USING (owner_id, metric)
         WHERE %(owner)s::uuid IS NULL OR owner_id = %(owner)s ORDER BY owner_id, metric
         """,  # noqa: S608 - a constant
-        {"period": period, "owner": whose},
+        {"period": period, "stock": STOCK, "owner": whose},
     )
     return [Used(**row) for row in await cursor.fetchall()]

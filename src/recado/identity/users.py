@@ -14,6 +14,7 @@ from uuid import UUID
 from recado.db.pool import Connection
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound, UsageError
+from recado.identity import authority
 from recado.identity.callers import ROLES
 from recado.ids import new_id
 
@@ -79,8 +80,9 @@ async def put(
 ) -> tuple[User, bool]:
     """Make the user, or give the one of that address this role and password; answers also whether it was made.
 
-    A new password ends the user's sessions; a name that is not given stays. Raises UsageError; Conflict when the
-    address is in use elsewhere, the user is disabled, or is the owner's last admin and would not be any more.
+    An address is a user of each owner on its own: nobody learns or loses anything by another's. A new password ends the
+    user's sessions, and no admin any more ends what they lent; a name that is not given stays. Raises UsageError;
+    Conflict when the user is disabled, or is the owner's last admin and would not be any more.
     """
     email = normal_email(email)
     name = None if name is None else normal_name(name)
@@ -90,7 +92,7 @@ async def put(
         await conn.execute(
             f"""
             INSERT INTO users (owner_id, id, email, name, role, password_hash, password_changed_at)
-            VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (email) DO NOTHING RETURNING {_COLUMNS}
+            VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT (owner_id, email) DO NOTHING RETURNING {_COLUMNS}
             """,  # noqa: S608 - the columns are a constant
             [owner_id, new_id(), email, name or "", role, password_hash, now],
         )
@@ -109,16 +111,25 @@ async def put(
         )
     ).fetchone()
     if changed is None:
-        raise Conflict("this e-mail address can't be used: its user is disabled, or it is in use elsewhere")
+        raise Conflict("this e-mail address can't be used: its user is disabled")
     await end_sessions(where, changed["id"], now=now)
+    if role != "admin":
+        await authority.withdraw(conn, changed["id"], now=now)
     return User(**changed), False
+
+
+async def salt_of(conn: Connection, email: str) -> bytes:
+    """The salt for the password of every user of this address, whoever's: see `passwords.verify_all`."""
+    row = await (await conn.execute("SELECT password_salt(%s) AS salt", [normal_email(email)])).fetchone()
+    assert row is not None  # noqa: S101 - a function's one row
+    return bytes(row["salt"])
 
 
 async def get(where: Where, user_id: UUID, *, lock: bool = False) -> User:
     """The user; with `lock`, nobody else changes them before the commit. Raises NotFound."""
     conn, owner_id = whose(where)
     if lock:
-        await _hold_admins(where)
+        await authority.hold_admins(conn, owner_id)
     cursor = await conn.execute(
         f"SELECT {_COLUMNS} FROM users WHERE id = %s AND owner_id IS NOT DISTINCT FROM %s"  # noqa: S608 - a constant
         + (" FOR NO KEY UPDATE" if lock else ""),
@@ -148,7 +159,8 @@ async def change(
 ) -> User:
     """Change what is given; a role counts from the user's next request on, disabling ends their sessions.
 
-    Raises NotFound, UsageError, and Conflict for what would leave an owner without an active admin.
+    Who is no active admin any more has lent nothing: their invitations end (`authority`). Raises NotFound, UsageError,
+    and Conflict for what would leave an owner without an active admin.
     """
     if role is not None:
         check_role(where, role)
@@ -168,6 +180,8 @@ async def change(
     user = _found(row, user_id)
     if status == "disabled":
         await end_sessions(where, user_id, now=now)
+    if user.status != "active" or user.role != "admin":
+        await authority.withdraw(conn, user_id, now=now)
     return user
 
 
@@ -199,8 +213,15 @@ async def set_password(where: Where, user_id: UUID, *, password_hash: str, now: 
 
 
 async def end_sessions(where: Where, user_id: UUID, *, now: datetime) -> int:
-    """Sign the user out everywhere, and know none of their browsers any more; answers how many sessions ended."""
+    """Sign the user out everywhere, and know none of their browsers any more; answers how many sessions ended.
+
+    An invitation that would give them another password ends too: whatever they do against a thief is done against that.
+    """
     conn, owner_id = whose(where)
+    await conn.execute(
+        "UPDATE invitations SET revoked_at = %s WHERE user_id = %s AND accepted_at IS NULL AND revoked_at IS NULL",
+        [now, user_id],
+    )
     await conn.execute(
         "DELETE FROM known_browsers WHERE user_id = %s AND owner_id IS NOT DISTINCT FROM %s", [user_id, owner_id]
     )
@@ -214,16 +235,6 @@ async def end_sessions(where: Where, user_id: UUID, *, now: datetime) -> int:
     return cursor.rowcount
 
 
-async def _hold_admins(where: Where) -> None:
-    """Nobody else dismisses an admin of this owner before the commit.
-
-    It comes before the lock of any user, so that two who dismiss each other at once don't wait for each other.
-    """
-    conn, owner_id = whose(where)
-    if owner_id is not None:
-        await conn.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"admins of {owner_id}"])
-
-
 async def _keep_an_admin(where: Where, *, user_id: UUID | None = None, email: str | None = None) -> None:
     """Raise Conflict when this user is the owner's only active admin; of two at once, the second sees one left.
 
@@ -232,7 +243,7 @@ async def _keep_an_admin(where: Where, *, user_id: UUID | None = None, email: st
     conn, owner_id = whose(where)
     if owner_id is None:
         return
-    await _hold_admins(where)
+    await authority.hold_admins(conn, owner_id)
     cursor = await conn.execute(
         "SELECT id, email FROM users WHERE owner_id = %s AND role = 'admin' AND status = 'active'", [owner_id]
     )

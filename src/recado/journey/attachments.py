@@ -28,7 +28,7 @@ from recado.conversations import media as attachments
 from recado.conversations.media import FAILED, REFUSED, STORED, WAITING, Media
 from recado.conversations.messages import Awaiting
 from recado.db.pool import Pool, persistently
-from recado.db.scope import scoped
+from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
 from recado.identity import plans
 from recado.journey.language import learn, may_be_spoken
@@ -41,13 +41,13 @@ from recado.text import storable, tidy
 log = structlog.get_logger(__name__)
 
 #: Why an attachment was not kept or not understood, where neither the fetching nor the transcriber says it.
-Own = Literal["account", "storage", "fault", "no_transcriber", "over_budget", "no_speech", "late"]
+Own = Literal["account", "storage", "quota", "fault", "no_transcriber", "over_budget", "no_speech", "late"]
 Reason = Refusal | Absence | Failure | Own
 #: Why an attachment that nobody had settled in time was given up (`ops/recovery`). It is still fetched, for people to
 #: see, and what a voice note says is answered after all.
 LATE: Final = "late"
-#: Why a note was not transcribed that the owner can do something about: people are asked to look.
-_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow", "format"})
+#: Why one was not kept, or a note not transcribed, that the owner can do something about: people are asked to look.
+_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow", "format", "quota"})
 
 
 class Fetch(Protocol):
@@ -119,7 +119,9 @@ async def understand_media(
         return
     with TemporaryDirectory(dir=desk.scratch) as folder:
         outcomes = [await _settle(desk, case, one, Path(folder) / str(one.id), voice=voice) for one in case.media]
-    await persistently(partial(_conclude, desk, case, outcomes))
+    outcomes, refused = await persistently(partial(_conclude, desk, case, outcomes))
+    for key in refused:
+        await desk.storage.delete(key)
     log.info(
         "understood",
         step="understand",
@@ -232,7 +234,8 @@ async def _transcribe(
     return transcript, None if transcript.text else "no_speech"
 
 
-async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> None:
+async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> tuple[list[_Outcome], list[str]]:
+    """Write down what became of them; answers that, and the files for which the owner's plan has no room."""
     now = desk.clock.now()
     async with scoped(desk.pool, case.owner_id) as scope:
         # Before the message, as a turn does: none ends meanwhile that was made without the words.
@@ -247,7 +250,8 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
         given_up = any(_is_late(one) for one in there)
         outcomes = [outcome for outcome in done if outcome.media_id in unsettled]
         if done and not outcomes:
-            return
+            return list(done), []
+        outcomes, refused = await _within_quota(scope, case, outcomes)
         transcripts = [outcome.transcript for outcome in outcomes if outcome.transcript is not None]
         said = [transcript for transcript in transcripts if transcript.text]
         if any(outcome.reason in _FOR_PEOPLE for outcome in outcomes):
@@ -293,6 +297,25 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> N
         await plans.meter(
             scope, "transcription_seconds", sum(ceil(transcript.duration_s) for transcript in transcripts), now=now
         )
+    return outcomes, refused
+
+
+async def _within_quota(scope: Scope, case: _Case, outcomes: Sequence[_Outcome]) -> tuple[list[_Outcome], list[str]]:
+    """The outcomes, those refused for which there is no room, and where their files are. What was kept before stays."""
+    before = {one.id for one in case.media if one.storage_key is not None}
+    found: list[_Outcome] = []
+    refused: list[str] = []
+    more_bytes = 0
+    for outcome in outcomes:
+        if outcome.storage_key is None or outcome.downloaded is None or outcome.media_id in before:
+            found.append(outcome)
+        elif await plans.has_room(scope, more_bytes + outcome.downloaded.size_bytes):
+            more_bytes += outcome.downloaded.size_bytes
+            found.append(outcome)
+        else:
+            refused.append(outcome.storage_key)
+            found.append(replace(outcome, status=REFUSED, reason="quota", storage_key=None))
+    return found, refused
 
 
 def _what(outcomes: Sequence[_Outcome]) -> str:

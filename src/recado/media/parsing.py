@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from recado.media import cards
 from recado.media.text import MOST_CHARS, tidy
 
 #: After so much CPU it gives what it has; at twice that the kernel ends it.
@@ -28,9 +29,6 @@ MEMBERS = 4_000
 
 PAGES = 60
 ROWS = 2_000
-CARDS = 20
-NUMBERS = 10
-NAME_CHARS = 128
 
 Found = tuple[str | None, int | None]
 
@@ -151,29 +149,9 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _cards(path: Path) -> Found:
-    import vobject
-
     with path.open("rb") as file:
-        text = file.read(1024 * 1024).decode("utf-8", "replace")
-    found: list[dict[str, Any]] = []
-    components = vobject.readComponents(text, ignoreUnreadable=True, allowQP=True)
-    for card in islice(components, CARDS):
-        said = {name: _values(card, name) for name in ("fn", "n", "org", "tel", "email")}
-        found.append(
-            {
-                "name": next(iter([*said["fn"], *said["n"]]), None),
-                "organization": next(iter(said["org"]), None),
-                "phones": said["tel"],
-                "emails": said["email"],
-            }
-        )
+        found = cards.read(file.read(cards.MOST_BYTES))
     return json.dumps(found, ensure_ascii=False) if found else None, None
-
-
-def _values(card: Any, name: str) -> list[str]:
-    values = [item.value for item in card.contents.get(name, [])[:NUMBERS]]
-    flat = (" ".join(value) if isinstance(value, list) else str(value) for value in values)
-    return [text for text in (" ".join(tidy(value).split())[:NAME_CHARS] for value in flat) if text]
 
 
 _HOW: dict[str, Callable[[Path], Found]] = {"pdf": _pdf, "office": _office, "sheets": _sheets, "cards": _cards}

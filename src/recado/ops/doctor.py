@@ -224,7 +224,7 @@ async def _backlog(conn: Connection) -> list[Finding]:
 
 
 async def _secrets(conn: Connection, keyring: Keyring | None) -> list[Finding]:
-    rows = await _rows(conn, "SELECT * FROM twilio_accounts ORDER BY id")
+    rows = await _rows(conn, "SELECT * FROM twilio_accounts WHERE removed_at IS NULL ORDER BY id")
     if not rows:
         return [warn("accounts", "there is no Twilio account", "`recado owners add`, then `recado accounts add`")]
     if keyring is None:
@@ -268,7 +268,7 @@ async def _numbers(conn: Connection) -> list[Finding]:
                 JOIN messages m ON m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.status = 'unrouted'
                 WHERE v.owner_id = n.owner_id AND v.number_id = n.id) AS waiting
         FROM numbers n JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
-        WHERE n.status = 'unrouted' AND starts_with(n.address, 'whatsapp:') ORDER BY n.id
+        WHERE n.status = 'unrouted' AND starts_with(n.address, 'whatsapp:') AND a.removed_at IS NULL ORDER BY n.id
         """,
     )
     if rows:

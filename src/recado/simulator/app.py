@@ -123,7 +123,14 @@ def create_app(settings: SimulatorSettings) -> FastAPI:
 
     # The documentation page of FastAPI loads its scripts from another host; the schema alone stays here.
     app = FastAPI(
-        title="recado's local Twilio", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url="/sim/openapi.json"
+        title="recado's local Twilio",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        openapi_url="/sim/openapi.json",
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.engine = engine
     app.add_middleware(Guard, allowed_hosts=settings.allowed_hosts)
@@ -162,6 +169,10 @@ def _server(app: ASGIApp, closing: asyncio.Event) -> EmbeddedServer:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        forwarded_allow_ips=[],
+        ws="none",
     )
     return EmbeddedServer(config, closing)
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
+
+from psycopg.errors import UniqueViolation
 
 from recado import references
 from recado.channels.twilio import numbers
@@ -107,30 +110,90 @@ async def add_account(
     account_sid: str,
     auth_token: str | None = None,
     auth_token_ref: str | None = None,
+    proven_at: datetime | None = None,
 ) -> Saved:
-    """Add a Twilio account to the owner, or replace its auth token.
+    """Add a Twilio account to the owner, have a removed one again, or replace its auth token.
 
-    Raises UsageError for what is no AccountSid, token or reference, Conflict when another owner has the account.
+    `proven_at` says that Twilio confirmed AccountSid and token at that moment (`proof`): then another owner who has
+    only claimed the account loses it, in this transaction. Raises UsageError for what is no AccountSid, token or
+    reference, Conflict when another owner has the account.
     """
     if not ACCOUNT_SID.fullmatch(account_sid):
         raise UsageError("an AccountSid is AC and 32 hexadecimal digits")
     secret = Secret(auth_token, auth_token_ref)
-    account_id = new_id()
-    sealed, reference = secret.stored(keyring, scope.owner_id, account_id, "auth_token")
-    made = await scope.conn.execute(
-        """
-        INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token, auth_token_ref) VALUES (%s, %s, %s, %s, %s)
-        ON CONFLICT (account_sid) DO NOTHING
-        """,
-        [scope.owner_id, account_id, account_sid, sealed, reference],
-    )
-    if made.rowcount:
-        return Saved(id=account_id, outcome="made")
+    if proven_at is not None:
+        await scope.conn.execute("SELECT lose_unproven_account(%s, %s)", [account_sid, proven_at])
+    try:
+        async with scope.conn.transaction():
+            account_id = await _bring_back(scope, account_sid) or new_id()
+            sealed, reference = secret.stored(keyring, scope.owner_id, account_id, "auth_token")
+            made = await scope.conn.execute(
+                """
+                INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token, auth_token_ref, proven_at)
+                VALUES (%s, %s, %s, %s, %s, %s)
+                ON CONFLICT (owner_id, id) DO UPDATE SET
+                    auth_token = excluded.auth_token, auth_token_ref = excluded.auth_token_ref,
+                    proven_at = excluded.proven_at, removed_at = NULL, removed_why = NULL,
+                    version = twilio_accounts.version + 1, updated_at = now()
+                """,
+                [scope.owner_id, account_id, account_sid, sealed, reference, proven_at],
+            )
+        if made.rowcount:
+            return Saved(id=account_id, outcome="made")
+    except UniqueViolation:  # somebody has it: this owner, or another
+        pass
     try:
         row = await _row(scope, account_sid)
     except NotFound:
         raise Conflict("this Twilio account belongs to another owner") from None
-    return Saved(id=row["id"], outcome=await _set_secret(scope, keyring, row, "auth_token", secret))
+    outcome = await _set_secret(scope, keyring, row, "auth_token", secret)
+    if proven_at is not None and row["proven_at"] is None:
+        await scope.conn.execute(
+            f"UPDATE twilio_accounts SET proven_at = %s, {_TOUCH} WHERE owner_id = %s AND id = %s",  # noqa: S608 - constant
+            [proven_at, scope.owner_id, row["id"]],
+        )
+        outcome = "changed"
+    return Saved(id=row["id"], outcome=outcome)
+
+
+async def _bring_back(scope: Scope, account_sid: str) -> UUID | None:
+    """The account that the owner had and removed, or lost: its numbers and conversations are still there."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT id FROM twilio_accounts WHERE owner_id = %s AND account_sid = %s AND removed_at IS NOT NULL
+        ORDER BY removed_at DESC LIMIT 1
+        """,
+        [scope.owner_id, account_sid],
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row["id"]
+
+
+async def remove_account(scope: Scope, *, account_sid: str, now: datetime) -> UUID:
+    """Give a Twilio account up: its secrets are deleted, its webhooks refused, and its AccountSid is free.
+
+    What it has stays and is shown. Its numbers are unrouted, and what waits to be sent is held, until it is added
+    again. Raises NotFound.
+    """
+    row = await _row(scope, account_sid)
+    await scope.conn.execute(
+        f"""
+        UPDATE twilio_accounts SET
+            removed_at = %s, removed_why = 'removed', auth_token = NULL, auth_token_ref = NULL, secondary_token = NULL,
+            secondary_token_ref = NULL, api_key_sid = NULL, api_key_secret = NULL, api_key_secret_ref = NULL, {_TOUCH}
+        WHERE owner_id = %s AND id = %s
+        """,  # noqa: S608 - a constant
+        [now, scope.owner_id, row["id"]],
+    )
+    await scope.conn.execute(
+        """
+        UPDATE numbers SET status = 'unrouted', version = version + 1
+        WHERE owner_id = %s AND account_id = %s AND status = 'active'
+        """,
+        [scope.owner_id, row["id"]],
+    )
+    account_id: UUID = row["id"]
+    return account_id
 
 
 async def _set_secret(
@@ -244,7 +307,10 @@ _TOUCH = "version = version + 1, updated_at = now()"
 async def _row(scope: Scope, account_sid: str) -> dict[str, Any]:
     """The account's row, which nobody else changes before the commit. Raises NotFound."""
     cursor = await scope.conn.execute(
-        "SELECT * FROM twilio_accounts WHERE owner_id = %s AND account_sid = %s FOR NO KEY UPDATE",
+        """
+        SELECT * FROM twilio_accounts WHERE owner_id = %s AND account_sid = %s AND removed_at IS NULL
+        FOR NO KEY UPDATE
+        """,
         [scope.owner_id, account_sid],
     )
     row = await cursor.fetchone()
@@ -254,8 +320,10 @@ async def _row(scope: Scope, account_sid: str) -> dict[str, Any]:
 
 
 async def row_for_sending(scope: Scope, account_id: UUID) -> dict[str, Any]:
-    """The row of one of the owner's accounts, its secrets still closed. Raises NotFound."""
-    cursor = await scope.conn.execute("SELECT * FROM twilio_accounts WHERE id = %s", [account_id])
+    """The row of one of the owner's accounts, its secrets still closed. Raises NotFound, also for a removed one."""
+    cursor = await scope.conn.execute(
+        "SELECT * FROM twilio_accounts WHERE id = %s AND removed_at IS NULL", [account_id]
+    )
     row = await cursor.fetchone()
     if row is None:
         raise NotFound("the Twilio account is gone")
@@ -272,7 +340,8 @@ async def add_number(scope: Scope, *, account_sid: str, address: str, assistant_
         raise UsageError("an address is whatsapp: and the number in E.164, for instance whatsapp:+14155238886")
     account = await (
         await scope.conn.execute(
-            "SELECT id FROM twilio_accounts WHERE owner_id = %s AND account_sid = %s", [scope.owner_id, account_sid]
+            "SELECT id FROM twilio_accounts WHERE owner_id = %s AND account_sid = %s AND removed_at IS NULL",
+            [scope.owner_id, account_sid],
         )
     ).fetchone()
     if account is None:

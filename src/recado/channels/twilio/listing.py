@@ -14,7 +14,9 @@ from recado.errors import NotFound
 class TwilioAccount:
     """A Twilio account without what opens it; `rotating` while a second auth token counts beside the first.
 
-    `api_key_sid` is None where messages are sent with the auth token. `version` grows with every change.
+    `api_key_sid` is None where messages are sent with the auth token; `proven` once Twilio has confirmed AccountSid and
+    token. A removed one is still shown: `removed_why` says whether its owner removed it, or lost it to who proved it.
+    `version` grows with every change.
     """
 
     id: UUID
@@ -22,6 +24,9 @@ class TwilioAccount:
     api_key_sid: str | None
     public_url: str | None
     rotating: bool
+    proven: bool
+    removed_at: datetime | None
+    removed_why: str | None
     version: int
     created_at: datetime
     updated_at: datetime
@@ -29,7 +34,7 @@ class TwilioAccount:
 
 _LISTED = """
     id, account_sid, api_key_sid, public_url, num_nonnulls(secondary_token, secondary_token_ref) > 0 AS rotating,
-    version, created_at, updated_at
+    proven_at IS NOT NULL AS proven, removed_at, removed_why, version, created_at, updated_at
 """
 
 

@@ -29,6 +29,7 @@ from recado.simulator.state import Account
 
 ROOTS = ("/2010-04-01", "/v1", "/v2")
 
+_ACCOUNT = re.compile(r"/2010-04-01/Accounts/(?P<account>[^/]+)\.json")
 _MESSAGES = re.compile(r"/2010-04-01/Accounts/(?P<account>[^/]+)/Messages(?:/(?P<sid>[^/]+))?\.json")
 _MEDIA = re.compile(
     r"/2010-04-01/Accounts/(?P<account>[^/]+)/Messages/(?P<message>[^/]+)/Media(?:/(?P<sid>[^/.]+))?(?P<json>\.json)?"
@@ -83,10 +84,33 @@ async def _answer(engine: Engine, request: Request, header: bytes) -> Answer:
         if match["account"] != account.sid:
             raise not_found(request.path)
         return await media.answer(engine, request, account, match["message"], match["sid"], as_json=bool(match["json"]))
+    if match := _ACCOUNT.fullmatch(request.path):
+        if match["account"] != account.sid:
+            raise not_found(request.path)
+        return _account(account, request)
     match = _MESSAGES.fullmatch(request.path)
     if match is None or match["account"] != account.sid:
         raise not_found(request.path)
     return await messages.answer(engine, account, request, match["sid"])
+
+
+def _account(account: Account, request: Request) -> Answer:
+    """The account itself, by which recado proves that an AccountSid and a token belong together."""
+    if request.method != "GET":
+        raise not_allowed()
+    request.operation = "account"
+    body: dict[str, object] = {
+        "sid": account.sid,
+        "owner_account_sid": account.sid,
+        "friendly_name": account.sid,
+        "status": "active",
+        "type": "Full",
+        "date_created": "Thu, 01 Jan 2026 00:00:00 +0000",
+        "date_updated": "Thu, 01 Jan 2026 00:00:00 +0000",
+        "uri": request.path,
+        "subresource_uris": {},
+    }
+    return Answer(status=200, body=body)
 
 
 async def _typing(engine: Engine, account: Account, request: Request) -> Answer:

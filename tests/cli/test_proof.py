@@ -1,0 +1,87 @@
+"""An AccountSid is tried at Twilio before it is bound; what could only be claimed is lost to whoever proves it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+
+import pytest
+
+from recado.channels.twilio.accounts import Secret
+from recado.channels.twilio.proof import prove
+from recado.simulator.app import running
+from recado.simulator.client import SimulatorClient
+from tests.cli.conftest import Ran, Terminal
+
+SID, TOKEN = "AC" + "5" * 32, "7" * 32
+NOWHERE = "http://127.0.0.1:1"
+
+
+@pytest.fixture
+async def twilio() -> AsyncIterator[str]:
+    """A local Twilio that knows the account."""
+    async with running() as url, SimulatorClient(url) as client:
+        await client.add_account(SID, TOKEN)
+        yield url
+
+
+async def test_twilio_says_whose_token_it_is_and_silence_says_nothing(twilio: str) -> None:
+    verdicts = [
+        await prove(sid, Secret(token), api_url=url)
+        for sid, token, url in (
+            (SID, TOKEN, twilio),
+            (SID, "8" * 32, twilio),
+            ("AC" + "6" * 32, TOKEN, twilio),
+            (SID, TOKEN, NOWHERE),
+            (SID, TOKEN, twilio + "/elsewhere"),
+        )
+    ]
+    assert verdicts == ["proven", "refused", "refused", "unknown", "unknown"]
+
+
+async def test_who_proves_an_account_gets_it_from_who_only_claimed_it(recado: Terminal, twilio: str) -> None:
+    def ask(*arguments: object, url: str = twilio, **more: str) -> Awaitable[Ran]:
+        return asyncio.to_thread(lambda: recado(*arguments, RECADO_TWILIO_API_URL=url, **more))
+
+    taker = (await ask("owners", "add", "Taker", "--json")).json["id"]
+    owner = (await ask("owners", "add", "Padaria", "--json")).json["id"]
+    add = ("accounts", "add", "--account-sid", SID, "--auth-token-stdin", "--owner")
+    number = ("numbers", "add", "--account", SID, "--address", "whatsapp:+14155238886", "--json")
+
+    refused = await ask(*add, taker, stdin="invented")
+    assert (refused.code, "Twilio refuses" in refused.complaint) == (2, True)
+    assert (await ask("accounts", "list", "--json")).json == []
+
+    claimed = (await ask(*add, taker, "--json", stdin="invented", url=NOWHERE)).json
+    assert claimed["proven"] is False
+    told = await ask(*add, taker, stdin="invented", url=NOWHERE)
+    assert "unproven" in told.out
+    theirs = (await ask(*number)).json["id"]
+    offline = await ask(*add, owner, stdin=TOKEN, url=NOWHERE)
+    assert (offline.code, "another owner" in offline.complaint) == (1, True)
+
+    proven = (await ask(*add, owner, "--json", stdin=TOKEN)).json
+    assert (proven["proven"], proven["id"] == claimed["id"]) == (True, False)
+    assert (await ask(*add, owner, "--json", stdin=TOKEN)).json == proven
+    listed = {row["owner_id"]: row for row in (await ask("accounts", "list", "--json")).json}
+    assert (listed[taker]["removed_why"], listed[taker]["auth_token_ref"]) == ("lost", None)
+    assert (listed[owner]["removed_why"], listed[owner]["proven"]) == (None, True)
+    routed = {row["id"]: row["status"] for row in (await ask("numbers", "list", "--json")).json}
+    assert routed == {theirs: "unrouted"}
+    ours = (await ask(*number)).json
+    assert ours["owner_id"] == owner
+    lost = [entry for entry in (await ask("audit", "list", "--json")).json if entry["action"] == "lose"]
+    assert [(entry["owner_id"], entry["thing_id"]) for entry in lost] == [(taker, claimed["id"])]
+
+    again = await ask(*add, taker, stdin=TOKEN)
+    assert (again.code, "another owner" in again.complaint) == (1, True), "what was proven stays"
+
+    removed = (await ask("accounts", "remove", "--account", SID, "--json")).json
+    assert removed["id"] == proven["id"]
+    gone = await ask("accounts", "remove", "--account", SID)
+    assert gone.code == 1
+    assert {row["status"] for row in (await ask("numbers", "list", "--json")).json} == {"unrouted"}
+    assert (await ask("doctor")).code in (0, 1)
+    back = (await ask(*add, owner, "--json", stdin=TOKEN)).json
+    assert back == proven
+    assert (await ask(*number)).json == ours
