@@ -2,7 +2,7 @@
 
 It ends with 1 when a figure misses its target, and names it.
 
-`python -m bench [ack] [turns] [idle] [flood] [hostile] [media] [voice] [million]` measures some of it.
+`python -m bench [ack] [turns] [idle] [flood] [hostile] [media] [voice] [million] [knowledge]` measures some of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import ack, flood, hostile, idle, media, million, turns, voice
+from bench import ack, flood, hostile, idle, knowledge, media, million, turns, voice
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = {
@@ -27,6 +27,7 @@ PARTS = {
     "media": media.measure,
     "voice": voice.measure,
     "million": million.measure,
+    "knowledge": knowledge.measure,
 }
 
 
@@ -123,6 +124,10 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("files that they left", part["files_left"] - part["files_of_what_was_harmless"], most=0)
         figure("memory meanwhile, servers included, MB", part["memory_mb_at_most"], most=400)
         figure("parsers of hostile documents at once", part["documents"]["parsers_at_once"], most=2)
+    if part := figures.get("knowledge"):
+        for name, value in part["cost_ratio"].items():
+            figure(f"search among 10,000 entries to one among 100, {name}", value, most=4)
+        figure("the event loop blocked by a search among them, ms", part["large"]["blocked_ms"], most=20)
     if part := figures.get("million"):
         for name, value in part["cost_ratio"].items():
             figure(f"cost after a million messages, {name}", value, most=1.3)

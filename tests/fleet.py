@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -26,6 +25,7 @@ from recado.simulator import app as simulator
 from recado.simulator.client import SimulatorClient
 from recado.simulator.engine import Pace
 from recado.wiring import wire
+from tests.nursery import Child, Nursery
 
 T = TypeVar("T")
 ACCOUNT_SID, TOKEN, NUMBER = "AC" + "c" * 32, "chaos_token", "whatsapp:+14155238886"
@@ -46,16 +46,14 @@ class Member:
     arguments: list[str]
     env: dict[str, str]
     log: Path
-    process: subprocess.Popen[bytes] | None = None
+    nursery: Nursery
+    process: Child | None = None
     deaths: int = 0
     retired: bool = False
 
     def start(self) -> None:
         self.retired = False
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "recado", *self.arguments], env=self.env, stdout=log, stderr=log
-            )
+        self.process = self.nursery.start(self.arguments, env=self.env, log=self.log)
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -74,12 +72,21 @@ class Fleet:
     members: dict[str, Member] = field(default_factory=dict)
     simulator_url: str = ""
     api_urls: list[str] = field(default_factory=list)
+    _nursery: Nursery | None = None
     _loop: asyncio.AbstractEventLoop | None = None
     _ended: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
     def __enter__(self) -> Fleet:
+        try:
+            return self._begin()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _begin(self) -> Fleet:
         ready = threading.Event()
+        self._nursery = Nursery()
         self._threads.append(threading.Thread(target=lambda: asyncio.run(self._simulate(ready)), daemon=True))
         self._threads[0].start()
         assert ready.wait(60)
@@ -106,7 +113,8 @@ class Fleet:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._threads[1].join(5)
+        for thread in self._threads[1:]:
+            thread.join(5)
         for member in self.members.values():
             member.kill(signal.SIGTERM)
         for member in self.members.values():
@@ -116,16 +124,18 @@ class Fleet:
                 except subprocess.TimeoutExpired:
                     member.kill()
                     member.process.wait()
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(lambda: None)
-        self._threads[0].join(15)
+        for thread in self._threads[:1]:
+            thread.join(15)
+        if self._nursery is not None:
+            self._nursery.close()
 
     def _add(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
-        member = Member(name, arguments, env, self.home / f"{name}.log")
+        assert self._nursery is not None
+        member = Member(name, arguments, env, self.home / f"{name}.log", self._nursery)
         self.members[name] = member
         member.start()
 
-    def _until_up(self, url: str, timeout_s: float = 40.0) -> None:
+    def _until_up(self, url: str, timeout_s: float = 150.0) -> None:
         deadline = time.monotonic() + timeout_s
         while True:
             try:

@@ -37,10 +37,19 @@ def begin_run() -> None:
     if RUN in os.environ:
         return
     os.environ[RUN] = uuid.uuid4().hex[:12]
-    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+    for left in _left_behind(Path(tempfile.gettempdir())):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _left_behind(folder: Path) -> Iterator[Path]:
+    """Folders of tests that were killed a while ago; a keeper has stopped the server of each whose tests have ended."""
+    homes = {left: left for pattern in (f"{_PREFIX}*", "recado-chaos-*") for left in folder.glob(pattern)}
+    # Short names, for the socket's path: what is in it shows that it is ours.
+    homes |= {left: left / "h" for left in folder.glob("r-*") if (left / "h" / "postgres.start").exists()}
+    for left, home in homes.items():
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > _FORGOTTEN_S and embedded.wait_until_stopped(left, timeout_s=0.1):
-                shutil.rmtree(left, ignore_errors=True)
+            if time.time() - left.stat().st_mtime > _FORGOTTEN_S and embedded.wait_until_stopped(home, timeout_s=0.1):
+                yield left
 
 
 def end_run() -> None:

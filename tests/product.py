@@ -27,6 +27,7 @@ from recado.simulator.client import SimulatorClient
 from recado.simulator.engine import Pace
 from recado.simulator.handset import Phone
 from recado.simulator.views import Bubble, Sent
+from recado.stopping import tell_stacks
 from recado.wiring import Wiring, wire
 from recado.worker import working
 
@@ -76,6 +77,8 @@ class Product:
         assert self._thread is not None
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(WAIT_S)
+        if self._thread.is_alive():
+            tell_stacks("product_does_not_stop", self._loop)
         assert not self._thread.is_alive(), "the product did not stop"
         if self._failure is not None:
             raise self._failure

@@ -228,6 +228,6 @@ async def _keep(there: Database) -> None:
 
 def _reason(error: Exception) -> str:
     """Why, in the server's words or libpq's, without what libpq quotes: of a mistyped URL that may be a password."""
-    text = str(error).strip().splitlines()[-1]
+    text = str(error).strip().splitlines()[-1][:2_000]
     _, fatal, said = text.rpartition("FATAL:")
     return (said.strip() if fatal else redact(re.sub(r'"[^"]*"', '"..."', text)))[:200]

@@ -6,7 +6,6 @@ A worker serves all queues, or those that it is told: `media` on a machine of it
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +27,6 @@ from recado import stopping, telemetry
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db import pool as db
-from recado.db.pool import PASSING, Pool
 from recado.journey import sight
 from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
 from recado.journey.answer import AnswerDesk, process_ai_response
@@ -41,7 +39,7 @@ from recado.media.download import DEADLINE_S, open_downloads
 from recado.media.reading import Reader
 from recado.media.scratch import scratch
 from recado.media.transcription import SPARE_S, open_transcriber
-from recado.ops import recovery, retention
+from recado.ops import sweeps
 from recado.ops.executors import Executor, keep_alive
 from recado.wiring import Wiring
 
@@ -77,7 +75,8 @@ CANCELLED_S, HAND_BACK_S, DESTROY_S = 1.5, 2.0, 1.5
 ENGINE_CONNECTIONS: Final = 12
 #: Twilio keeps a message queued for 4 hours at most, and fetches its attachment when it sends it.
 MEDIA_LINK = timedelta(hours=5)
-RECOVERY_S = 10.0
+#: Each sweep has its own task, and most of them one connection for a moment.
+PLATFORM_CONNECTIONS = 4
 
 
 @asynccontextmanager
@@ -106,14 +105,23 @@ async def working(
         stack.push_async_callback(senders.aclose)
         desk = await stack.enter_async_context(_media(wiring, senders)) if MEDIA in queues else None
         await executor.register()
-        platform = await stack.enter_async_context(wiring.platform_pool())
+        platform = await stack.enter_async_context(wiring.platform_pool(size=PLATFORM_CONNECTIONS))
         await stack.enter_async_context(wiring.changes.telling(senders.forget))
         engine = db.engine(wiring.database.platform_url, size=ENGINE_CONNECTIONS)
         stack.callback(engine.dispose)
         await _launch(wiring, engine, executor.id, senders, desk, queues)
+        looked_after = sweeps.of_a_worker(
+            pool=wiring.pool,
+            platform=platform,
+            engine=lambda: wiring.connect("recado_engine"),
+            clock=wiring.clock,
+            storage=wiring.storage,
+            sender_of=senders.of,
+            at_work=timedelta(seconds=DEADLINE_S + settings.longest_note_s + SPARE_S),
+        )
         tasks = [
             asyncio.create_task(keep_alive(executor, _recover, declared_dead), name="executors"),
-            asyncio.create_task(_look_after(wiring, platform, senders), name="recovery"),
+            asyncio.create_task(sweeps.keep(looked_after), name="sweeps"),
         ]
         log.info("worker_started", executor=executor.id, queues=list(queues))
         try:
@@ -291,37 +299,6 @@ async def _step(name: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]
 async def _recover(executor_id: str) -> int:
     handles = await asyncio.to_thread(DBOS._recover_pending_workflows, [executor_id])  # noqa: SLF001
     return len(handles)
-
-
-async def _look_after(wiring: Wiring, platform: Pool, senders: Senders) -> None:
-    """The net below the journey, and the broom behind it; each round bears that the database is away."""
-    tidied, swept = -math.inf, time.monotonic()  # the clock may be younger than a round
-    lanes_given = False
-    fetched_and_heard = timedelta(seconds=DEADLINE_S + wiring.settings.longest_note_s + SPARE_S)
-    while True:
-        await asyncio.sleep(RECOVERY_S)
-        try:
-            if not lanes_given:
-                async with await wiring.connect("recado_engine") as engine:
-                    await recovery.give_lanes(engine)
-                lanes_given = True
-            await recovery.fetch_stray_media(platform)
-            await recovery.give_up_late_media(platform, wiring.clock.now(), at_work=fetched_and_heard)
-            await recovery.give_work_to_strays(platform)
-            await recovery.ask_after_silent(platform, wiring.pool, senders.of, wiring.clock.now())
-            await asyncio.to_thread(recovery.give_back_unstarted)
-            if time.monotonic() - tidied > retention.EVERY_S:
-                await retention.delete_finished_workflows(platform)
-                await retention.forget_sign_ins(platform, now=wiring.clock.now())
-                await retention.forget_kept_answers(platform, now=wiring.clock.now())
-                tidied = time.monotonic()
-            if time.monotonic() - swept > retention.SWEEP_S:
-                await retention.sweep_attachments(platform, wiring.storage, now=wiring.clock.now())
-                swept = time.monotonic()
-        except PASSING as error:
-            log.warning("database_unavailable", task="recovery", error=type(error).__name__)
-        except Exception:
-            log.exception("recovery_failed", task="recovery")
 
 
 async def _stop(executor_id: str) -> bool:

@@ -10,6 +10,8 @@ import pytest
 
 from recado.channels.twilio.directory import Directory
 from recado.db.secrets import keyring
+from recado.simulator.app import running
+from recado.simulator.client import SimulatorClient
 from tests.api.browsers import OURS, Browser, join
 from tests.api.programs import Office, Program
 from tests.channels.examples import inbound
@@ -279,3 +281,60 @@ async def test_a_number_that_got_messages_unrouted_is_added_as_if_it_were_new(of
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409]
     [row] = office.front.rows("SELECT status FROM messages WHERE body = 'Alô'")
     assert row["status"] == "received"
+
+
+async def test_an_account_is_tried_at_twilio_before_it_is_anybodys(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running() as twilio, SimulatorClient(twilio) as client:
+        await client.add_account(SID, "right-token")
+        settings = office.front.wiring.settings
+        monkeypatch.setitem(settings.__dict__, "twilio_api_url", twilio)
+        given = {"account_sid": SID, "auth_token": "invented"}
+        stranger = await office.stranger()
+        refused = await stranger.ask("POST", "/v1/twilio-accounts", json=given)
+        assert refused.status_code == 422
+        assert refused.json()["errors"][0]["where"] == "body.auth_token"
+        assert "invented" not in refused.text
+        monkeypatch.setitem(settings.__dict__, "twilio_api_url", "http://127.0.0.1:1")
+        claimed = await stranger.ask("POST", "/v1/twilio-accounts", json=given)
+        assert (claimed.status_code, claimed.json()["proven"]) == (201, False)
+        monkeypatch.setitem(settings.__dict__, "twilio_api_url", twilio)
+        proven = await office.admin.ask("POST", "/v1/twilio-accounts", json=given | {"auth_token": "right-token"})
+        assert (proven.status_code, proven.json()["proven"]) == (201, True)
+        lost = await stranger.get(f"/v1/twilio-accounts/{claimed.json()['id']}")
+        assert (lost["removed_why"], lost["proven"]) == ("lost", False)
+        back = await stranger.ask("POST", "/v1/twilio-accounts", json=given | {"auth_token": "right-token"})
+        assert back.status_code == 409, "what was proven stays"
+        wrong = await change(office.admin, "PATCH", proven.headers["Location"], {"auth_token": "mistyped"})
+        assert wrong.status_code == 422
+
+
+async def test_a_removed_account_keeps_what_it_has_and_opens_nothing(office: Office) -> None:
+    path = f"/v1/twilio-accounts/{office.ids['account_id']}"
+    contacts = await office.admin.get("/v1/contacts")
+    for _ in range(2):
+        gone = await office.admin.ask("DELETE", path)
+        assert (gone.status_code, gone.json()["removed_why"]) == (200, "removed")
+    [row] = office.front.rows("SELECT * FROM twilio_accounts WHERE id = %s", office.ids["account_id"])
+    assert [row[name] for name in ("auth_token", "secondary_token", "api_key_secret", "auth_token_ref")] == [None] * 4
+    webhook = await office.front.post(inbound("text", MessageSid=message_sid()), token=TOKEN)
+    assert webhook.status_code == 403
+    assert (await office.admin.get("/v1/contacts")) == contacts
+    number = await office.admin.get(f"/v1/numbers/{office.ids['number_id']}")
+    assert number["status"] == "unrouted"
+    first = {"number_id": office.ids["number_id"], "to": "whatsapp:+5511987654321", "body": "Oi"}
+    assert (await office.admin.ask("POST", "/v1/messages", json=first)).status_code == 422
+    assert (await change(office.admin, "PATCH", path, {"public_url": None})).status_code == 409
+    given = {"account_id": office.ids["account_id"], "address": "whatsapp:+14155550199"}
+    assert (await office.admin.ask("POST", "/v1/numbers", json=given)).status_code == 422
+    again = await office.admin.ask(
+        "POST", "/v1/twilio-accounts", json={"account_sid": ACCOUNT_SID, "auth_token": TOKEN}
+    )
+    assert (again.status_code, again.json()["id"]) == (201, office.ids["account_id"])
+    routed = await office.admin.ask("POST", "/v1/numbers", json=given | {"address": NUMBER})
+    assert (routed.status_code, routed.json()["id"]) == (201, office.ids["number_id"])
+    webhook = await office.front.post(inbound("text", MessageSid=message_sid()), token=TOKEN)
+    assert webhook.status_code == 200
+    actions = office.front.rows("SELECT action FROM audit WHERE thing = 'twilio_account' ORDER BY id")
+    assert [row["action"] for row in actions] == ["remove", "add"]

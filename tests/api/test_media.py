@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,8 +13,10 @@ from uuid import UUID
 import httpx2
 import pytest
 
+from recado.identity import plans
 from recado.media import links
 from recado.media.storage import key_of
+from tests.api.browsers import join
 from tests.api.programs import JPEG, Office, Program
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\n" + b"1 0 obj\n" * 400
@@ -232,3 +234,45 @@ async def test_many_open_links_at_once(office: Office) -> None:
     path = await link_of(office, office.ids["media_id"])
     answers = await asyncio.gather(*(open_link(office, path) for _ in range(40)))
     assert {answer.content for answer in answers} == {JPEG}
+
+
+async def test_uploads_are_held_to_the_plans_storage_also_those_that_come_at_once(office: Office) -> None:
+    already = len(JPEG)  # the office has one
+    async with await office.front.wiring.connect("recado_platform") as conn:
+        await plans.add(conn, "small", stored_bytes=already + 2 * len(JPEG))
+        await plans.assign(conn, office.front.owner_id, "small")
+    before = len(kept(office))
+    answers = await asyncio.gather(*(office.admin.ask("POST", "/v1/media", content=JPEG) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [201, 201, 413, 413, 413, 413]
+    full = next(answer for answer in answers if answer.status_code == 413)
+    assert (full.headers["content-type"], "plan" in full.json()["detail"]) == ("application/problem+json", True)
+    assert len(kept(office)) == before + 2, "of what is refused no file stays"
+    usage = await office.admin.get("/v1/usage")
+    [shown] = [item for item in usage["metrics"] if item["metric"] == "stored_bytes"]
+    assert shown == {"metric": "stored_bytes", "amount": already + 2 * len(JPEG), "limit": already + 2 * len(JPEG)}
+    assert (usage["state"], usage["plan"]["stored_bytes"]) == ("ok", shown["limit"])
+    earlier = await office.admin.get("/v1/usage?period=2026-01")
+    assert shown in earlier["metrics"], "it is what is kept now, whatever the month"
+
+
+async def test_a_file_is_named_as_what_it_is_for_whoever_sees_or_saves_it(office: Office) -> None:
+    header = "attachment; filename*=UTF-8''fatura%E2%80%AEgpj.pdf.hta"
+    made = await upload(office, PDF, **{"Content-Disposition": header})
+    assert made["file_name"] == "faturagpj.pdf.pdf"
+    # As it was stored before, or came with a message.
+    office.front.rows(
+        "UPDATE media SET file_name = %s WHERE id = %s RETURNING id", "..\\fatura\u202e.pdf.hta", made["id"]
+    )
+    assert (await office.admin.get(f"/v1/media/{made['id']}"))["file_name"] == "fatura.pdf.pdf"
+    answer = await open_link(office, await link_of(office, made["id"]))
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''fatura.pdf.pdf"
+
+
+async def test_a_link_outlives_who_asked_for_it_by_a_quarter_of_an_hour_at_most(office: Office) -> None:
+    ana, boss = await join(office.front, "operator"), await join(office.front, "admin")
+    given = await ana.browser.get(f"/v1/media/{office.ids['media_id']}/link")
+    await boss.browser.change(f"/v1/users/{ana.user.id}", {"status": "disabled"})
+    assert (await ana.browser.ask("GET", f"/v1/media/{office.ids['media_id']}/link")).status_code == 401
+    assert (await open_link(office, urlsplit(given["url"]).path)).status_code == 200
+    left = datetime.fromisoformat(given["expires_at"]) - office.front.wiring.clock.now()
+    assert left <= timedelta(minutes=15)

@@ -9,7 +9,7 @@ from recado.db.scope import scoped
 from recado.identity import invitations
 from recado.identity.callers import at_command_line
 from tests.api.browsers import OURS, Browser, join
-from tests.api.programs import Office
+from tests.api.programs import Office, Program
 from tests.identity.conftest import PASSWORD
 from tests.journey.front import PUBLIC_URL
 
@@ -199,3 +199,40 @@ async def test_an_address_that_another_owner_has_is_neither_told_nor_taken(offic
         assert await whose.browser.get("/v1/users/me") is not None, "their session goes on"
         signed_in = await Browser(office.front).sign_in(whose.user.email, PASSWORD)
         assert (signed_in.status_code, signed_in.json()["user"]["owner_id"]) == (201, owner_id)
+
+
+async def test_a_dismissed_admins_keys_are_in_the_answer_and_end_when_asked(office: Office) -> None:
+    boss, ana = await join(office.front, "admin"), await join(office.front, "admin")
+    given = {"name": "CRM", "scopes": ["admin"]}
+    made = (await ana.browser.ask("POST", "/v1/keys", json=given)).json()
+    assert (made["made_by_kind"], made["made_by_id"], made["made_by_name"]) == (
+        "user",
+        str(ana.user.id),
+        ana.user.email,
+    )
+    program = Program(office.front, made["key"])
+    second = (await program.ask("POST", "/v1/keys", json=given)).json()
+    invited = (await program.ask("POST", "/v1/invitations", json={"email": "eva@x.example", "role": "admin"})).json()
+    path = f"/v1/users/{ana.user.id}"
+    too_soon = await boss.browser.change(path, {"end_keys": True})
+    assert too_soon.status_code == 422
+    dismissed = (await boss.browser.change(path, {"role": "operator"})).json()
+    assert [key["id"] for key in dismissed["keys"]] == [made["id"], second["id"]]
+    accepted = {"token": invited["token"], "password": NEW}
+    assert (await Browser(office.front).ask("POST", "/v1/invitations/accept", json=accepted)).status_code == 404
+    assert (await program.ask("POST", "/v1/keys", json=given)).status_code == 403
+    assert (await program.ask("GET", "/v1/keys")).status_code == 200, "a shop's integration goes on"
+    ended = (await boss.browser.change(path, {"end_keys": True})).json()
+    assert ended["keys"] == []
+    listed = {key["id"]: key["revoked_at"] for key in (await boss.browser.get("/v1/keys"))["items"]}
+    assert None not in (listed[made["id"]], listed[second["id"]])
+
+
+async def test_a_revoked_keys_keys_are_in_the_answer_and_end_when_asked(office: Office) -> None:
+    given = {"name": "CRM", "scopes": ["admin"]}
+    made = (await office.admin.ask("POST", "/v1/keys", json=given)).json()
+    assert (made["made_by_kind"], made["made_by_id"]) == ("key", office.ids["key_id"])
+    boss = await join(office.front, "admin")
+    path = f"/v1/keys/{office.ids['key_id']}"
+    assert [key["id"] for key in (await boss.browser.ask("DELETE", path)).json()["keys"]] == [made["id"]]
+    assert (await boss.browser.ask("DELETE", path + "?end_keys=true")).json()["keys"] == []

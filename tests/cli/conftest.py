@@ -129,7 +129,8 @@ def bare(tmp_path: Path, shell: Shell) -> Terminal:
     """A terminal that knows of no database."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "PYTHONPATH", "LANG") if name in os.environ}
     environment = kept | {"PYTHONUTF8": "1", "RECADO_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-    environment |= {"RECADO_SECRET_KEYS": SECRET_KEYS}
+    # Nobody is there: what would call Twilio hears so at once.
+    environment |= {"RECADO_SECRET_KEYS": SECRET_KEYS, "RECADO_TWILIO_API_URL": "http://127.0.0.1:1"}
     return Terminal(folder=tmp_path, environment=environment, shell=shell)
 
 

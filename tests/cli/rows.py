@@ -20,7 +20,7 @@ ACCOUNT_SID = "AC" + "a" * 32
 NUMBER = "whatsapp:+14155238886"
 CONTACT = "whatsapp:+5511987654321"
 TOKEN = "a-token-of-the-tests"
-ARRIVED = datetime(2026, 3, 1, 12, 0, 0, 123000, tzinfo=UTC)
+ARRIVED = datetime.now(UTC).replace(microsecond=123000) - timedelta(minutes=10)
 
 
 def new_sid() -> str:

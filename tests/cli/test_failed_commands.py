@@ -7,6 +7,7 @@ import pytest
 
 from recado.db.pool import connect
 from recado.errors import Conflict
+from recado.ids import new_id
 from recado.ops.failed import retry
 from tests.cli.conftest import Terminal
 from tests.cli.rows import Rows, new_sid
@@ -105,3 +106,60 @@ def test_all_that_failed_is_retried_oldest_first_and_what_can_not_be_is_left_wit
     assert recado("failed", "retry", second).code == 1
     assert recado("failed", "retry", uuid4()).code == 1
     assert recado("failed", "retry").code == 2
+
+
+BY_PEOPLE = "UPDATE messages SET author = 'operator' WHERE id = %s"
+DONE = {
+    "people answered": lambda rows: rows.conn.execute(BY_PEOPLE, [rows.outbound(status="read", parts=[])]),
+    "the owner's program answered": lambda rows: rows.conn.execute(
+        "UPDATE messages SET author = 'api' WHERE id = %s", [rows.outbound(status="sent", parts=[])]
+    ),
+    "closed": lambda rows: rows.conn.execute("UPDATE conversations SET status = 'closed'"),
+    "closed, and the contact wrote again": lambda rows: rows.conn.execute(
+        "UPDATE conversations SET status = 'closed';"
+        "INSERT INTO conversations (owner_id, id, number_id, contact_id, last_inbound_at) "
+        "SELECT owner_id, gen_random_uuid(), number_id, contact_id, now() FROM conversations"
+    ),
+    "ten days old": lambda rows: rows.conn.execute("UPDATE messages SET received_at = now() - interval '10 days'"),
+    "the window is closed": lambda rows: rows.conn.execute(
+        "UPDATE conversations SET last_inbound_at = now() - interval '25 hours'"
+    ),
+    "a later turn covered it": lambda rows: (
+        rows.turn(turn := new_id(), outcome="answered"),
+        rows.inbound(status="answered", turn=turn),
+    ),
+}
+
+
+@pytest.mark.parametrize("done", DONE)
+def test_what_people_answered_or_closed_or_time_has_settled_is_neither_listed_nor_retried(
+    recado: Terminal, rows: Rows, done: str
+) -> None:
+    rows.turn(before := new_id(), outcome="silent")
+    message = rows.inbound(status="held", held_for="people", turn=before)
+    assert [item["id"] for item in recado("failed", "list", "--json").json] == [str(message)]
+    DONE[done](rows)
+    assert recado("failed", "list", "--json").json == []
+    assert recado("failed", "retry", "--all", "--json").json == []
+    assert recado("failed", "retry", message).code == 1
+    assert (rows.status(message), rows.work(message)) == ("held", [])
+
+
+def test_an_answer_of_people_that_failed_settles_nothing(recado: Terminal, rows: Rows) -> None:
+    message = rows.inbound(status="held", held_for="people")
+    rows.conn.execute(BY_PEOPLE, [rows.outbound(status="failed", parts=[("failed", new_sid())])])
+    assert str(message) in [item["id"] for item in recado("failed", "list", "--json").json]
+    assert recado("failed", "retry", message).code == 0
+
+
+@pytest.mark.parametrize("author", ["assistant", "operator"])
+def test_a_reply_that_is_held_is_overtaken_by_a_later_one_and_what_people_wrote_is_not(
+    recado: Terminal, rows: Rows, author: str
+) -> None:
+    held = rows.outbound(status="held", held_for="window", error_code=63016, parts=[("waiting", None)])
+    rows.conn.execute("UPDATE messages SET author = %s WHERE id = %s", [author, held])
+    rows.turn(later := new_id())
+    rows.outbound(status="delivered", turn=later, parts=[("delivered", new_sid())])
+    listed = [item["id"] for item in recado("failed", "list", "--json").json]
+    assert listed == ([] if author == "assistant" else [str(held)])
+    assert recado("failed", "retry", held).code == (1 if author == "assistant" else 0)

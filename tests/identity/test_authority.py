@@ -253,3 +253,19 @@ async def test_accepting_signs_nobody_in_and_ends_no_session_of_anybody_else(hou
     for token in tokens:
         assert await sessions.authenticate(house.app, token, clock=house.clock) is not None
     assert await house.value("SELECT count(*) FROM sessions") == 2
+
+
+@pytest.mark.parametrize("through", [0, 1])
+async def test_what_is_made_at_the_moment_of_the_dismissal_ends_with_it(house: House, through: int) -> None:
+    _, ana = await two_admins(house)
+    by = caller_of(ana) if not through else await key_of(house, caller_of(ana))
+    async with house.scope() as scope:
+        await invitations.make(scope, email=EVA, role="admin", by=by, now=house.clock.now())
+        dismissing = asyncio.create_task(disabled(house, ana))
+        while not await house.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not dismissing.done(), "nobody waits for what is being made"
+            await asyncio.sleep(0.01)
+    await dismissing
+    async with house.scope() as scope:
+        [invited] = await invitations.list_(scope)
+    assert invited.revoked_at is not None

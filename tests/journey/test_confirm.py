@@ -6,7 +6,9 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -387,23 +389,42 @@ async def test_batches_about_the_same_owners_in_opposite_order_do_not_lock_cross
         async def mine() -> tuple[UUID, UUID]:
             return front.owner_id, await outbound(front, "Oi")
 
-        # The rows of what was used are there, so that they can be waited for; ids grow in this order.
-        first, second = [await mine(), theirs()], [theirs(), await mine()]
+        # Ids grow in this order.
+        batches = [await mine(), theirs()], [theirs(), await mine()]
+        first, second = ([told_of(*which) for which in batch] for batch in batches)
         async with await front.lane() as one, await front.lane() as two:
             for lane in (one, two):
                 await confirming.prepare(lane)
-            await confirming.write(one, [told_of(*which) for which in (await mine(), theirs())])
-            with psycopg.connect(front.database_url) as blocker:
-                blocker.execute("SELECT FROM recado.usage FOR UPDATE")
-                both = asyncio.gather(
-                    *(confirming.write(lane, [told_of(*which) for which in batch])
-                      for lane, batch in ((one, first), (two, second)))
-                )  # fmt: skip
+            with held_up(conn):
+                both = asyncio.gather(confirming.write(one, first), confirming.write(two, second))
                 while front.rows(WAITING)[0]["n"] < 2:
                     await asyncio.sleep(0.02)
-            assert await both == [[True, True], [True, True]]
+            try:
+                assert await both == [[True, True], [True, True]]
+            finally:
+                conn.execute("DROP TRIGGER held_up ON usage; DROP FUNCTION held_up()")
     amounts = {row["owner_id"]: row["amount"] for row in front.rows("SELECT owner_id, amount FROM usage")}
-    assert amounts == {front.owner_id: 3, other.owner: 3}
+    assert amounts == {front.owner_id: 2, other.owner: 2}
+
+
+@contextmanager
+def held_up(conn: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
+    """Meanwhile whoever has counted something stops there, with the row locked, until this ends."""
+    conn.execute(
+        """
+        CREATE FUNCTION held_up() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM pg_advisory_xact_lock_shared(815);
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER held_up AFTER INSERT OR UPDATE ON usage FOR EACH ROW EXECUTE FUNCTION held_up();
+        SELECT pg_advisory_lock(815);
+        """
+    )
+    try:
+        yield
+    finally:
+        conn.execute("SELECT pg_advisory_unlock(815)")
 
 
 def told_of(owner_id: UUID, message_id: UUID | None, *, sid: str | None = None, code: int | None = None) -> Callback:

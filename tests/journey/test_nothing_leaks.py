@@ -224,10 +224,14 @@ def _company(product: Product, marks: Marks) -> Company:
 
 
 def _watch_arguments(seen: set[str], ended: threading.Event) -> None:
+    looked: dict[str, int] = {}
     while not ended.wait(0.05):
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
+        there = [name for name in os.listdir("/proc") if name.isdigit()]
+        # A process has its arguments from its `exec` on, soon after it began.
+        looked = {name: looked.get(name, 0) + 1 for name in there}
+        for name in (name for name in there if looked[name] <= 5):
             try:
-                seen.add(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+                seen.add(Path("/proc", name, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
             except OSError:
                 continue
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from datetime import timedelta
 
-import pytest
-
-from recado import worker
 from recado.channels.twilio.senders import Senders
-from recado.ops import recovery, retention
+from recado.ops import recovery, retention, sweeps
 from tests.product import Contact, Product
 
 DAY_MS = 86_400_000
@@ -61,10 +60,7 @@ def test_a_workflow_that_was_claimed_but_never_started_is_given_back_and_done(pr
     assert product.call(give_back) == 0
 
 
-def test_a_worker_forgets_old_sign_ins_and_kept_answers_by_itself(
-    product: Product, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker, "RECOVERY_S", 0.05)
+def test_a_worker_forgets_old_sign_ins_and_kept_answers_by_itself(product: Product) -> None:
     product.execute(
         "INSERT INTO sign_in_failures (subject, failures, last_at, locked_until) VALUES "
         "(sha256('old'), 1, now() - interval '90 days', now()), (sha256('new'), 1, now(), now() + interval '1 hour')"
@@ -83,7 +79,16 @@ def test_a_worker_forgets_old_sign_ins_and_kept_answers_by_itself(
         assert wiring is not None
         senders = Senders(wiring.pool, wiring.keyring, api_url=product.simulator_url, messaging_url=None)
         async with wiring.platform_pool() as platform:
-            caring = asyncio.create_task(worker._look_after(wiring, platform, senders))
+            every = sweeps.of_a_worker(
+                pool=wiring.pool,
+                platform=platform,
+                engine=lambda: wiring.connect("recado_engine"),
+                clock=wiring.clock,
+                storage=wiring.storage,
+                sender_of=senders.of,
+                at_work=timedelta(minutes=5),
+            )
+            caring = asyncio.create_task(sweeps.keep([replace(sweep, first_s=0.05) for sweep in every]))
             async with asyncio.timeout(10):
                 while len(product.rows("SELECT FROM sign_in_failures")) > 1 or len(product.rows(kept, owner_id)) > 1:
                     await asyncio.sleep(0.05)

@@ -67,8 +67,8 @@ def test_a_card_is_read_in_the_encodings_that_phones_have(encoding: str) -> None
 
 @pytest.mark.parametrize(
     ("charset", "name"),
-    [("windows-1251", "Иван Петров"), ("ISO-8859-1", "João Ação"), ("KOI8-R", "Иван"), ("Shift_JIS", "山田"), ("UTF-8", "José")],
-)  # fmt: skip
+    [("windows-1251", "Иван Петров"), ("ISO-8859-1", "João Ação"), ("KOI8-R", "Иван"), ("Shift_JIS", "山田")],
+)
 def test_a_name_is_read_in_the_character_set_that_is_named_quoted_or_not(charset: str, name: str) -> None:
     raw = name.encode(charset)
     quoted = quopri.encodestring(raw).replace(b"\n", b"\r\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,6 +20,7 @@ from recado.db.scope import scoped
 from recado.ids import new_id
 from recado.journey import aftermath
 from recado.ops import recovery
+from tests.cli.rows import Rows
 from tests.journey.front import Front, open_front
 
 
@@ -174,7 +176,8 @@ async def test_a_failure_that_was_never_reported_comes_to_light_with_its_code_an
     (row,) = front.rows("SELECT status, error_code FROM messages WHERE id = %s", message_id)
     assert (row["status"], row["error_code"]) == ("failed", code)
     work = [(row["workflow_uuid"], row["name"]) for row in front.work()]
-    assert work == ([(f"{message_id}:window:1:SM1", "send_whatsapp_message")] if code == 63016 else [])
+    why = {63016: "window", 63018: "failed"}.get(code)
+    assert work == ([(f"{message_id}:{why}:1:SM1", "send_whatsapp_message")] if why else [])
     reasons = [row["reason"] for row in front.rows("SELECT reason FROM suppressions")]
     assert reasons == ([f"twilio {code}"] if code in (21610, 63033) else [])
     assert len(front.rows("SELECT FROM events WHERE what = 'opted_out'")) == len(reasons)
@@ -204,3 +207,73 @@ async def test_a_twilio_that_does_not_answer_harms_nothing(front: Front) -> None
     await ask(front, Witness(None), later=SILENT)
     (row,) = front.rows("SELECT status FROM messages WHERE id = %s", message_id)
     assert row["status"] == "queued"
+
+
+class Deaf:
+    """Twilio for accounts some of which fail or hang."""
+
+    def __init__(self, hears: UUID, *, hangs: bool) -> None:
+        self.hears, self.hangs, self.asked = hears, hangs, list[str]()
+
+    async def of(self, owner_id: UUID, _account_id: UUID) -> Sender:
+        return _Ear(self, owner_id)  # type: ignore[return-value]
+
+
+class _Ear:
+    def __init__(self, twilio: Deaf, owner_id: UUID) -> None:
+        self.twilio, self.owner_id = twilio, owner_id
+
+    async def fetch(self, sid: str) -> Receipt:
+        self.twilio.asked.append(sid)
+        if self.owner_id == self.twilio.hears:
+            return Receipt(account_sid="AC", message_sid=sid, status="delivered")
+        if self.twilio.hangs:
+            await asyncio.Event().wait()
+        raise SendError(ErrorClass.UNKNOWN, "Twilio is away")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_fifty_that_can_not_be_asked_after_hide_and_delay_no_other_owners(
+    front: Front, hangs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recovery, "ASK_S", 0.05)
+    message_id = await taken(front)
+    silent = "UPDATE message_parts SET updated_at = now() - interval '10 minutes' WHERE owner_id = %s"
+    run(front, silent, front.owner_id)
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        other = Rows.with_an_owner(conn)
+        for number in range(50):
+            other.outbound(status="queued", parts=[("queued", f"SM-of-another-{number}")])
+        conn.execute(
+            "UPDATE message_parts SET updated_at = now() - interval '1 hour' WHERE owner_id = %s", [other.owner]
+        )
+    twilio, now = Deaf(front.owner_id, hangs=hangs), front.wiring.clock.now()
+    async with platform(front) as pool:
+        assert await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of, now) == 1
+        (row,) = front.rows("SELECT status FROM messages WHERE id = %s", message_id)
+        assert row["status"] == "delivered"
+        assert len(twilio.asked) <= 1 + recovery.SILENT_EACH
+        # Those that failed take their turn again: another round asks after others.
+        before = set(twilio.asked)
+        await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of, now)
+        assert set(twilio.asked) - before
+
+
+async def test_what_waits_is_found_without_reading_what_is_held(front: Front) -> None:
+    await stray(front)
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        rows = Rows.with_an_owner(conn)
+        conn.execute(
+            "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status, "
+            "held_for, "
+            "correlation_id, received_at) SELECT %s, gen_random_uuid(), %s, %s, 'inbound', 'contact', '', 'held', "
+            "'limit', gen_random_uuid(), now() FROM generate_series(1, 3000)",
+            [rows.owner, rows.conversation, rows.account],
+        )
+        conn.execute("ANALYZE messages")
+    async with platform(front) as pool, pool.connection() as conn_:
+        given = {"stray_s": recovery.STRAY_S, "tries": recovery.TRIES}
+        plan = await (await conn_.execute("EXPLAIN (FORMAT TEXT) " + recovery._STRAYS, given)).fetchall()
+        text = "\n".join(str(row["QUERY PLAN"]) for row in plan)
+    assert "messages_waiting" in text
+    assert "Seq Scan on messages m" not in text

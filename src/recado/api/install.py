@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from recado.api import (
@@ -57,9 +57,7 @@ def install(app: FastAPI, wiring: Wiring, source_of: Callable[[Scope], str]) -> 
     """
     app.state.wiring = wiring
     app.state.source_of = source_of
-    for part in PARTS:
-        app.include_router(part.router)
-    app.include_router(media.public)
+    app.router.routes.extend(_routes())
     problems.install(app)
     describe = app.openapi
 
@@ -91,6 +89,19 @@ def install(app: FastAPI, wiring: Wiring, source_of: Callable[[Scope], str]) -> 
     app.router.routes.insert(0, Route("/openapi.json", description_of_all, include_in_schema=False))
     for path, endpoint in ((reference.PATH, page_of_all), (reference.STYLE_PATH, style)):
         app.router.routes.insert(0, Route(path, endpoint, include_in_schema=False))
+
+
+@cache
+def _routes() -> Sequence[BaseRoute]:
+    """The API's routes, included once a process: what FastAPI makes of them at the first request serves every app.
+
+    So an application's own defaults (`dependency_overrides`, a response class) have no say in them.
+    """
+    together = APIRouter()
+    for part in PARTS:
+        together.include_router(part.router)
+    together.include_router(media.public)
+    return tuple(together.routes)
 
 
 def _complete(schema: dict[str, Any]) -> dict[str, Any]:

@@ -184,7 +184,8 @@ def _file_name(disposition: str, kind: str) -> str | None:
     if not disposition:
         return None
     said = Message()
-    said["Content-Disposition"] = disposition
+    # The library goes over the whole of it again for each of its parameters.
+    said["Content-Disposition"] = disposition[:1_000]
     return named(said.get_filename(), kind)
 
 

@@ -82,7 +82,7 @@ async def change_owner(
 ) -> OwnerView:
     """Name an owner, suspend it, let it go on, or put it on a plan. Needs `If-Match`.
 
-    What was held while it was suspended is answered by `recado failed retry`.
+    What was held while it was suspended is answered by itself, if it is not older than 24 hours.
     """
     version = demand(if_match)
     async with who.across() as conn:

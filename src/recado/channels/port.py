@@ -151,6 +151,8 @@ class ErrorClass(StrEnum):
     """The template is missing, wrong, rejected or paused: final."""
     QUOTA = "quota"
     """A limit of the number or account is used up: hold, tell the owner."""
+    LOOK = "look"
+    """Refused for a reason that nobody here knows: keep the message, have somebody look."""
     UNKNOWN = "unknown"
     """It may have been taken or not: reconcile before any other attempt."""
 

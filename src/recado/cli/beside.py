@@ -7,6 +7,7 @@ process was killed, the worker stops as if it had been told to.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -123,8 +124,6 @@ class Tie:
 
     def _watch(self) -> None:
         assert self._socket is not None  # noqa: S101 - only then it runs
-        try:
+        with contextlib.suppress(OSError):
             self._socket.recv(1)  # nothing ever comes, but its end
-        except OSError:
-            pass
         os.kill(os.getpid(), signal.SIGTERM)

@@ -92,8 +92,6 @@ async def _process(
             sock = stack.enter_context(bind(host, port))
         stop = await stack.enter_async_context(stop_signals(deadline))
         wiring = await stack.enter_async_context(wire(settings))
-        measuring = asyncio.create_task(lag.watch(), name="lag")
-        stack.push_async_callback(end, measuring)
         working_beside = None
         if beside:
             working_beside = asyncio.create_task(keep_worker(stop, beside), name="worker-process")
@@ -107,6 +105,9 @@ async def _process(
                 deadline.begin(asyncio.get_running_loop())
                 stop.set()
 
+            from recado.ops.hang import ending_hangs
+
+            await stack.enter_async_context(ending_hangs())
             await stack.enter_async_context(working(wiring, declared_dead=declared_dead, queues=work))
         if sock is not None:
             from recado.app import create_app, server
@@ -117,6 +118,7 @@ async def _process(
             while not serving.started and not task.done():
                 await asyncio.sleep(0.01)
             spare_the_collector()
+            stack.push_async_callback(end, asyncio.create_task(lag.watch(), name="lag"))
             structlog.get_logger("recado").info("listening", host=sock.getsockname()[0], port=sock.getsockname()[1])
             waiting = asyncio.create_task(stop.wait())
             await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -130,6 +132,7 @@ async def _process(
                 code = await working_beside
         else:
             spare_the_collector()
+            stack.push_async_callback(end, asyncio.create_task(lag.watch(), name="lag"))
             tie.works()
             await stop.wait()
     return code

@@ -65,11 +65,10 @@ def suspend(owner: Annotated[UUID, typer.Argument(metavar="ID", help="The owner'
 
 @owners_commands.command("activate")
 def activate(owner: Annotated[UUID, typer.Argument(metavar="ID", help="The owner's id.")], json: Json = False) -> None:
-    """End an owner's suspension. What is held waits for `recado failed retry`."""
+    """End an owner's suspension. What was held meanwhile is answered by itself, if it is not older than 24 hours."""
     found = _set_status(owner, "active")
     text = (
-        f"{found.name} is active: messages are answered again.\n"
-        f"Those that were held meanwhile are answered by\n  recado failed retry --all --owner {owner}"
+        f"{found.name} is active: messages are answered again, and those of the last 24 hours that were held meanwhile"
     )
     answer(_owner(found), as_json=json, text=text)
 

@@ -50,7 +50,10 @@ CAUSES: Mapping[HeldFor, Cause] = MappingProxyType(
             means="Something is not set up for it, at Twilio or here.",
             then="the owner, who puts it right; then `recado failed retry`",
         ),
-        "quota": Cause(means="A limit of the Twilio account is used up.", then=_RETRY),
+        "quota": Cause(
+            means="A limit of the Twilio account is used up.",
+            then="a worker: after 15 minutes, then each time after twice as long, 4 hours at most, for 24 hours",
+        ),
         "look": Cause(
             means="Twilio refused it for a reason that recado does not know.",
             then="somebody who reads Twilio's error; then `recado failed retry`",
@@ -59,9 +62,9 @@ CAUSES: Mapping[HeldFor, Cause] = MappingProxyType(
             means="It may come from a machine: another bot, an own number, or the same words again and again.",
             then=_RETRY,
         ),
-        "broken": Cause(means="Its turn stopped its worker, or outlived it, twice.", then=_RETRY),
+        "broken": Cause(means="Its turn failed, or ended its worker twice.", then=_RETRY),
         "channel": Cause(means="It came by another channel than WhatsApp.", then="nobody: it is kept and shown"),
-        "owner": Cause(means="The owner is suspended.", then="`recado failed retry`, once the owner is active again"),
+        "owner": Cause(means="The owner is suspended.", then="a worker, once the owner is active again, for 24 hours"),
         "opted_out": Cause(
             means="The contact wants no messages: nothing is sent to them.",
             then="nobody: what they write after opting in is answered",

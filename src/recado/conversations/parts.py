@@ -146,8 +146,8 @@ async def reopen(scope: Scope, message_id: UUID) -> None:
         [scope.owner_id, message_id, sorted(FAILURES)],
     )
     await scope.conn.execute(
-        "UPDATE messages SET status = 'queued', held_for = NULL, error_code = NULL, reason = NULL "
-        "WHERE owner_id = %s AND id = %s",
+        "UPDATE messages SET status = 'queued', held_for = NULL, look_again_at = NULL, error_code = NULL, "
+        "reason = NULL WHERE owner_id = %s AND id = %s",
         [scope.owner_id, message_id],
     )
 
@@ -197,7 +197,7 @@ def moving(message: str, **values: str) -> tuple[str, str]:
     """  # noqa: S608 - ranks and expressions are constants
     settle = f"""
         UPDATE messages m
-        SET status = settled.status, error_code = settled.error_code, held_for = NULL
+        SET status = settled.status, error_code = settled.error_code, held_for = NULL, look_again_at = NULL
         FROM (
             SELECT CASE WHEN bool_or(p.status IN ({_FAILED})) THEN 'failed'
                         WHEN bool_or(p.status = 'waiting') THEN 'queued'
@@ -230,14 +230,60 @@ _MOVE, _SETTLE = moving(
 
 
 async def hold(
-    scope: Scope, message_id: UUID, *, held_for: HeldFor, error_code: int | None, reason: str | None = None
+    scope: Scope,
+    message_id: UUID,
+    *,
+    held_for: HeldFor,
+    error_code: int | None,
+    reason: str | None = None,
+    look_again_at: datetime | None = None,
 ) -> None:
-    """Keep the message unsent while that stands in its way; `reason` is a word that says it more closely."""
+    """Keep the message unsent while that stands in its way; `reason` is a word that says it more closely.
+
+    At `look_again_at` it is put back to work (`ops/again`); where that is None it waits for people.
+    """
     await scope.conn.execute(
-        "UPDATE messages SET status = 'held', held_for = %s, error_code = %s, reason = %s "
+        "UPDATE messages SET status = 'held', held_for = %s, error_code = %s, reason = %s, look_again_at = %s "
         "WHERE owner_id = %s AND id = %s",
-        [held_for, error_code, reason, scope.owner_id, message_id],
+        [held_for, error_code, reason, look_again_at, scope.owner_id, message_id],
     )
+
+
+async def held_before(scope: Scope, conversation_id: UUID, message_id: UUID) -> datetime | None:
+    """When the oldest of what goes before the message in its conversation, and is held for a while, is tried again."""
+    cursor = await scope.conn.execute(
+        "SELECT look_again_at FROM messages WHERE owner_id = %s AND conversation_id = %s AND id < %s "
+        "AND look_again_at IS NOT NULL AND status = 'held' AND direction = 'outbound' ORDER BY id LIMIT 1",
+        [scope.owner_id, conversation_id, message_id],
+    )
+    row = await cursor.fetchone()
+    return row["look_again_at"] if row else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What Twilio said when it failed a part that it had taken, after `tries` attempts."""
+
+    part: int
+    error_code: int | None
+    tries: int
+
+
+async def refusal(scope: Scope, message_id: UUID) -> Refusal | None:
+    """The first part that Twilio took and failed later, if there is one: not what was given up, or never sent."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT p.part, p.error_code, (
+            SELECT count(*) FROM delivery_attempts a
+            WHERE a.owner_id = p.owner_id AND a.message_id = p.message_id AND a.part = p.part)::int AS tries
+        FROM message_parts p
+        WHERE p.owner_id = %s AND p.message_id = %s AND p.status = ANY(%s) AND p.provider_sid IS NOT NULL
+        ORDER BY p.part LIMIT 1
+        """,
+        [scope.owner_id, message_id, sorted(FAILURES)],
+    )
+    row = await cursor.fetchone()
+    return Refusal(**row) if row else None
 
 
 async def stop(scope: Scope, message_id: UUID, *, error_code: int | None, reason: str | None = None) -> None:
@@ -254,7 +300,7 @@ async def stop(scope: Scope, message_id: UUID, *, error_code: int | None, reason
         {"owner_id": scope.owner_id, "message_id": message_id, "error_code": error_code},
     )
     await scope.conn.execute(
-        "UPDATE messages SET status = 'failed', held_for = NULL, error_code = %s, reason = %s "
+        "UPDATE messages SET status = 'failed', held_for = NULL, look_again_at = NULL, error_code = %s, reason = %s "
         "WHERE owner_id = %s AND id = %s",
         [error_code, reason, scope.owner_id, message_id],
     )

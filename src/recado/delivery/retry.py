@@ -47,6 +47,8 @@ class RetryPolicy:
     reconcile_after_s: float = 2.0
     """Twilio's list of messages is not up to date at once."""
     quota_s: float = 900.0
+    """The first wait for a used up limit; each further one is twice as long."""
+    quota_cap_s: float = 4 * 3600.0
 
 
 POLICY = RetryPolicy()
@@ -77,8 +79,10 @@ def decide(
     """
     if error_class in {ErrorClass.WINDOW, ErrorClass.RECIPIENT, ErrorClass.CONTENT, ErrorClass.TEMPLATE}:
         return Decision(action=Action.FAIL, tell_owner=True)
-    if error_class in {ErrorClass.CONFIGURATION, ErrorClass.QUOTA}:
-        delay_s = policy.quota_s if error_class is ErrorClass.QUOTA else None
+    if error_class in {ErrorClass.CONFIGURATION, ErrorClass.LOOK, ErrorClass.QUOTA}:
+        delay_s = None
+        if error_class is ErrorClass.QUOTA:
+            delay_s = min(policy.quota_cap_s, policy.quota_s * 2.0 ** min(max(attempt, 1) - 1, 32))
         if age_s + (delay_s or 0.0) >= policy.window_s:
             return Decision(action=Action.FAIL, tell_owner=True)
         return Decision(action=Action.HOLD, delay_s=delay_s, tell_owner=True)

@@ -81,7 +81,7 @@ async def get(conn: Connection, owner_id: UUID, *, lock: bool = False) -> Owner:
 async def set_status(platform: Connection, owner_id: UUID, status: Literal["active", "suspended"]) -> Owner:
     """Suspend an owner or let them go on; turns look at it in the database, caches follow in a minute.
 
-    While suspended, messages are accepted and held; once active again, `recado failed retry` has them answered.
+    While suspended, messages are accepted and held; once active again, those of the last 24 hours are answered.
     Raises NotFound.
     """
     row = await (

@@ -233,7 +233,7 @@ async def has_room(scope: Scope, more_bytes: int) -> bool:
             [scope.owner_id, STOCK],
         )
     ).fetchone()
-    return (kept["amount"] if kept else 0) + more_bytes <= row["stored_bytes"]
+    return bool((kept["amount"] if kept else 0) + more_bytes <= row["stored_bytes"])
 
 
 async def state(scope: Scope, now: datetime) -> State:

@@ -1,12 +1,14 @@
 """What a failure entails that Twilio tells of a part it took, however we hear of it: called back, asked for or listed.
 
-21610 and 63033 opt the contact out. 63016, outside the window, gives the message back to its delivery (`journey/late`).
+21610 and 63033 opt the contact out. What is not final, by its class, gives the message back to its delivery: 63016,
+outside the window (`journey/late`), what passes by itself, and what the owner can put right (`journey/deliver`).
 """
 
 from __future__ import annotations
 
 from uuid import UUID
 
+from recado.channels.twilio.codes import NOT_FINAL_CODES
 from recado.conversations import contacts, parts
 from recado.conversations.contacts import OPT_OUT_CODES
 from recado.db.scope import Scope
@@ -26,10 +28,11 @@ def entailed(*, owner_id: str, message_id: str, part: str, sid: str, error_code:
     """
     return f"""
         CASE WHEN {opts_out(error_code)} THEN refused({owner_id}, {message_id}, {part}, {error_code})::text
-             WHEN {error_code} = {OUTSIDE} THEN (
+             WHEN {error_code} IN ({", ".join(map(str, sorted(NOT_FINAL_CODES)))}) THEN (
                 SELECT enqueue_work(
                     'send_whatsapp_message', 'deliveries', ARRAY[to_json(m.owner_id), to_json(m.id)],
-                    workflow_id => m.id || ':window:' || {part} || ':' || {sid},
+                    workflow_id => m.id || CASE {error_code} WHEN {OUTSIDE} THEN ':window:' ELSE ':failed:' END
+                                   || {part} || ':' || {sid},
                     queue_partition_key => m.conversation_id::text)::text
                 FROM messages m WHERE m.owner_id = {owner_id} AND m.id = {message_id} AND m.status = 'failed')
         END

@@ -22,9 +22,10 @@ from recado.conversations.turns import Turn
 from recado.db.pool import PASSING, persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
-from recado.journey.caution import InHand, give_up, leave_circles, put_back, take_in_hand
+from recado.journey.caution import InHand, give_up, leave_circles, take_in_hand
 from recado.journey.consent import heed
 from recado.journey.drafting import OVER_BUDGET, AnswerDesk, Draft, EngineFailed, draft_reply, silent_for
+from recado.journey.suspects import put_back
 from recado.journey.understand import listen
 
 __all__ = ["AnswerDesk", "process_ai_response"]
@@ -51,7 +52,7 @@ async def process_ai_response(
         async with AsyncExitStack() as stack:
             await _answer(desk, owner_id, conversation_id, turn_id, arrived_at, hand, heard, drafts, stack)
     except (EngineFailed, *PASSING):
-        await put_back(desk, owner_id, hand)
+        await put_back(desk.pool, owner_id, hand.begun, now=desk.clock.now())
         raise
     except Exception as error:
         log.exception("turn_failed", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
@@ -65,7 +66,7 @@ async def process_ai_response(
             draft=drafts[-1] if drafts else None,
         )
     except BaseException:  # a stop: another worker goes on with it
-        await put_back(desk, owner_id, hand)
+        await put_back(desk.pool, owner_id, hand.begun, now=desk.clock.now())
         raise
 
 

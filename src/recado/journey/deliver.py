@@ -18,7 +18,9 @@ import structlog
 
 from recado.channels.port import ErrorClass, SendError, Sent
 from recado.channels.twilio.addresses import canonical_address, is_whatsapp
+from recado.channels.twilio.codes import NOT_FINAL_CODES, classify
 from recado.conversations import consent, contacts, conversations, events, parts, templates
+from recado.conversations.conversations import Conversation
 from recado.conversations.holding import HeldFor
 from recado.conversations.parts import Part
 from recado.db.pool import Row, persistently
@@ -29,7 +31,7 @@ from recado.delivery.status import FAILURES, LEFT
 from recado.delivery.window import window
 from recado.journey import dispatch
 from recado.journey.dispatch import DeliverDesk, Job, Unmade, Unsendable
-from recado.journey.late import OUTSIDE, carry_or_hold
+from recado.journey.late import carry_or_hold
 from recado.journey.reconcile import reconcile
 
 log = structlog.get_logger(__name__)
@@ -39,7 +41,11 @@ OUTBOUND_PATH = "/channels/twilio/v1/webhooks/outbound"
 PREDECESSOR_POLL_S = 0.1
 #: Why Twilio may not take buttons that it made before.
 _REFUSED = (ErrorClass.CONTENT, ErrorClass.TEMPLATE)
-_HELD_FOR: Mapping[ErrorClass, HeldFor] = {ErrorClass.CONFIGURATION: "setup", ErrorClass.QUOTA: "quota"}
+_HELD_FOR: Mapping[ErrorClass, HeldFor] = {
+    ErrorClass.CONFIGURATION: "setup",
+    ErrorClass.QUOTA: "quota",
+    ErrorClass.LOOK: "look",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +98,12 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
             await _note(scope, message, "other_channel")
             return None
         if message["status"] == "failed":
-            if message["error_code"] != OUTSIDE:
-                return None
-            # Twilio took it and then found the window closed: it goes as a template, or is held.
-            await parts.reopen(scope, message_id)
-            await carry_or_hold(scope, message_id, message["correlation_id"], conversation)
-            return _Wait(now)
+            return await _refused_later(scope, desk, message, conversation)
+        if (until := await parts.held_before(scope, conversation.id, message_id)) is not None:
+            # What is said before it waits for a limit to pass, and goes first.
+            await parts.hold(scope, message_id, held_for="quota", error_code=None, look_again_at=until)
+            await _note(scope, message, "behind")
+            return None
         try:
             planned = await dispatch.planned(scope, desk, message)
         except Unsendable as error:
@@ -152,6 +158,42 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
             attempt=attempt,
             reconcile=begun is None,
         )
+
+
+async def _refused_later(scope: Scope, desk: DeliverDesk, message: Row, conversation: Conversation) -> _Wait | None:
+    """Do what its class says about what Twilio took and failed later, as if it had been said at once.
+
+    The wait is that of what is held: nobody sleeps for it. Not again is what failed for good, or too often, too late.
+    """
+    now, message_id = desk.clock.now(), message["id"]
+    refusal = await parts.refusal(scope, message_id)
+    if refusal is None or refusal.error_code not in NOT_FINAL_CODES:
+        return None
+    error_class = classify(None, refusal.error_code)
+    if error_class is ErrorClass.WINDOW:
+        await parts.reopen(scope, message_id)
+        await carry_or_hold(scope, message_id, message["correlation_id"], conversation)
+        return _Wait(now)
+    decision = decide(
+        error_class,
+        attempt=max(refusal.tries, 1),
+        age_s=(now - message["received_at"]).total_seconds(),
+        random=random.random,
+        policy=desk.policy,
+    )
+    if decision.action is Action.FAIL:
+        return None
+    again_at = None if decision.delay_s is None else now + timedelta(seconds=decision.delay_s)
+    await parts.reopen(scope, message_id)
+    await parts.hold(
+        scope,
+        message_id,
+        held_for=_HELD_FOR.get(error_class, "quota"),
+        error_code=refusal.error_code,
+        look_again_at=again_at,
+    )
+    await _note(scope, message, "held_again" if again_at is None else "again_later")
+    return None
 
 
 def _is_template(part: Part) -> bool:
@@ -270,7 +312,15 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
             elif decision.action is Action.FAIL and not unknown:
                 await parts.stop(scope, job.message_id, error_code=error.code)
             elif decision.action is Action.HOLD:
-                await parts.hold(scope, job.message_id, held_for=_HELD_FOR[error.error_class], error_code=error.code)
+                await parts.hold(
+                    scope,
+                    job.message_id,
+                    held_for=_HELD_FOR[error.error_class],
+                    error_code=error.code,
+                    look_again_at=None
+                    if decision.delay_s is None
+                    else desk.clock.now() + timedelta(seconds=decision.delay_s),
+                )
             await events.record(
                 scope,
                 step="deliver",

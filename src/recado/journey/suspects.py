@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
+
+import structlog
+
+from recado.conversations import messages
+from recado.db.pool import PASSING, Pool
+from recado.db.scope import scoped
+
+log = structlog.get_logger(__name__)
 
 #: So often a message may be in hand when its worker dies; where workers die without it too, that tells less of it.
 STRIKES: Final = 2
@@ -52,3 +61,15 @@ class Suspects:
         finally:
             timer.cancel()
             release()
+
+
+async def put_back(pool: Pool, owner_id: UUID, begun: Mapping[UUID, int], *, now: datetime) -> None:
+    """Count down what work has counted up that ended in a way which says nothing of its messages."""
+    if not begun:
+        return
+    before = {message_id: starts - 1 for message_id, starts in begun.items()}
+    try:
+        async with asyncio.timeout(2), scoped(pool, owner_id) as scope:
+            await messages.count_starts(scope, before, now=now)
+    except (TimeoutError, *PASSING) as error:
+        log.warning("not_put_back", owner_id=owner_id, error=type(error).__name__)

@@ -85,6 +85,7 @@ async def examine(platform: Connection, app: Connection, keyring: Keyring | None
         ("channels", _channels),
         ("conversations", _attention),
         ("failed", _failed),
+        ("turns", _broken),
     )
     for name, look in looks:
         try:
@@ -340,6 +341,28 @@ async def _failed(conn: Connection) -> list[Finding]:
     if row["why"]:
         text += f" ({row['why']})"
     return [warn("failed", text, "`recado failed list` says why, `recado failed retry` tries again")]
+
+
+async def _broken(conn: Connection) -> list[Finding]:
+    """Turns of the last day that broke or went in circles; of messages, whose index tells them without reading all."""
+    [row] = await _rows(
+        conn,
+        """
+        SELECT count(*) FILTER (WHERE held_for = 'broken') AS broken,
+               count(*) FILTER (WHERE held_for = 'loop') AS loops,
+               min(id::text) FILTER (WHERE held_for = 'broken') AS first
+        FROM messages
+        WHERE status = 'held' AND held_for IN ('broken', 'loop') AND id > uuid_floor(now() - interval '24 hours')
+        """,
+    )
+    findings = []
+    if row["broken"]:
+        text = f"turns broke in the last 24 hours: {_count(row['broken'], 'message')}, the first {row['first']}"
+        findings.append(warn("turns", text, "`recado trace` says why, the log where; then `recado failed retry`"))
+    if row["loops"]:
+        text = f"held as a machine's in the last 24 hours: {_count(row['loops'], 'message')}"
+        findings.append(warn("turns", text, "look at those conversations; RECADO_TURNS_PER_HOUR is the bound"))
+    return findings or [ok("turns", "none broke in the last 24 hours")]
 
 
 def examine_settings(settings: Settings) -> list[Finding]:

@@ -78,7 +78,7 @@ class Executor:
             row = await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS mine", [self.lock_key])).fetchone()
             there = await (await conn.execute("SELECT id FROM executors WHERE id = %s", [self.id])).fetchone()
             if row is None or not row["mine"] or there is None:
-                ours = there is not None and await _holds(conn, self._session, self.lock_key)
+                ours = there is not None and await _holder(conn, self.lock_key) in (self._session, None)
                 await conn.close()
                 return ours
             self._conn, self._session = conn, conn.info.backend_pid
@@ -138,16 +138,17 @@ class Executor:
         self._conn = None
 
 
-async def _holds(conn: Connection, session: int, key: int) -> bool:
-    """Whether that session of the server has the lock."""
+async def _holder(conn: Connection, key: int) -> int | None:
+    """Which session of the server has the lock; None when it has just let go, and the next beat takes it."""
     found = await conn.execute(
         """
-        SELECT FROM pg_locks WHERE pid = %s AND locktype = 'advisory' AND granted AND objsubid = 1
-                               AND (classid::bigint << 32 | objid::bigint) = %s
+        SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+                                   AND (classid::bigint << 32 | objid::bigint) = %s
         """,
-        [session, key],
+        [key],
     )
-    return await found.fetchone() is not None
+    row = await found.fetchone()
+    return None if row is None else int(row["pid"])
 
 
 async def _beating(conn: Connection, work: Awaitable[int]) -> int:

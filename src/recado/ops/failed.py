@@ -48,18 +48,45 @@ _UNHEARD = f"""
         SELECT FROM media a WHERE a.owner_id = m.owner_id AND a.message_id = m.id
         AND a.reason IN ({_CURABLE}))
 """
+#: What is older is not retried, and not listed: to it WhatsApp takes no answer that is not a template.
+DAY = "interval '24 hours'"
 _LISTED = f"""
     SELECT owner_id, id FROM messages WHERE status IN ('failed', 'held')
     UNION ALL
     SELECT m.owner_id, m.id FROM messages m
     WHERE m.status = 'answered' AND m.id > uuid_floor(now() - interval '24 hours') AND {_UNHEARD}
 """  # noqa: S608 - the condition is a constant
+# Why nothing is to be done about `m`, of the conversation `v`, any more; NULL when there is.
+# - People answered: somebody of the team, or the owner's own program, wrote after it.
+# - A turn covered it: it was shown to the assistant as what was said before, which answered something later.
+# - A reply is overtaken: the conversation went on, and it would answer what nobody asks any more.
+_DONE = f"""
+    CASE WHEN m.received_at <= now() - {DAY} THEN 'it is older than 24 hours'
+         WHEN v.status = 'closed' THEN 'its conversation is closed'
+         WHEN m.author IN ('contact', 'assistant', 'system') AND EXISTS (
+            SELECT FROM messages a WHERE a.owner_id = m.owner_id AND a.conversation_id = m.conversation_id
+            AND a.id > m.id AND a.direction = 'outbound' AND a.author IN ('operator', 'api')
+            AND a.status NOT IN ('failed', 'held')) THEN 'people have answered'
+         WHEN m.direction = 'inbound' AND m.status = 'held' AND m.turn_id IS NOT NULL AND EXISTS (
+            SELECT FROM messages a JOIN turns t ON t.owner_id = a.owner_id AND t.id = a.turn_id
+            WHERE a.owner_id = m.owner_id AND a.conversation_id = m.conversation_id AND a.id > m.id
+            AND a.direction = 'inbound' AND a.status = 'answered' AND t.outcome IN ('answered', 'keyless')
+            ) THEN 'a later turn has covered it'
+         WHEN m.direction = 'outbound' AND m.author IN ('assistant', 'system') AND EXISTS (
+            SELECT FROM messages a WHERE a.owner_id = m.owner_id AND a.conversation_id = m.conversation_id
+            AND a.id > m.id AND a.direction = 'outbound' AND a.author = 'assistant'
+            AND a.turn_id IS DISTINCT FROM m.turn_id AND a.status NOT IN ('failed', 'held', 'queued')
+            ) THEN 'a later reply has taken its place'
+         WHEN m.direction = 'inbound' AND v.last_inbound_at <= now() - {DAY} THEN 'its 24 hours are over'
+    END
+"""  # noqa: S608 - the interval is a constant
 
 
 async def failures(platform: Connection, *, owner_id: UUID | None = None, limit: int | None = None) -> list[Failure]:
-    """What failed, is held, or was answered today without what came with it, newest first.
+    """What failed, is held, or was answered without what came with it, newest first.
 
-    Of the last 24 hours: to what is older, WhatsApp takes no answer that is not a template.
+    Of the last 24 hours, and only what is not done: what people answered or closed, what a later turn covered, and a
+    reply that a later one overtook, are.
     """
     cursor = await platform.execute(
         f"""
@@ -70,7 +97,8 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
         FROM ({_LISTED}) listed
         JOIN messages m ON m.owner_id = listed.owner_id AND m.id = listed.id
         JOIN owners o ON o.id = m.owner_id
-        WHERE %(owner_id)s::uuid IS NULL OR m.owner_id = %(owner_id)s
+        JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
+        WHERE (%(owner_id)s::uuid IS NULL OR m.owner_id = %(owner_id)s) AND ({_DONE}) IS NULL
         ORDER BY m.id DESC LIMIT %(limit)s
         """,  # noqa: S608 - the condition is a constant
         {"owner_id": owner_id, "limit": limit},
@@ -129,7 +157,8 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
     What came with an inbound message, and was not had or not understood for a reason that may have been put right, is
     tried again before its turn; also where it was answered without.
 
-    Raises NotFound; Conflict when there is nothing to retry, or it would change nothing now.
+    Raises NotFound; Conflict when there is nothing to retry, when it is done or older than 24 hours, or when it would
+    change nothing now.
     """
     async with platform.transaction():
         # Parts before message: the order in which deliveries and callbacks lock them.
@@ -143,7 +172,7 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
         cursor = await platform.execute(
             f"""
             SELECT m.owner_id, m.id, m.conversation_id, m.correlation_id, m.direction, m.status, m.received_at,
-                   {_UNHEARD} AS unheard, m.held_for, c.address,
+                   {_UNHEARD} AS unheard, {_DONE} AS done, m.held_for, c.address,
                    v.status AS conversation_status, o.status AS owner_status, s.identity_key IS NOT NULL AS suppressed
             FROM owners o
             JOIN messages m ON m.owner_id = o.id AND m.id = %s
@@ -166,6 +195,8 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
             )
         if message["held_for"] == "channel" or not is_whatsapp(message["address"]):
             raise Conflict(OTHER_CHANNEL)
+        if message["done"] is not None:
+            raise Conflict(f"nothing is to be done about the message: {message['done']}")
         if message["direction"] == "outbound":
             await _send_again(platform, message)
         else:
@@ -192,8 +223,8 @@ async def _send_again(platform: Connection, message: Row) -> None:
         [message["owner_id"], message["id"], [row["part"] for row in again]],
     )
     await platform.execute(
-        "UPDATE messages SET status = 'queued', held_for = NULL, error_code = NULL, reason = NULL "
-        "WHERE owner_id = %s AND id = %s",
+        "UPDATE messages SET status = 'queued', held_for = NULL, look_again_at = NULL, error_code = NULL, "
+        "reason = NULL WHERE owner_id = %s AND id = %s",
         [message["owner_id"], message["id"]],
     )
     workflow_id = await _note(
@@ -220,8 +251,8 @@ async def _answer_again(platform: Connection, message: Row) -> None:
         await platform.execute(_WAIT_AGAIN, message)
     changed = await platform.execute(
         """
-        UPDATE messages m SET status = 'received', held_for = NULL, error_code = NULL, turn_id = NULL,
-            awaits_media = EXISTS (
+        UPDATE messages m SET status = 'received', held_for = NULL, look_again_at = NULL, starts = 0, begun_at = NULL,
+            error_code = NULL, turn_id = NULL, awaits_media = EXISTS (
             SELECT FROM media WHERE media.owner_id = m.owner_id AND media.message_id = m.id
             AND media.status = 'waiting')
         WHERE owner_id = %s AND id = %s RETURNING awaits_media

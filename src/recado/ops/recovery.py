@@ -7,6 +7,7 @@ to nobody. Each is found by looking at the rows, and put right by the same doors
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from dbos._dbos import _get_dbos_instance
 
 from recado.channels.port import Sender, SendError
 from recado.conversations import media as attachments
-from recado.db.pool import Connection, Pool
+from recado.db.pool import PASSING, Connection, Pool, Row
 from recado.db.scope import scoped
 from recado.errors import NotFound
 from recado.journey import aftermath
@@ -34,6 +35,8 @@ LATE_S = 120
 TRIES = 5
 #: A message that Twilio took and has said nothing of for this long is asked after.
 SILENCE_S = 120
+#: How many are asked after in a round, of one owner and of all; how many at once, and how long one may take.
+SILENT_EACH, SILENT_MOST, ASKED_AT_ONCE, ASK_S = 10, 100, 10, 10.0
 
 _STRAYS = """
 WITH stray AS (
@@ -194,30 +197,76 @@ async def give_work_to_strays(platform: Pool) -> int:
     return len(rows)
 
 
+# Marked as asked after in the statement that finds them, before anybody asks: what can't be answered takes its turn
+# again and hides nobody. Owners take turns.
+_SILENT = """
+WITH silent AS (
+    SELECT p.owner_id, p.message_id, p.part,
+           row_number() OVER (PARTITION BY p.owner_id ORDER BY coalesce(p.asked_at, p.updated_at)) AS nth
+    FROM message_parts p
+    WHERE p.status IN ('accepted', 'scheduled', 'queued', 'sending') AND p.provider_sid IS NOT NULL
+      AND greatest(p.updated_at, p.asked_at) < %(before)s AND p.updated_at > %(since)s
+), picked AS (
+    SELECT * FROM silent WHERE nth <= %(each)s ORDER BY nth LIMIT %(most)s
+), locked AS (
+    SELECT p.owner_id, p.message_id, p.part, picked.nth FROM picked
+    JOIN message_parts p USING (owner_id, message_id, part) FOR UPDATE OF p SKIP LOCKED
+), asked AS (
+    UPDATE message_parts p SET asked_at = %(now)s FROM locked
+    WHERE p.owner_id = locked.owner_id AND p.message_id = locked.message_id AND p.part = locked.part
+    RETURNING p.owner_id, p.message_id, p.part, p.provider_sid, locked.nth
+)
+SELECT asked.*, m.account_id FROM asked
+JOIN messages m ON m.owner_id = asked.owner_id AND m.id = asked.message_id ORDER BY asked.nth
+"""
+
+
 async def ask_after_silent(
     platform: Pool, pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]], now: datetime
 ) -> int:
-    """Fetch the status of parts that Twilio took and never reported on; answers how many moved."""
+    """Fetch the status of parts that Twilio took and never reported on; answers how many it told.
+
+    A few of each owner, who take turns; of one owner's one at a time, so that an account that hangs or refuses holds up
+    itself alone, and after two that could not be asked after the owner's others wait for the next round.
+    """
     async with platform.connection() as conn:
-        rows = await (
-            await conn.execute(
-                """
-                SELECT p.owner_id, p.message_id, p.part, p.provider_sid, m.account_id
-                FROM message_parts p JOIN messages m ON m.owner_id = p.owner_id AND m.id = p.message_id
-                WHERE p.status IN ('accepted', 'scheduled', 'queued', 'sending') AND p.provider_sid IS NOT NULL
-                  AND p.updated_at < %s AND p.updated_at > %s
-                ORDER BY p.updated_at LIMIT 50
-                """,
-                [now - timedelta(seconds=SILENCE_S), now - timedelta(hours=5)],
-            )
-        ).fetchall()
+        cursor = await conn.execute(
+            _SILENT,
+            {
+                "now": now,
+                "before": now - timedelta(seconds=SILENCE_S),
+                "since": now - timedelta(hours=5),
+                "each": SILENT_EACH,
+                "most": SILENT_MOST,
+            },
+        )
+        rows = await cursor.fetchall()
+    owned: dict[UUID, list[Row]] = {}
     for row in rows:
-        try:
+        owned.setdefault(row["owner_id"], []).append(row)
+    at_once = asyncio.Semaphore(ASKED_AT_ONCE)
+
+    async def ask(each: list[Row]) -> int:
+        told = failures = 0
+        for row in each:
+            async with at_once:
+                if await _ask(pool, sender_of, row):
+                    told += 1
+                else:
+                    failures += 1
+            if failures == 2:
+                break
+        return told
+
+    return sum(await asyncio.gather(*map(ask, owned.values())))
+
+
+async def _ask(pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]], row: Row) -> bool:
+    """Ask after one part and keep what is said; whether anything was."""
+    try:
+        async with asyncio.timeout(ASK_S):
             sender = await sender_of(row["owner_id"], row["account_id"])
             receipt = await sender.fetch(row["provider_sid"])
-        except (SendError, NotFound) as error:
-            log.info("status_not_fetched", task="recovery", message_id=row["message_id"], error=type(error).__name__)
-            continue
         async with scoped(pool, row["owner_id"]) as scope:
             await aftermath.learn(
                 scope,
@@ -227,11 +276,13 @@ async def ask_after_silent(
                 status=receipt.status,
                 error_code=receipt.error_code,
             )
-            await scope.conn.execute(
-                "UPDATE message_parts SET updated_at = now() WHERE owner_id = %s AND message_id = %s AND part = %s",
-                [row["owner_id"], row["message_id"], row["part"]],
-            )
-    return len(rows)
+    except (SendError, NotFound, TimeoutError) as error:
+        log.info("status_not_fetched", task="silent", message_id=row["message_id"], error=type(error).__name__)
+        return False
+    except PASSING as error:
+        log.warning("database_unavailable", task="silent", error=type(error).__name__)
+        return False
+    return True
 
 
 def give_back_unstarted() -> int:

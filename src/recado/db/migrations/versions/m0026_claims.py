@@ -37,15 +37,18 @@ CREATE TABLE password_salts (
     grain  bytea NOT NULL DEFAULT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
 );
 REVOKE ALL ON password_salts FROM recado_app;
-GRANT SELECT ON password_salts TO recado_platform;
-INSERT INTO password_salts DEFAULT VALUES;
+GRANT SELECT, INSERT ON password_salts TO recado_platform;
 """
+# Made again where it is missing, as in a database that was emptied: a hash with another salt works and is moved.
 _SALT = """
 CREATE FUNCTION password_salt(address text) RETURNS bytea
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = recado, pg_temp
-BEGIN ATOMIC
-    SELECT substr(sha256(grain || convert_to(address, 'UTF8')), 1, 16) FROM recado.password_salts;
-END
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = recado, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM password_salts) THEN
+        INSERT INTO password_salts DEFAULT VALUES ON CONFLICT DO NOTHING;
+    END IF;
+    RETURN (SELECT substr(sha256(grain || convert_to(address, 'UTF8')), 1, 16) FROM password_salts);
+END $$
 """
 # What an owner's connection must ask of somebody who has no owner; nobody dismisses them before the commit.
 _ADMINISTRATOR = """

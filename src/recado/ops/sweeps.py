@@ -1,0 +1,117 @@
+"""When each sweep of a worker runs: by itself, at its own pace, and bounded, so that none waits for another.
+
+A sweep that fails, or takes longer than it may, is logged and comes again after its pause; the others know nothing of
+it. What each does is in `recovery`, `again` and `retention`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+import structlog
+
+from recado.channels.port import Sender
+from recado.clock import Clock
+from recado.db.pool import PASSING, Connection, Pool
+from recado.media.storage import Storage
+from recado.ops import again, recovery, retention
+
+log = structlog.get_logger(__name__)
+
+#: What is looked for often, because somebody waits for it.
+SOON_S = 10.0
+#: How long one run may take, if nothing else is said.
+BOUND_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What is done again and again; a run that takes longer than `bound_s` is ended. `once`: only until it worked.
+
+    It runs first `first_s` after the worker's start, then every `period_s`.
+    """
+
+    name: str
+    period_s: float
+    run: Callable[[], Awaitable[object]]
+    bound_s: float = BOUND_S
+    once: bool = False
+    first_s: float = SOON_S
+
+
+async def keep(sweeps: Sequence[Sweep]) -> None:
+    """Run each in its own task until this one is cancelled, and then leave none behind."""
+    async with asyncio.TaskGroup() as group:
+        for sweep in sweeps:
+            group.create_task(_repeat(sweep), name=f"sweep-{sweep.name}")
+
+
+async def _repeat(sweep: Sweep) -> None:
+    pause_s = sweep.first_s
+    while True:
+        # Not all at once, nor all workers at once.
+        await asyncio.sleep(pause_s * random.uniform(0.9, 1.1))  # noqa: S311 - no secret
+        pause_s = sweep.period_s
+        try:
+            async with asyncio.timeout(sweep.bound_s):
+                await sweep.run()
+        except PASSING as error:
+            log.warning("database_unavailable", task=sweep.name, error=type(error).__name__)
+        except TimeoutError:
+            log.warning("sweep_too_long", task=sweep.name, bound_s=sweep.bound_s)
+        except Exception:
+            log.exception("sweep_failed", task=sweep.name)
+        else:
+            if sweep.once:
+                return
+
+
+def of_a_worker(
+    *,
+    pool: Pool,
+    platform: Pool,
+    engine: Callable[[], Awaitable[Connection]],
+    clock: Clock,
+    storage: Storage,
+    sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
+    at_work: timedelta,
+) -> list[Sweep]:
+    """All that every worker looks after; `at_work` is what a worker that has begun with an attachment may take."""
+    now = clock.now
+
+    async def lanes() -> None:
+        async with await engine() as conn:
+            await recovery.give_lanes(conn)
+
+    def soon(name: str, run: Callable[[], Awaitable[object]]) -> Sweep:
+        return Sweep(name=name, period_s=SOON_S, run=run)
+
+    def tidy(name: str, run: Callable[[], Awaitable[object]]) -> Sweep:
+        return Sweep(name=name, period_s=retention.EVERY_S, run=run, bound_s=600.0)
+
+    return [
+        Sweep(name="lanes", period_s=SOON_S, run=lanes, once=True),
+        soon("stray_media", partial(recovery.fetch_stray_media, platform)),
+        soon("late_media", lambda: recovery.give_up_late_media(platform, now(), at_work=at_work)),
+        soon("strays", partial(recovery.give_work_to_strays, platform)),
+        soon("silent", lambda: recovery.ask_after_silent(platform, pool, sender_of, now())),
+        soon("unstarted", lambda: asyncio.to_thread(recovery.give_back_unstarted)),
+        soon("held_deliveries", lambda: again.put_back_deliveries(platform, now())),
+        soon("held_arrivals", lambda: again.put_back_arrivals(platform, now())),
+        tidy("finished", partial(retention.delete_finished_workflows, platform)),
+        tidy("sign_ins", lambda: retention.forget_sign_ins(platform, now=now())),
+        tidy("kept_answers", lambda: retention.forget_kept_answers(platform, now=now())),
+        Sweep(
+            name="attachments",
+            period_s=retention.SWEEP_S,
+            first_s=retention.SWEEP_S,
+            run=lambda: retention.sweep_attachments(platform, storage, now=now()),
+            bound_s=600.0,
+        ),
+    ]

@@ -1,0 +1,74 @@
+"""Sweeps run beside each other: what fails, or takes too long, delays none of the others."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from recado.ops.sweeps import Sweep, keep
+
+
+async def until(*sweeps: Sweep, done: asyncio.Event) -> None:
+    keeping = asyncio.create_task(keep(sweeps))
+    async with asyncio.timeout(20):
+        await done.wait()
+    keeping.cancel()
+    with suppress(asyncio.CancelledError):
+        await keeping
+
+
+def sweep(name: str, run: object, *, bound_s: float = 60.0, once: bool = False) -> Sweep:
+    return Sweep(name=name, period_s=0.01, first_s=0.0, run=run, bound_s=bound_s, once=once)  # type: ignore[arg-type]
+
+
+async def test_one_that_hangs_and_one_that_fails_delay_no_other() -> None:
+    done, count, failures = asyncio.Event(), 0, 0
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def fail() -> None:
+        nonlocal failures
+        failures += 1
+        raise RuntimeError("a fault of ours")
+
+    async def work() -> None:
+        nonlocal count
+        count += 1
+        if count >= 3 and failures >= 3:
+            done.set()
+
+    await until(sweep("hang", hang), sweep("fail", fail), sweep("work", work), done=done)
+    assert count >= 3
+
+
+async def test_one_that_takes_longer_than_it_may_is_ended_and_comes_again() -> None:
+    done, count = asyncio.Event(), 0
+
+    async def hang() -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            done.set()
+        await asyncio.Event().wait()
+
+    await until(sweep("hang", hang, bound_s=0.01), done=done)
+
+
+async def test_what_is_done_once_is_done_until_it_worked_and_not_again() -> None:
+    done, tries, after = asyncio.Event(), 0, 0
+
+    async def once() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError("not yet")
+
+    async def others() -> None:
+        nonlocal after
+        after += tries == 2
+        if after == 5:
+            done.set()
+
+    await until(sweep("once", once, once=True), sweep("others", others), done=done)
+    assert tries == 2
