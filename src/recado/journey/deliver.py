@@ -17,6 +17,7 @@ from uuid import UUID
 import structlog
 
 from recado.channels.port import ErrorClass, SendError, Sent
+from recado.channels.twilio.addresses import canonical_address, is_whatsapp
 from recado.channels.twilio.codes import NOT_FINAL_CODES, classify
 from recado.conversations import consent, contacts, conversations, events, parts, templates
 from recado.conversations.conversations import Conversation
@@ -99,6 +100,10 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
         conversation = await conversations.get(scope, message["conversation_id"])
         if conversation.identity_key != message["identity_key"]:
             return _Wait(0.0)  # the contact has become another meanwhile: their opt-outs have another lock
+        if not is_whatsapp(conversation.contact_address):
+            await parts.stop(scope, message_id, error_code=None, reason="other_channel")
+            await _note(scope, message, "other_channel")
+            return None
         if message["status"] == "failed":
             return await _refused_later(scope, desk, message, conversation)
         if (until := await parts.held_before(scope, conversation.id, message_id)) is not None:
@@ -143,7 +148,9 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
         begun = (
             None
             if opted_out or late
-            else await parts.begin_attempt(scope, message_id, part.part, address=conversation.contact_address)
+            else await parts.begin_attempt(
+                scope, message_id, part.part, address=canonical_address(conversation.contact_address)
+            )
         )
         attempt = begun or await parts.open_attempt(scope, message_id, part.part)
         if attempt is None:
@@ -244,7 +251,7 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
     try:
         sender = await desk.sender_of(owner_id, conversation.account_id)
         sent = await sender.send(
-            to=conversation.contact_address,
+            to=canonical_address(conversation.contact_address),
             from_=conversation.number_address,
             messaging_service_sid=conversation.messaging_service_sid,
             **dispatch.posted(desk, owner_id, job),
