@@ -2,7 +2,8 @@
 
 It ends with 1 when a figure misses its target, and names it.
 
-`python -m bench [ack] [turns] [idle] [flood] [hostile] [media] [voice] [million] [knowledge]` measures some of it.
+`python -m bench [ack] [turns] [idle] [flood] [fair] [hostile] [media] [voice] [million] [knowledge]` measures some
+of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import ack, flood, hostile, idle, knowledge, media, million, turns, voice
+from bench import ack, fair, flood, hostile, idle, knowledge, media, million, turns, voice
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = {
@@ -23,6 +24,7 @@ PARTS = {
     "turns": turns.measure,
     "idle": idle.measure,
     "flood": flood.measure,
+    "fair": fair.measure,
     "hostile": hostile.measure,
     "media": media.measure,
     "voice": voice.measure,
@@ -104,6 +106,8 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
     if part := figures.get("flood"):
         figure("growth of others' p95 answer time beside a flood", part["answer_p95_growth"], most=0.20)
         figure("the flood, messages a second", part["flood"]["rate"], least=475)
+    if part := figures.get("fair"):
+        figure("others' p95 answer time beside three troubled owners, ratio", part["answer_p95_ratio"], most=2.0)
     if part := figures.get("hostile"):
         figure("hostile requests answered 5xx or let in", part["server_errors"] + part["let_in"], most=0)
         figure("rows that hostile requests left", part["rows_stored_beside_the_good_one"], most=0)

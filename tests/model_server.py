@@ -118,6 +118,7 @@ class Reply:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     error: str = "scripted failure"
+    hides: Mapping[str, Any] | None = None
     text: str = ""
     reasoning: str = ""
     calls: tuple[Call, ...] = ()
@@ -224,6 +225,8 @@ class ModelServer:
             if call.transport is not None:
                 call.transport.abort()
             return web.Response(status=500)
+        if reply.hides is not None:
+            return web.json_response({"error": dict(reply.hides)})
         if reply.status != 200:
             error = {"error": {"message": reply.error, "type": "scripted", "code": None}}
             return web.json_response(error, status=reply.status, headers=reply.headers)

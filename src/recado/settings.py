@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from recado.errors import SettingsError
+from recado.urls import canonical_base
 
 PREFIX = "RECADO_"
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -103,8 +104,12 @@ class Settings(BaseSettings):
         description="Turns that answer in one conversation within an hour before it goes to people; 0 for no bound.",
     )
     split_chars: int = Field(1500, ge=20, le=1600, description="Longest part of an answer, in UTF-16 code units.")
-    turns_at_once: int = Field(128, ge=1, le=2000, description="Turns that one worker process has in work at once.")
-    deliveries_at_once: int = Field(64, ge=1, le=2000, description="Deliveries that one worker has in work at once.")
+    turns_at_once: int = Field(
+        256, ge=1, le=2000, description="Turns that one worker process has in work at once; one owner alone about half."
+    )
+    deliveries_at_once: int = Field(
+        128, ge=1, le=2000, description="Deliveries that one worker has in work at once; one owner alone about half."
+    )
     media_url: str | None = Field(
         None,
         description="Where attachments are kept: s3://bucket/prefix, with the AWS_* variables for the rest. Not set: "
@@ -131,6 +136,13 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _without_blanks_around(cls, value: Any) -> Any:
+        if isinstance(value, SecretStr):
+            return SecretStr(value.get_secret_value().strip())
+        return value.strip() if isinstance(value, str) else value
+
     @field_validator("database_url", "platform_url", "migrate_url")
     @classmethod
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
@@ -143,12 +155,7 @@ class Settings(BaseSettings):
     def _is_http(cls, value: str | None) -> str | None:
         if value is None or value == "":
             return None
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must be an http:// or https:// address without query")
-        if parts.username or parts.password:
-            raise ValueError("must not hold a user name or password")
-        return value.rstrip("/")
+        return canonical_base(value)
 
     @field_validator("media_url")
     @classmethod

@@ -27,6 +27,8 @@ from recado import stopping, telemetry
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db import pool as db
+from recado.db.borrowing import patiently
+from recado.fair import Gate
 from recado.journey import sight
 from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
 from recado.journey.answer import AnswerDesk, process_ai_response
@@ -34,12 +36,14 @@ from recado.journey.attachments import MediaDesk, understand_media
 from recado.journey.deliver import send_whatsapp_message
 from recado.journey.dispatch import DeliverDesk
 from recado.journey.drafting import EngineFailed
+from recado.journey.pause import SHORT_WINDOW_S, give_way
 from recado.media import links
 from recado.media.download import DEADLINE_S, open_downloads
 from recado.media.reading import Reader
 from recado.media.scratch import scratch
 from recado.media.transcription import SPARE_S, open_transcriber
 from recado.ops import sweeps
+from recado.ops.engine import claim_in_shares, in_its_slot
 from recado.ops.executors import Executor, keep_alive
 from recado.wiring import Wiring
 
@@ -57,9 +61,10 @@ TURNS, DELIVERIES, MEDIA, VOICE = QUEUE, "deliveries", MEDIA_QUEUE, VOICE_QUEUE
 #: listened to are in no picture's way.
 QUEUES = (TURNS, DELIVERIES, MEDIA)
 #: What one conversation has in work at once on a worker: an album is fetched side by side, and leaves room for others.
-MEDIA_EACH, VOICE_EACH = 4, 2
-#: Notes that are fetched while others are listened to.
-FETCHED_MEANWHILE: Final = 2
+#: Its turns and its deliveries are one at a time, wherever they run.
+EACH: Final = {MEDIA: 4, VOICE: 2}
+#: Notes that are fetched while others are listened to; an owner alone has half of the places.
+FETCHED_MEANWHILE: Final = 4
 #: Looking for work is most of what an idle worker costs, and a delivery's look is part of what the contact waits:
 #: 0.25 s leaves both under their targets (`bench/idle.py`). A turn's look hides inside the quiet window, so it takes a
 #: share of that; attachments come before the turn, whose quiet window hides some of theirs.
@@ -77,6 +82,8 @@ CANCELLED_S, HAND_BACK_S, DESTROY_S, HANGING_S, TASKS_S = 1.5, 2.0, 1.5, 0.3, 2.
 ENGINE_CONNECTIONS: Final = 12
 #: Twilio keeps a message queued for 4 hours at most, and fetches its attachment when it sends it.
 MEDIA_LINK = timedelta(hours=5)
+#: Connections of the application's that a worker's workflows leave to everything else of the process.
+SPARE_CONNECTIONS: Final = 4
 #: Each sweep has its own task, and most of them one connection for a moment.
 PLATFORM_CONNECTIONS = 4
 
@@ -153,6 +160,7 @@ async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
                 login_of=senders.login_of,
                 storage=wiring.storage,
                 transcriber=transcriber,
+                ears=Gate(transcriber.at_once if transcriber else 1),
                 read=Reader().read,
                 scratch=folder,
             )
@@ -186,47 +194,44 @@ async def _launch(
         "scheduler_polling_interval_sec": 300.0,
     }
     DBOS(config=config)
-    _register(wiring, senders)
+    gate = Gate(max(1, wiring.pool.max_size - SPARE_CONNECTIONS))
+    _register(wiring, senders, gate)
     if media_desk is not None:
-        _register_media(media_desk)
+        _register_media(media_desk, gate)
     DBOS.listen_queues([*queues, VOICE] if MEDIA in queues else list(queues))
     DBOS.launch()
+    claim_in_shares(_get_dbos_instance()._sys_db, EACH)  # noqa: SLF001
     least_s, most_s = TURNS_POLL_S
     turns_poll_s = min(most_s, max(least_s, settings.quiet_window_ms / 2000))
     for name, at_once, poll_s in (
         (TURNS, settings.turns_at_once, turns_poll_s),
         (DELIVERIES, settings.deliveries_at_once, DELIVERIES_POLL_S),
     ):
-        # A conversation has one lane for its turns and one for its deliveries, wherever they run.
-        await DBOS.register_queue_async(
-            name,
-            partition_concurrency=1,
-            worker_concurrency=at_once,
-            polling_interval_sec=poll_s,
-            on_conflict="always_update",
-        )
+        await _register_queue(name, at_once, poll_s)
     if media_desk is None:
         return  # how many notes a worker takes is for those to say who listen
     at_once = settings.media_at_once
     heard = media_desk.transcriber.at_once + FETCHED_MEANWHILE if media_desk.transcriber else at_once
-    for name, all_in_all, each, poll_s in (
-        (MEDIA, at_once, MEDIA_EACH, MEDIA_POLL_S),
-        (VOICE, min(at_once, heard), VOICE_EACH, VOICE_POLL_S),
-    ):
-        await DBOS.register_queue_async(
-            name,
-            partition_worker_concurrency=min(each, all_in_all),
-            worker_concurrency=all_in_all,
-            polling_interval_sec=poll_s,
-            on_conflict="always_update",
-        )
+    await _register_queue(MEDIA, at_once, MEDIA_POLL_S)
+    await _register_queue(VOICE, min(at_once, heard), VOICE_POLL_S)
+
+
+async def _register_queue(name: str, at_once: int, poll_s: float) -> None:
+    """A queue whose lanes this worker claims in shares (`ops/engine`): `partition_concurrency=1` is how DBOS asks."""
+    await DBOS.register_queue_async(
+        name,
+        partition_concurrency=1,
+        worker_concurrency=at_once,
+        polling_interval_sec=poll_s,
+        on_conflict="always_update",
+    )
 
 
 def _engine_url(url: str) -> str:
     return url.replace("postgres://", "postgresql://", 1)
 
 
-def _register(wiring: Wiring, senders: Senders) -> None:
+def _register(wiring: Wiring, senders: Senders, gate: Gate) -> None:
     """The workflows under the names that `accept` and `answer` enqueue; arguments are ids and times only."""
     settings = wiring.settings
     answer_desk = AnswerDesk(
@@ -239,6 +244,7 @@ def _register(wiring: Wiring, senders: Senders) -> None:
         step=_step,
         sender_of=senders.of,
         look=partial(sight.look, wiring.storage, settings.home),
+        pause=partial(give_way, short_s=SHORT_WINDOW_S),
         turns_per_hour=settings.turns_per_hour,
     )
     deliver_desk = DeliverDesk(
@@ -249,11 +255,12 @@ def _register(wiring: Wiring, senders: Senders) -> None:
         sender_of=senders.of,
         contents_of=senders.contents_of,
         media_link=partial(_media_link, wiring),
+        pause=give_way,
     )
 
     @DBOS.workflow(name="process_ai_response")
     async def turn(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
-        with bound_contextvars(correlation_id=message_id, task="process_ai_response"):
+        async with _work(gate, owner_id, correlation_id=message_id, task="process_ai_response"):
             await process_ai_response(
                 answer_desk,
                 UUID(owner_id),
@@ -264,15 +271,23 @@ def _register(wiring: Wiring, senders: Senders) -> None:
 
     @DBOS.workflow(name="send_whatsapp_message")
     async def delivery(owner_id: str, message_id: str) -> None:
-        with bound_contextvars(message_id=message_id, task="send_whatsapp_message"):
+        async with _work(gate, owner_id, message_id=message_id, task="send_whatsapp_message"):
             await send_whatsapp_message(deliver_desk, UUID(owner_id), UUID(message_id))
 
 
-def _register_media(desk: MediaDesk) -> None:
+@asynccontextmanager
+async def _work(gate: Gate, owner_id: str, **bound: str) -> AsyncIterator[None]:
+    """Around a workflow: what its log lines name, how it waits for connections, and what becomes of it if it waits."""
+    with bound_contextvars(**bound), patiently(gate, owner_id):
+        async with in_its_slot():
+            yield
+
+
+def _register_media(desk: MediaDesk, gate: Gate) -> None:
     """What is enqueued for messages with attachments; the two differ in whether there is voice to be made text."""
 
     async def understand(task: str, owner_id: str, conversation_id: str, message_id: str, *, voice: bool) -> None:
-        with bound_contextvars(correlation_id=message_id, task=task):
+        async with _work(gate, owner_id, correlation_id=message_id, task=task):
             await understand_media(desk, UUID(owner_id), UUID(conversation_id), UUID(message_id), voice=voice)
 
     @DBOS.workflow(name=TRANSCRIBE)

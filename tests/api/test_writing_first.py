@@ -11,6 +11,8 @@ from recado.identity import owners
 from recado.journey import accept
 from tests.api.programs import Office
 from tests.api.test_sending import SID, attachment, close_window, template
+from tests.channels.examples import inbound
+from tests.journey.front import message_sid
 
 NEW = "whatsapp:+5521912345678"
 USE = {"content_sid": SID, "variables": {"1": "Ana", "2": "pronto"}}
@@ -148,9 +150,9 @@ async def test_a_number_that_is_not_routed_or_another_owners_is_named_as_what_is
 @pytest.mark.parametrize(
     "address",
     [
-        *("", "+5521912345678", "whatsapp:5521912345678", "whatsapp:+0521912345678", "whatsapp:+552", "whatsapp:Ana"),
-        *("whatsapp:+5521912345678\n", "sms:+5521912345678", "whatsapp:+55 21 91234-5678", "whatsapp:+" + "5" * 16),
-        *("whatsapp:BR.", "whatsapp:BR.1\0", "messenger:123"),
+        *("", "+5521912345678", "whatsapp:+0521912345678", "whatsapp:+552", "whatsapp:Ana"),
+        *("whatsapp:+55219\n12345678", "sms:+5521912345678", "whatsapp:+55 21 91234-5678 x", "whatsapp:+" + "5" * 16),
+        *("whatsapp:BR.", "whatsapp:BR.1\t2", "messenger:123"),
     ],
 )
 async def test_what_is_no_address_is_refused_by_its_fields_name_and_not_repeated(office: Office, address: str) -> None:
@@ -204,3 +206,33 @@ async def test_the_contacts_first_reply_comes_into_the_conversation_and_opens_it
     answer = await write(office, body="Oi, Ana!")
     assert answer.status_code == 201
     assert (await office.admin.get(f"/v1/conversations/{conversation['id']}"))["window"]["open"] is True
+
+
+@pytest.mark.parametrize(
+    "form", ["whatsapp:5521912345678", "WhatsApp: +55 (21) 91234-5678", "whatsapp:+5521912345678\n"]
+)
+async def test_an_address_in_another_form_is_the_same_persons_and_kept_in_the_canonical_one(
+    office: Office, form: str
+) -> None:
+    await template(office)
+    answers = [await write(office, to=to) for to in (form, NEW)]
+    assert [answer.status_code for answer in answers] == [201, 201]
+    assert len({answer.json()["conversation_id"] for answer in answers}) == 1
+    assert office.front.rows("SELECT FROM contacts WHERE address = %s", NEW) != []
+
+
+async def test_to_a_contact_of_another_channel_nothing_is_written_and_their_number_is_not_routed(
+    office: Office,
+) -> None:
+    changes = {"From": "+5511987650000", "To": "+14155238886", "WaId": None, "MessageSid": message_sid()}
+    assert (await office.front.post(inbound("text", **changes))).status_code == 200
+    [kept] = office.front.rows(
+        "SELECT m.conversation_id, v.number_id FROM messages m JOIN conversations v ON v.id = m.conversation_id "
+        "WHERE m.held_for = 'channel'"
+    )
+    shown = await office.admin.get(f"/v1/conversations/{kept['conversation_id']}/messages")
+    assert [(one["status"], one["held_for"]) for one in shown["items"]] == [("held", "channel")]
+    sent = await office.admin.ask("POST", f"/v1/conversations/{kept['conversation_id']}/messages", json={"body": "Oi"})
+    routed = await office.admin.change(f"/v1/numbers/{kept['number_id']}", {"status": "active"})
+    assert (sent.status_code, routed.status_code) == (409, 409)
+    assert "WhatsApp only" in sent.json()["detail"]

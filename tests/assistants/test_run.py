@@ -343,6 +343,18 @@ class TestPassingFailures:
         assert (await think()).text == "pronto"
         assert len(server.requests) == 3
 
+    @pytest.mark.parametrize("model", ["openai-chat:scripted", "openai:scripted"])
+    @pytest.mark.parametrize(
+        "hides",
+        [{"code": 429, "message": "slow down"}, {"code": "503"}, {"type": "overloaded_error"}, {"message": "?"}],
+    )
+    async def test_an_error_that_is_hidden_in_an_answer_of_200_is_tried_again(
+        self, server: ModelServer, hides: dict[str, Any], model: str
+    ) -> None:
+        server.script = in_turn(Reply(hides=hides), "pronto")
+        assert (await think(model=model)).text == "pronto"
+        assert len(server.requests) == 2
+
     async def test_a_broken_connection_is_tried_again(self, server: ModelServer) -> None:
         server.script = in_turn(Reply(drop=True), "pronto")
         assert (await think()).text == "pronto"

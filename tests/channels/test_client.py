@@ -296,3 +296,46 @@ async def test_twilios_own_hosts_are_the_default() -> None:
     assert sender._client.api.base_url == "https://api.twilio.com"
     assert sender._typing_url == "https://messaging.twilio.com/v2/Indicators/Typing.json"
     await sender.aclose()
+
+
+async def test_find_asks_for_the_other_form_of_a_number_where_nothing_is_listed_under_the_one(
+    twilio: FakeTwilio, sender: TwilioSender
+) -> None:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        listed = [message(date_created=format_datetime(SINCE))] if request.query["To"] == CONTACT else []
+        return web.json_response({"messages": listed, "next_page_uri": None})
+
+    twilio.answer = answer
+    without_nine = "whatsapp:+551187654321"
+    assert len(await sender.find(to=without_nine, from_=None, since=SINCE)) == 1
+    assert len(twilio.calls) == 2
+    assert len(await sender.find(to=CONTACT, from_=None, since=SINCE)) == 1
+    assert len(twilio.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "error_class", "code"),
+    [
+        ({"code": 20429, "message": "Too Many Requests", "status": 429}, ErrorClass.RETRY, 20429),
+        ({"code": "20429", "message": "Too Many Requests", "status": "429"}, ErrorClass.RETRY, 20429),
+        ({"code": 20429, "message": "Too Many Requests"}, ErrorClass.RETRY, 20429),
+        ({"code": 63018, "message": "x", "status": 400}, ErrorClass.RETRY, 63018),
+        ({"code": 20003, "message": "x", "status": 401}, ErrorClass.CONFIGURATION, 20003),
+        ({"code": 20500, "message": "x", "status": 500}, ErrorClass.UNKNOWN, 20500),
+        ({"message": "x", "status": 503}, ErrorClass.UNKNOWN, None),
+    ],
+)
+async def test_an_error_that_is_hidden_in_an_answer_of_200_is_what_it_says(
+    twilio: FakeTwilio, sender: TwilioSender, content: dict[str, Any], error_class: ErrorClass, code: int | None
+) -> None:
+    twilio.gives(content)
+    calls = (
+        sender.send(to=CONTACT, from_=NUMBER, body="Oi", status_callback=None),
+        sender.find(to=CONTACT, from_=NUMBER, since=SINCE),
+        sender.fetch("SM" + "1" * 32),
+        sender.typing("SM" + "1" * 32),
+        sender.ask("GET", f"{twilio.url}/v1/Content"),
+    )
+    for call in calls:
+        failed = await failure(call)
+        assert (failed.error_class, failed.code) == (error_class, code)

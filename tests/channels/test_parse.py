@@ -8,8 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recado.channels.port import Inbound, Receipt
-from recado.channels.twilio.addresses import canonical_address, identity_key
-from recado.channels.twilio.parse import contact_words, parse_inbound, parse_receipt, read_payload, read_stored, unread
+from recado.channels.twilio.addresses import (
+    canonical_address,
+    forms_of,
+    given_address,
+    identity_key,
+    is_whatsapp,
+    other_channels_address,
+)
+from recado.channels.twilio.parse import (
+    contact_words,
+    is_call,
+    parse_inbound,
+    parse_receipt,
+    read_payload,
+    read_stored,
+    unread,
+)
 from recado.errors import Rejected
 from tests.channels.examples import EXAMPLES, inbound, status
 
@@ -223,7 +238,7 @@ def test_all_forms_of_a_persons_address_have_one_key(forms_of_one: list[str], ke
     for form in forms_of_one:
         message = parse_inbound(inbound(From=form, WaId=None))
         assert message.identity_key == key
-        assert message.from_address == form
+        assert message.from_address == canonical_address(form), "the reply goes to the canonical form"
 
 
 area = st.integers(11, 99).filter(lambda code: code % 10)
@@ -334,3 +349,122 @@ def test_what_people_wrote_and_who_they_are_is_in_no_repr() -> None:
     shown = repr(message) + repr(parse_receipt(status("undelivered_63016"))) + repr(read_payload(inbound()))
     for private in ("segredo", "5511987654321", "José", "Paulista", "-23.5", "Re-engagement"):
         assert private not in shown
+
+
+WAYS_TO_WRITE = [
+    "whatsapp:+5511987654321",
+    "whatsapp:5511987654321",
+    "whatsapp: 5511987654321",
+    "WhatsApp:+5511987654321",
+    "WHATSAPP: +55 (11) 98765-4321",
+    "whatsapp :+55 11 98765.4321",
+    "whatsapp:+55\u00a011\u201098765\u20114321",
+    "whatsapp：＋５５１１９８７６５４３２１",
+    "whatsapp:+٥٥١١٩٨٧٦٥٤٣٢١",
+    "whatsapp:\u202a+5511987654321\u202c",
+    "whatsapp:005511987654321",
+]
+
+
+@pytest.mark.parametrize("form", WAYS_TO_WRITE)
+def test_however_an_address_is_written_the_reply_goes_to_its_canonical_form(form: str) -> None:
+    message = parse_inbound(inbound(From=form, To=form.replace("5511987654321", "14155238886"), WaId=None))
+    assert (message.channel, message.from_address) == ("whatsapp", "whatsapp:+5511987654321")
+    assert message.identity_key == "whatsapp:+5511987654321"
+    assert given_address(form) == "whatsapp:+5511987654321"
+    assert message.parameters["From"] == [form]
+
+
+def test_a_reply_keeps_the_digits_that_came_and_a_scoped_id_its_own_form() -> None:
+    assert parse_inbound(inbound(From="whatsapp:551187654321")).from_address == "whatsapp:+551187654321"
+    assert parse_inbound(inbound(From="WhatsApp: US.1349x", WaId=None)).from_address == "whatsapp:US.1349x"
+    assert forms_of("whatsapp:+551187654321") == ("whatsapp:+551187654321", "whatsapp:+5511987654321")
+    assert forms_of("whatsapp:+5511987654321") == ("whatsapp:+5511987654321", "whatsapp:+551187654321")
+    assert forms_of("whatsapp:+14155238886") == ("whatsapp:+14155238886",)
+
+
+@given(st.sampled_from(WAYS_TO_WRITE) | st.from_regex(r"\A(whatsapp:)?\+?(55|521?|549?)[0-9]{8,11}\Z"))
+def test_all_forms_that_may_be_listed_are_of_one_person(address: str) -> None:
+    assert {identity_key(form) for form in forms_of(address)} == {identity_key(address)}
+
+
+SMS = {"WaId": None, "ProfileName": None, "MessageType": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "channel", "from_address"),
+    [
+        ({"From": "+5511987654321", "To": "+14155238886"}, "sms", "sms:+5511987654321"),
+        ({"From": "5511987654321", "To": "14155238886"}, "sms", "sms:+5511987654321"),
+        ({"From": "12345", "To": "+14155238886"}, "sms", "sms:12345"),
+        ({"From": "PADARIA", "To": "+14155238886"}, "sms", "sms:PADARIA"),
+        ({"From": "MMS:+5511987654321", "To": "+14155238886"}, "mms", "mms:+5511987654321"),
+        ({"From": "rcs:+5511987654321", "To": "rcs:padaria_agent"}, "rcs", "rcs:+5511987654321"),
+        ({"From": "messenger:1234567890", "To": "messenger:99"}, "messenger", "messenger:1234567890"),
+        ({"From": "client:ana", "To": "whatsapp:+14155238886"}, "client", "client:ana"),
+        ({"From": "sip:ana@example.com", "To": "+14155238886"}, "sip", "sip:ana@example.com"),
+        ({"From": "whatsapp:+5511987654321", "To": "rcs:agent"}, "rcs", "rcs:+5511987654321"),
+        ({"From": "+5511987654321", "To": "+14155238886", "ChannelMetadata": '{"type":"rcs"}'}, "rcs",
+         "rcs:+5511987654321"),
+        ({"From": "+5511987654321", "To": "+14155238886", "ChannelMetadata": "[" * 99}, "sms", "sms:+5511987654321"),
+    ],
+)  # fmt: skip
+def test_an_address_of_another_channel_says_so_and_is_nobody_on_whatsapp(
+    changes: dict[str, str], channel: str, from_address: str
+) -> None:
+    message = parse_inbound(inbound(**{**SMS, **changes, "OptOutType": "STOP"}))
+    assert (message.channel, message.from_address, message.identity_key) == (channel, from_address, from_address)
+    assert message.to_address.startswith(f"{channel}:")
+    assert (message.external_id, message.wa_id, message.opt_out) == (None, None, None)
+    assert canonical_address(from_address) == identity_key(from_address) == from_address
+    assert not is_whatsapp(from_address)
+    assert given_address(changes["From"]) == changes["From"] or channel == "rcs"
+    assert read_stored(message.parameters) == message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"WaId": "5511987654321"},
+        {"WaId": None, "ChannelMetadata": '{"type":"whatsapp"}'},
+        {"WaId": None, "ChannelPrefix": "whatsapp"},
+        {"WaId": None, "From": "US.13491208655302741918"},
+    ],
+)
+def test_without_any_prefix_it_is_whatsapps_where_something_only_whatsapp_has_is_there(
+    changes: dict[str, str | None],
+) -> None:
+    message = parse_inbound(inbound(**{"From": "+5511987654321", "To": "+14155238886", **changes}))
+    assert (message.channel, message.to_address) == ("whatsapp", "whatsapp:+14155238886")
+    assert message.from_address.startswith("whatsapp:")
+
+
+def test_a_call_is_kept_as_one_and_its_caller_is_nobody_on_whatsapp() -> None:
+    gone = {"MessageSid": None, "SmsMessageSid": None, "SmsSid": None, "SmsStatus": None}
+    call = inbound(**gone, CallSid="CA" + "a" * 32, CallStatus="ringing", Direction="inbound", Body=None)
+    message = parse_inbound(call)
+    assert (message.channel, message.kind, message.message_sid) == ("voice", "call", "CA" + "a" * 32)
+    assert (message.from_address, message.to_address) == ("voice:+5511987654321", "voice:+14155238886")
+    assert contact_words(message) == ""
+    assert is_call(call)
+    assert not is_call(inbound())
+    with pytest.raises(Rejected, match="CallSid is malformed"):
+        parse_inbound(inbound(**gone, CallSid="SM" + "a" * 32))
+
+
+@given(st.text(max_size=40), st.sampled_from(["sms", "rcs", "voice", "messenger"]))
+def test_no_address_of_another_channel_is_ever_whatsapps(address: str, channel: str) -> None:
+    named = other_channels_address(address, channel)
+    assert not is_whatsapp(named)
+    assert not identity_key(named).startswith("whatsapp:")
+    assert canonical_address(named) == canonical_address(canonical_address(named))
+
+
+@pytest.mark.parametrize(
+    ("told", "heard"),
+    [("STOP", "stop"), (" Start ", "start"), ("help", "help"), ("PAUSE", None), ("", None), (None, None)],
+)
+def test_what_twilio_heard_as_an_opt_out_is_read_and_words_that_it_has_not_are_ignored(
+    told: str | None, heard: str | None
+) -> None:
+    assert parse_inbound(inbound(OptOutType=told)).opt_out == heard

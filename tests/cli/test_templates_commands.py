@@ -102,3 +102,34 @@ def test_what_is_wrong_is_said_in_one_line(recado: Terminal, rows: Rows, host: C
     unknown = recado("templates", "sync", "--owner", rows.owner, "--account", "AC" + "9" * 32)
     assert unknown.code == 1
     assert "no Twilio account" in unknown.complaint
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"friendly_name": "a\0b"}, "friendly_name"),
+        ({"language": "pt\ud83d"}, "language"),
+        ({"types": {"twilio/text": {"body": "Ol\ud83d {{1}}"}}}, "types"),
+        ({"types": {"twilio/text\0": {"body": "Oi"}}}, "types"),
+        ({"approval_requests": {"status": "approved", "category": "\0"}}, "approval_requests"),
+    ],
+)
+def test_a_template_with_characters_that_are_no_text_is_named_with_its_field_and_costs_nobody_anything(
+    recado: Terminal, rows: Rows, host: ContentHost, changes: dict[str, Any], field: str
+) -> None:
+    good, bad = host.contents[0], "HX" + "6" * 32
+    host.contents = [{**good, "sid": bad}, good]
+    assert sync(recado, rows, host)[0]["known"] == 2
+    host.contents = [{**good, "sid": bad, **changes}, {**good, "friendly_name": "newer"}]
+    [synced] = sync(recado, rows, host)
+    assert (synced["known"], synced["gone"]) == (2, 0)
+    [why] = synced["mended"]
+    assert why == f"{bad}: {field}"
+    assert rows.value("SELECT name FROM templates WHERE content_sid = %s", SID) == "newer"
+
+
+def sync(recado: Terminal, rows: Rows, host: ContentHost) -> list[dict[str, Any]]:
+    ran = recado("templates", "sync", "--owner", rows.owner, "--json", RECADO_TWILIO_CONTENT_URL=host.url)
+    assert ran.code == 0, ran.err
+    found: list[dict[str, Any]] = json.loads(ran.out)
+    return found

@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 from dbos import DBOS
+from dbos._context import current_owner_xid
 from dbos._core import ActiveWorkflowById
 from dbos._sys_db import SystemDatabase
 
@@ -240,3 +241,57 @@ def test_a_workflow_that_is_cancelled_stays_pending_and_can_be_handed_back(datab
     )
     assert told == [{"handed_back": 1}]
     assert status(database_url)["w1"][0] == "ENQUEUED"
+
+
+def test_what_the_claim_in_shares_replaces_and_uses_is_there() -> None:
+    claim = inspect.signature(SystemDatabase.start_queued_partitioned_workflows)
+    assert list(claim.parameters) == [
+        *("self", "queue", "executor_id", "app_version", "max_tasks", "owner_xid", "is_latest_version")
+    ]
+    assert list(inspect.signature(SystemDatabase._is_latest_version).parameters) == ["self", "app_version", "c"]
+    assert next(iter(inspect.signature(current_owner_xid).parameters)) == "workflow_id"
+
+
+def test_what_waits_is_put_back_at_its_lanes_head_and_a_worker_that_dies_then_loses_nothing(database_url: str) -> None:
+    """Its slot is free, its attempt is not counted, no outcome is recorded, and its follower waits behind it."""
+    lane = "00000000-0000-0000-0000-000000000001:00000000-0000-0000-0000-000000000002"
+    enqueue(database_url, "w1", "w2", lane=lane)
+    worker = """
+        from recado.journey.pause import Later
+        from recado.ops.engine import claim_in_shares, in_its_slot
+        done = []
+        async def main():
+            DBOS(config=config(NAME))
+            @DBOS.workflow(name="work")
+            async def work(text, number):
+                async with in_its_slot():
+                    if NAME == "first":
+                        raise Later(3600)
+                    done.append(text)
+            DBOS.launch()
+            dbos = _get_dbos_instance()
+            claim_in_shares(dbos._sys_db, {})
+            await DBOS.register_queue_async("turns", partition_concurrency=1, worker_concurrency=8,
+                                            polling_interval_sec=0.05, on_conflict="always_update")
+            for _ in range(900):
+                await asyncio.sleep(0.02)
+                if NAME == "second" and len(done) == 2 and not dbos._active_workflows_set.activeList(): break
+                if NAME == "first":
+                    import psycopg
+                    with psycopg.connect(URL) as conn:
+                        waits = conn.execute("SELECT count(*) FROM dbos.workflow_status WHERE status = 'ENQUEUED' "
+                                             "AND delay_until_epoch_ms IS NOT NULL").fetchone()
+                    if waits == (1,) and not dbos._active_workflows_set.activeList(): break
+            tell(done=done, running=dbos._active_workflows_set.activeList())
+            sys.stdout.flush()
+            os._exit(0)
+        asyncio.run(main())
+    """
+    assert run(database_url, worker.replace("NAME", "'first'")) == [{"done": [], "running": []}]
+    found = status(database_url)
+    assert found["w1"] == ("ENQUEUED", "turns", lane, "first", 0)
+    assert found["w2"] == ("ENQUEUED", "turns", lane, None, 0)
+    with psycopg.connect(database_url) as conn:
+        conn.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = 1 WHERE workflow_uuid = 'w1'")
+    assert run(database_url, worker.replace("NAME", "'second'")) == [{"done": ["w1", "w2"], "running": []}]
+    assert [row[0] for row in status(database_url).values()] == ["SUCCESS", "SUCCESS"]

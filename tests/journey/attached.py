@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -113,9 +113,10 @@ async def note(
     return arrival.message_id
 
 
-async def understand(front: Front, outside: Outside, message_id: UUID, *, voice: bool = True) -> None:
+async def understand(front: Front, outside: Outside, message_id: UUID, *, voice: bool = True, **changes: Any) -> None:
     (row,) = front.rows("SELECT conversation_id FROM messages WHERE id = %s", message_id)
-    await understand_media(outside.desk(front), front.owner_id, row["conversation_id"], message_id, voice=voice)
+    desk = replace(outside.desk(front), **changes)
+    await understand_media(desk, front.owner_id, row["conversation_id"], message_id, voice=voice)
 
 
 async def turn(front: Front, message_id: UUID, mind: Mind | None = None) -> None:

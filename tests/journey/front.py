@@ -113,7 +113,9 @@ class Front:
     def work(self) -> list[dict[str, Any]]:
         """The workflows in the order in which their lane gives them out."""
         return self.rows(
-            "SELECT w.workflow_uuid, w.name, w.queue_name, w.queue_partition_key, w.status, i.inputs "
+            "SELECT w.workflow_uuid, w.name, w.queue_name, "
+            "split_part(w.queue_partition_key, ':', 2) AS queue_partition_key, "
+            "split_part(w.queue_partition_key, ':', 1) AS lane_owner, w.status, i.inputs "
             "FROM dbos.workflow_status w JOIN dbos.workflow_input i USING (workflow_uuid) "
             "ORDER BY w.priority, w.created_at, w.workflow_uuid"
         )

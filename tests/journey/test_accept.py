@@ -80,6 +80,7 @@ async def test_the_turns_workflow_carries_ids_and_the_time_of_arrival_and_nothin
         accept.QUEUE,
         conversation_id,
     )
+    assert work["lane_owner"] == str(front.owner_id), "a lane's name begins with its owner"
     assert "segredo" not in work["inputs"]
 
 
@@ -314,7 +315,7 @@ async def test_a_person_is_one_contact_by_number_and_by_business_scoped_id(
     for form in forms:
         await front.accept(await front.arrival(**form))
     [contact] = front.rows("SELECT address FROM contacts")
-    assert contact["address"] == forms[-1]["From"], "the reply goes to the address as it came last"
+    assert contact["address"] == forms[-1]["From"], "the reply goes to the address that came last"
     assert len({row["conversation_id"] for row in front.stored()}) == 1
     assert len(front.stored()) == len(forms)
 

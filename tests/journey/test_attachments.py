@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -30,6 +31,9 @@ from tests.journey.test_answer import Mind
 async def front(front_url: str, tmp_path: Path) -> AsyncIterator[Front]:
     async with open_front(front_url, tmp_path) as opened:
         yield opened
+
+
+SECRET = "cartao 4111111111111111"
 
 
 @pytest.fixture
@@ -102,7 +106,55 @@ async def test_transcript_meter_event_and_turn_are_stored_together_under_one_cor
     assert (asked["account_sid"], asked["message_sid"]) == (ACCOUNT_SID, stored["provider_sid"])
 
 
-@pytest.mark.parametrize("broken", ["recado.events", "recado.usage", "dbos.workflow_status"])
+async def test_what_nobody_foresaw_settles_the_attachment_as_failed_and_the_turn_goes_on(
+    front: Front, outside: Outside
+) -> None:
+    message_id = await note(front)
+
+    class Broken:
+        """A clock that fails once, when the outcome is to be stored."""
+
+        left = 3
+
+        def now(self) -> datetime:
+            self.left -= 1
+            if self.left == 0:
+                raise RuntimeError(SECRET)
+            return front.wiring.clock.now()
+
+    await understand(front, outside, message_id, clock=Broken())
+    stored, (turn,) = message(front, message_id), [row for row in front.work() if row["queue_name"] == "turns"]
+    assert (stored["status"], stored["awaits_media"], stored["starts"]) == ("received", False, 0)
+    assert (media(front)["status"], media(front)["reason"]) == ("failed", "fault")
+    assert turn["workflow_uuid"] == str(message_id)
+    assert front.rows("SELECT attention FROM conversations") == [{"attention": "unheard"}]
+    assert SECRET not in str(front.rows("SELECT * FROM events"))
+
+
+async def test_what_ended_its_workers_twice_is_not_looked_at_again(front: Front, outside: Outside) -> None:
+    message_id = await note(front)
+    front.rows("UPDATE messages SET starts = 2, begun_at = now() RETURNING id")
+    await understand(front, outside, message_id)
+    assert outside.asked == []
+    assert (media(front)["status"], media(front)["reason"]) == ("failed", "broken")
+    assert message(front, message_id)["starts"] == 0, "the turn is counted by itself"
+    assert [row["queue_name"] for row in front.work()] == ["voice", "turns"]
+
+
+async def test_a_stop_says_nothing_of_the_attachment(front: Front, outside: Outside) -> None:
+    message_id = await note(front)
+    seen: list[int] = []
+
+    async def stops(**_: Any) -> Any:
+        seen.append(message(front, message_id)["starts"])
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await understand(front, outside, message_id, fetch=stops)
+    assert (seen, message(front, message_id)["starts"]) == ([1], 0)
+
+
+@pytest.mark.parametrize("broken", ["recado.events", "dbos.workflow_status"])
 async def test_all_of_it_is_stored_or_nothing(database_url: str, tmp_path: Path, broken: str) -> None:
     async with open_front(database_url, tmp_path) as front:
         message_id = await note(front)

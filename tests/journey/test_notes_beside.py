@@ -54,7 +54,8 @@ def all_send(contacts: list[Contact]) -> None:
 def at_work(product: Product) -> dict[str, int]:
     """How many notes of each conversation a worker has taken."""
     rows = product.rows(
-        "SELECT queue_partition_key, count(*) FROM dbos.workflow_status WHERE name = 'transcribe_audio' "
+        "SELECT split_part(queue_partition_key, ':', 2) AS queue_partition_key, count(*) "
+        "FROM dbos.workflow_status WHERE name = 'transcribe_audio' "
         "AND status = 'PENDING' GROUP BY 1"
     )
     return {row["queue_partition_key"]: row["count"] for row in rows}

@@ -88,8 +88,9 @@ def test_a_worker_forgets_old_sign_ins_and_kept_answers_by_itself(product: Produ
                 sender_of=senders.of,
                 at_work=timedelta(minutes=5),
             )
-            caring = asyncio.create_task(sweeps.keep([replace(sweep, first_s=0.05) for sweep in every]))
-            async with asyncio.timeout(10):
+            mine = [replace(sweep, first_s=0.05) for sweep in every if sweep.name in ("sign_ins", "kept_answers")]
+            caring = asyncio.create_task(sweeps.keep(mine))
+            async with asyncio.timeout(60):
                 while len(product.rows("SELECT FROM sign_in_failures")) > 1 or len(product.rows(kept, owner_id)) > 1:
                     await asyncio.sleep(0.05)
             caring.cancel()

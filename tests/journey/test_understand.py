@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from recado.conversations.messages import Message
+from recado.journey.pause import Later, give_way
 from recado.journey.understand import PATIENCE, listen
 from tests.journey.front import Front, open_front
 
@@ -97,4 +98,39 @@ async def test_only_the_conversation_that_was_asked_for_is_heard(front: Front) -
     conversation_id = await say(front, "Oi", ago=timedelta(seconds=1))
     await front.accept(await front.arrival("outra pessoa", From="whatsapp:+5511900000000"))
     heard, _ = await hear(front, conversation_id, ago=timedelta(seconds=1))
+    assert [message.body for message in heard] == ["Oi"]
+
+
+async def test_a_clock_that_is_ahead_delays_an_answer_by_no_more_than_a_quiet_window(front: Front) -> None:
+    conversation_id = await say(front, "Oi", ago=-timedelta(minutes=5))
+    async with asyncio.timeout(30):
+        heard, took = await hear(front, conversation_id, ago=-timedelta(minutes=5))
+    assert [message.body for message in heard] == ["Oi"]
+    assert took >= 0.25, "it still waits for what comes behind it"
+
+
+async def test_a_long_window_is_waited_for_outside_of_the_slot_but_not_for_a_time_that_is_ahead(front: Front) -> None:
+    """Run again it would find the time as far ahead as before, and wait again."""
+    conversation_id = await say(front, "Oi", ago=timedelta(seconds=1))
+    asked = listen(
+        front.wiring.pool,
+        front.wiring.clock,
+        timedelta(seconds=30),
+        front.owner_id,
+        conversation_id,
+        since=front.wiring.clock.now() - timedelta(seconds=1),
+        pause=give_way,
+    )
+    with pytest.raises(Later) as later:
+        await asked
+    assert 25 < later.value.wait_s <= 29
+    heard = await listen(
+        front.wiring.pool,
+        front.wiring.clock,
+        WINDOW,
+        front.owner_id,
+        conversation_id,
+        since=front.wiring.clock.now() + timedelta(minutes=5),
+        pause=give_way,
+    )
     assert [message.body for message in heard] == ["Oi"]

@@ -188,7 +188,7 @@ async def test_a_model_that_tells_no_language_is_believed(service: Service) -> N
 async def test_a_note_whose_length_nobody_can_tell_is_taken_for_as_long_as_it_may_be(
     service: Service, transcriber: Endpoint, tmp_path: Path
 ) -> None:
-    (tmp_path / "note").write_bytes(b"#!AMR\n" + bytes(15_000))
+    (tmp_path / "note").write_bytes(b"\x1aE\xdf\xa3" + bytes(15_000))
     transcript = await transcriber.transcribe(tmp_path / "note", content_type="audio/mpeg", languages={})
     assert transcript.duration_s == pytest.approx(10, abs=0.1)
     assert "language" not in service.asked[0]
@@ -223,6 +223,24 @@ async def test_an_endpoint_that_goes_on_failing_is_given_up(
     with pytest.raises(TranscriptionFailed) as failed:
         await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})
     assert (failed.value.reason, len(service.asked)) == ("unavailable", 1 + endpoint.TRIES_MORE)
+
+
+@pytest.mark.parametrize(
+    ("hides", "reason", "calls"),
+    [
+        ({"code": 429}, "unavailable", 1 + endpoint.TRIES_MORE),
+        ({"type": "server_error"}, "unavailable", 1 + endpoint.TRIES_MORE),
+        ({"code": "invalid_api_key"}, "no_model", 1),
+        ({"code": 400}, "unreadable", 1),
+    ],
+)
+async def test_an_error_that_is_hidden_in_an_answer_of_200_is_what_it_says(
+    service: Service, transcriber: Endpoint, hides: dict[str, Any], reason: str, calls: int
+) -> None:
+    service.answer = lambda _: web.json_response({"error": hides})
+    with pytest.raises(TranscriptionFailed) as failed:
+        await transcriber.transcribe(NOTE.path, content_type="audio/ogg", languages={"pt": 1})
+    assert (failed.value.reason, len(service.asked)) == (reason, calls)
 
 
 @pytest.mark.parametrize("body", [{}, {"text": None}, {"text": ["a"]}])

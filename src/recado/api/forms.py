@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
 from recado.api.views import NO_NUL, NOT_BLANK, Given
+from recado.channels.twilio.addresses import given_address
 
 _SID: Final = "0123456789abcdef0123456789abcdef"
 _ID: Final = "01980c5e-5a10-7d42-8c33-91d2f0a4c6e8"
 
+#: In front of an address' pattern: other ways to write the same are taken, and become it.
+CANONICAL = BeforeValidator(lambda given: given_address(given) if isinstance(given, str) else given)
 #: A token, a key's secret: one line of printable ASCII.
 Token = Annotated[SecretStr, Field(min_length=1, max_length=512, description="Kept encrypted, never shown again.")]
 Reference = Annotated[
@@ -22,7 +25,11 @@ Reference = Annotated[
         description="Instead of the value: where it is kept. For the platform's administrators only; 403 for others.",
     ),
 ]
-PublicUrl = Annotated[str, Field(max_length=2_000, pattern=r"^https?://[!-~]+$")]
+PublicUrl = Annotated[
+    str,
+    BeforeValidator(lambda given: given.strip() if isinstance(given, str) else given),
+    Field(max_length=2_000, pattern=r"^[hH][tT][tT][pP][sS]?://[^\s\\]+$"),
+]
 Instructions = Annotated[str, Field(max_length=20_000, pattern=NO_NUL)]
 Model = Annotated[str, Field(max_length=200, pattern=NO_NUL, description="Empty: the installation's model.")]
 Apology = Annotated[str, Field(max_length=1_000, pattern=NO_NUL, description="Empty: recado's own words.")]
@@ -90,7 +97,7 @@ class NewNumber(Given):
     )
 
     account_id: UUID
-    address: Annotated[str, Field(pattern=r"^whatsapp:\+[1-9][0-9]{6,14}$")]
+    address: Annotated[str, CANONICAL, Field(pattern=r"^whatsapp:\+[1-9][0-9]{6,14}$")]
     assistant_id: Annotated[UUID | None, Field(description="Null: the default assistant answers.")] = None
     messaging_service_sid: ServiceSid | None = None
 

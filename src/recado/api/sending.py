@@ -10,11 +10,12 @@ from pydantic import ConfigDict, Field
 
 from recado.api.acting import IdempotencyKey, once
 from recado.api.door import GuardedRoute, Visit, needs, visit
+from recado.api.forms import CANONICAL
 from recado.api.problems import describe, wrong
 from recado.api.showing import shown
 from recado.api.views import NO_NUL, NOT_BLANK, Given, MessageView
 from recado.channels.twilio import numbers
-from recado.channels.twilio.addresses import PERSON
+from recado.channels.twilio.addresses import PERSON, is_whatsapp
 from recado.conversations import consent, contacts, conversations, media, messages, templates
 from recado.conversations.conversations import Listed
 from recado.db.scope import Scope
@@ -108,6 +109,7 @@ class NewMessageTo(NewMessage):
     number_id: Annotated[UUID, Field(description="The owner's number that it comes from.")]
     to: Annotated[
         str,
+        CANONICAL,
         Field(
             pattern=PERSON,
             description="`whatsapp:+` and the telephone number, or `whatsapp:` and a business-scoped id.",
@@ -178,6 +180,8 @@ async def _send(scope: Scope, who: Visit, found: Listed, given: NewMessage) -> M
     """Store the message in the conversation, which is locked, with its delivery. Raises Conflict, UsageError."""
     if (await owners.get(scope.conn, scope.owner_id)).status != "active":
         raise Conflict("the owner is suspended: nothing is sent")
+    if not is_whatsapp((await conversations.get(scope, found.id)).contact_address):
+        raise Conflict(numbers.OTHER_CHANNEL)
     await consent.demand(scope, found.id)
     now = who.wiring.clock.now()
     if given.template is None and not window(found.last_inbound_at, now).open:

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import structlog
 
 from recado.errors import SettingsError
+from recado.hidden import watch
 
 if TYPE_CHECKING:
     from pydantic_ai import Agent
@@ -84,6 +85,7 @@ async def _open(model: str, make: Callable[[str], Model], stack: AsyncExitStack)
     if "max_retries" not in opened.unsupported_settings:
         # The provider's own retries know nothing of our bound.
         settings["max_retries"] = 0
+    watch(getattr(opened, "client", None))
     await stack.enter_async_context(opened)
     return Agent(opened, model_settings=settings, retries=0)
 

@@ -24,6 +24,7 @@ class Media:
 
 
 Forwarded = Literal["once", "often"]
+OptOut = Literal["stop", "start", "help"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,10 +48,12 @@ class Referral:
 class Inbound:
     """One message from a contact.
 
-    `from_address` and `to_address` are as they came: replies go to exactly that. `identity_key` tells people apart
-    and is the same for every form of one person's address; `external_id` is the person's business-scoped id. `kind` is
-    one of `docs/reference/messages.md`, or a word that the channel has added since. `parameters` holds everything that
-    came, lists kept, with only what no database can store taken out.
+    `from_address` and `to_address` are in canonical form: replies go to exactly that. `identity_key` tells people apart
+    and is the same for every form of one person's address; `external_id` is the person's business-scoped id. `channel`
+    is `whatsapp`, or the word of another channel, whose addresses begin with it and are never WhatsApp's. `kind` is
+    one of `docs/reference/messages.md`, or a word that the channel has added since. `opt_out` is what the channel has
+    heeded already, and answered. `parameters` holds everything that came, lists kept, with only what no database can
+    store taken out.
     """
 
     account_sid: str
@@ -60,6 +63,8 @@ class Inbound:
     identity_key: str = field(repr=False)
     kind: str
     body: str = field(repr=False)
+    channel: str = "whatsapp"
+    opt_out: OptOut | None = None
     profile_name: str | None = field(default=None, repr=False)
     wa_id: str | None = field(default=None, repr=False)
     media: tuple[Media, ...] = ()
@@ -113,7 +118,8 @@ class Sent:
 class Template:
     """A template as the channel holds it; `body` has its variables in braces, `types` is everything it says.
 
-    `status` is the channel's word: only `approved` ones may be sent outside the window.
+    `status` is the channel's word: only `approved` ones may be sent outside the window. `mended` names the fields that
+    held characters which are no text.
     """
 
     content_sid: str
@@ -125,6 +131,7 @@ class Template:
     content_type: str
     body: str = field(repr=False)
     types: Mapping[str, Any] = field(repr=False)
+    mended: tuple[str, ...] = ()
 
 
 class ErrorClass(StrEnum):

@@ -109,6 +109,9 @@ async def _process(
                 deadline.begin(asyncio.get_running_loop())
                 stop.set()
 
+            from recado.ops.hang import ending_hangs
+
+            await stack.enter_async_context(ending_hangs())
             await stack.enter_async_context(working(wiring, declared_dead=declared_dead, queues=work))
         if sock is not None:
             from recado.app import create_app, server

@@ -349,7 +349,7 @@ def add_number(
                 after = await numbers.change(scope, before, assistant_id=named.id)
             if saved.outcome != "same" or after != before:
                 action = "add" if saved.outcome == "made" else "change"
-                await audit.record(scope, desk.caller, action, "number", str(saved.id), {"address": address})
+                await audit.record(scope, desk.caller, action, "number", str(saved.id), {"address": after.address})
         return await _number(desk, saved.id)
 
     made = at_desk(main)

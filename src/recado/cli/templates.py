@@ -52,14 +52,23 @@ def sync(
             made = []
             for one in asked:
                 synced = await _sync(desk, senders, owner, one.id)
-                made.append({"account_sid": one.account_sid, "known": synced.known, "gone": synced.gone})
+                made.append(
+                    {
+                        "account_sid": one.account_sid,
+                        "known": synced.known,
+                        "gone": synced.gone,
+                        "mended": list(synced.mended),
+                    }
+                )
         finally:
             await senders.aclose()
         return made
 
     found = at_desk(main)
     rows = [(row["account_sid"], row["known"], row["gone"]) for row in found]
-    answer(found, as_json=json, text=table(("ACCOUNT", "TEMPLATES", "GONE"), rows, empty=""))
+    left_out = [f"without characters that are no text: {one}" for row in found for one in row["mended"]]
+    text = "\n".join([table(("ACCOUNT", "TEMPLATES", "GONE"), rows, empty=""), *left_out])
+    answer(found, as_json=json, text=text)
 
 
 async def _sync(desk: Desk, senders: Any, owner: UUID, account_id: UUID) -> Synced:

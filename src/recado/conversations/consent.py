@@ -115,6 +115,11 @@ def columns(said: str, *, tapped: str | None) -> dict[str, str | None]:
     return {"word": word, "asks": asks(word), "meant": meant, "meant_asks": asks(meant)}
 
 
+def heard(action: Literal["stop", "start", "help"]) -> dict[str, str | None]:
+    """The same for a message whose word the channel has heard itself: that goes before what its words say."""
+    return {} if action == "help" else {"word": action, "asks": action}
+
+
 #: For `accept`, whose rows carry `columns`: heeds what was stored by this very statement, in its order.
 HEED: Final = """
 PERFORM heed(owned.owner_id, said.id, said.conversation_id, said.identity_key, said.action) FROM (

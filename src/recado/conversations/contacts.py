@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from recado.channels.twilio.addresses import identity_key, is_scoped_id
+from recado.channels.twilio.addresses import canonical_address, identity_key, is_scoped_id
 from recado.db.scope import Scope
 from recado.errors import NotFound
 from recado.ids import new_id
@@ -88,7 +88,13 @@ async def with_address(scope: Scope, address: str) -> UUID:
                    %(key)s), %(address)s, %(scoped_id)s
         ON CONFLICT (owner_id, identity_key) DO UPDATE SET address = c.address RETURNING id
         """,
-        {"owner": scope.owner_id, "id": new_id(), "key": key, "scoped_id": scoped_id, "address": address},
+        {
+            "owner": scope.owner_id,
+            "id": new_id(),
+            "key": key,
+            "scoped_id": scoped_id,
+            "address": canonical_address(address),
+        },
     )
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101 - it was inserted or found

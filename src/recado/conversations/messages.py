@@ -173,10 +173,12 @@ class Awaiting:
     provider_sid: str | None
     correlation_id: UUID
     waits: bool
+    starts: int
+    begun_at: datetime | None
 
 
 _AWAITING = """
-SELECT id, conversation_id, account_id, provider_sid, correlation_id, awaits_media AS waits
+SELECT id, conversation_id, account_id, provider_sid, correlation_id, awaits_media AS waits, starts, begun_at
 FROM messages WHERE owner_id = %s AND id = %s
 """
 _AWAITING_LOCKED = f"{_AWAITING} FOR UPDATE"
@@ -212,7 +214,8 @@ async def release(
             SELECT id, awaits_media OR (%(again)s AND status IN ('received', 'answered')) AS due
             FROM messages WHERE owner_id = %(owner)s AND id = %(id)s FOR UPDATE
         ), message AS (
-            UPDATE messages m SET awaits_media = false, transcript = coalesce(%(transcript)s, m.transcript),
+            UPDATE messages m SET awaits_media = false, starts = 0, begun_at = NULL,
+                   transcript = coalesce(%(transcript)s, m.transcript),
                    transcript_language = coalesce(%(language)s, m.transcript_language),
                    status = CASE WHEN due AND m.status = 'answered' THEN 'received' ELSE m.status END,
                    turn_id = CASE WHEN due THEN NULL ELSE m.turn_id END
@@ -268,6 +271,15 @@ async def count_starts(scope: Scope, starts: Mapping[UUID, int], *, now: datetim
 async def deaths_since(scope: Scope, moment: datetime) -> int:
     """How many worker processes have died since, whoever's work they had in hand."""
     cursor = await scope.conn.execute("SELECT executor_deaths_since(%s) AS deaths", [moment])
+    row = await cursor.fetchone()
+    return int(row["deaths"]) if row is not None else 0
+
+
+async def deaths_lately(scope: Scope, seconds: float) -> int:
+    """How many worker processes have died in so many seconds, by the database's clock."""
+    cursor = await scope.conn.execute(
+        "SELECT executor_deaths_since(clock_timestamp() - make_interval(secs => %s)) AS deaths", [seconds]
+    )
     row = await cursor.fetchone()
     return int(row["deaths"]) if row is not None else 0
 

@@ -37,10 +37,14 @@ class Template:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Synced:
-    """What a sync found: how many templates there are, and how many are gone since the last."""
+    """What a sync found: how many templates there are, and how many are gone since the last.
+
+    `mended` names those that held characters which no database keeps, with their fields: they are known without these.
+    """
 
     known: int
     gone: int
+    mended: tuple[str, ...] = ()
 
 
 _COLUMNS = (
@@ -97,7 +101,11 @@ async def sync(scope: Scope, account_id: UUID, found: Sequence[port.Template], *
         "DELETE FROM templates WHERE owner_id = %s AND account_id = %s AND content_sid <> ALL(%s)",
         [scope.owner_id, account_id, [one.content_sid for one in kept]],
     )
-    return Synced(known=len({one.content_sid for one in kept}), gone=gone.rowcount)
+    return Synced(
+        known=len({one.content_sid for one in kept}),
+        gone=gone.rowcount,
+        mended=tuple(f"{one.content_sid}: {', '.join(one.mended)}" for one in kept if one.mended),
+    )
 
 
 async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Template]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import psycopg
 import structlog
@@ -35,6 +35,9 @@ Row = dict[str, Any]
 Connection = psycopg.AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]
 T = TypeVar("T")
+
+#: How often it is logged that a pool's connections are all in use.
+_BUSY_S: Final = 60.0
 
 #: What a broken connection, a restart, a deadlock or an exhausted pool raise: the same transaction may be tried again.
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from psycopg import sql
 
+from recado.db.borrowing import borrowed
 from recado.db.pool import PASSING, Connection, Pool
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Scope:
 @asynccontextmanager
 async def scoped(pool: Pool, owner_id: UUID) -> AsyncIterator[Scope]:
     """Open a transaction for one owner; commit at the end, roll back on an error."""
-    async with pool.connection() as conn:
+    async with borrowed(pool) as conn:
         # One round trip where psycopg's own transaction and a query for the setting would be two.
         await conn.execute(
             sql.SQL("BEGIN; SET LOCAL recado.owner_id = {}").format(sql.Literal(str(owner_id))), prepare=False

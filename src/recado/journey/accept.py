@@ -3,7 +3,8 @@
 An answer means committed. A repeated MessageSid changes nothing, whoever repeats it, on whichever process. Message
 and work can't be parted: `enqueue_work` is a function of the same statement. The work is the turn; of a
 message with attachments it is to fetch them first, and the turn follows from that (`journey/attachments`). STOP and
-START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. Of a telephone
+START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. What Twilio's own
+words have heeded (`OptOutType`) is stored as answered: it has no turn, and no confirmation of ours. Of a telephone
 number and a business-scoped id that come together one contact is made before, if they were two (migration m0018).
 """
 
@@ -13,10 +14,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from recado.channels.port import Inbound
+from recado.channels.twilio.addresses import WHATSAPP
 from recado.channels.twilio.directory import Account, Number
 from recado.channels.twilio.parse import tapped
 from recado.conversations import consent
@@ -30,13 +32,16 @@ WORKFLOW, QUEUE = "process_ai_response", "turns"
 #: What comes before the turn of a message with attachments, its workflow's id ending in `MEDIA_ID`, and their queues.
 TRANSCRIBE, FETCH, MEDIA_ID = "transcribe_audio", "fetch_media", ":media"
 VOICE_QUEUE, MEDIA_QUEUE = "voice", "media"
+#: What a message of another channel is held for.
+CHANNEL: Final = "channel"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
     """An authentic inbound message with its owner: what `accept` makes rows of.
 
-    `held` is what it is held for instead of answered, None for what is answered.
+    `held` is what it is held for instead of answered, None for what is answered. What the channel has answered itself
+    (`Inbound.opt_out`) is neither.
     """
 
     owner_id: UUID
@@ -92,7 +97,7 @@ WITH input AS (
     SELECT * FROM json_to_recordset(owned.rows) AS r(
         id uuid, account_id uuid, number_id uuid, provider_sid text, own_key text, external_id text, address text,
         profile_name text, kind text, body text, parameters jsonb, received_at timestamptz, routed boolean, held text,
-        task text, media json, contact_id uuid, conversation_id uuid)
+        answered boolean, task text, media json, contact_id uuid, conversation_id uuid)
 ), fresh AS (
     -- Who comes with a business-scoped id alone may be known by their telephone number.
     SELECT DISTINCT ON (i.account_id, i.provider_sid) i.*,
@@ -141,8 +146,10 @@ WITH input AS (
     INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, status,
                           held_for, provider_sid, correlation_id, parameters, received_at, awaits_media)
     SELECT owned.owner_id, f.id, v.id, f.account_id, 'inbound', 'contact', f.kind, f.body,
-           CASE WHEN f.held IS NOT NULL THEN 'held' WHEN f.routed THEN 'received' ELSE 'unrouted' END,
-           f.held, f.provider_sid, f.id, f.parameters, f.received_at, f.task IS NOT NULL AND f.held IS NULL AND f.routed
+           CASE WHEN f.answered THEN 'answered' WHEN f.held IS NOT NULL THEN 'held'
+                WHEN f.routed THEN 'received' ELSE 'unrouted' END,
+           CASE WHEN NOT f.answered THEN f.held END, f.provider_sid, f.id, f.parameters, f.received_at,
+           f.task IS NOT NULL AND NOT f.answered AND f.held IS NULL AND f.routed
     FROM fresh f
     JOIN contact c ON c.identity_key = f.identity_key
     JOIN conversation v ON v.number_id = f.number_id AND v.contact_id = c.id
@@ -159,7 +166,8 @@ WITH input AS (
     WHERE f.media IS NOT NULL
 ), event AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id, at, data)
-    SELECT owned.owner_id, 'accept', CASE held_for WHEN 'limit' THEN 'limited' ELSE status END,
+    SELECT owned.owner_id, 'accept', CASE WHEN held_for = 'limit' THEN 'limited'
+                                           WHEN status = 'answered' THEN 'answered_by_twilio' ELSE status END,
            conversation_id, id, id, clock_timestamp(),
            CASE WHEN held_for IS NOT NULL THEN jsonb_build_object('held_for', held_for) END
     FROM message
@@ -281,7 +289,8 @@ def _columns(row: Arrival, told: Mapping[str, Mapping[str, str]]) -> dict[str, A
         "received_at": row.received_at.isoformat(),
         "routed": row.number.routed,
         "held": row.held,
-        **consent.columns(row.words, tapped=tapped(inbound)),
+        "answered": inbound.opt_out is not None,
+        **_asked(row),
         "task": _task(inbound),
         "media": [
             {
@@ -297,6 +306,15 @@ def _columns(row: Arrival, told: Mapping[str, Mapping[str, str]]) -> dict[str, A
         "contact_id": str(new_id()),
         "conversation_id": str(new_id()),
     }
+
+
+def _asked(row: Arrival) -> dict[str, str | None]:
+    """What the message asks for as to consent: on WhatsApp only, and as Twilio heard it where it says so."""
+    if row.inbound.channel != WHATSAPP:
+        return {}
+    if row.inbound.opt_out is not None:
+        return consent.heard(row.inbound.opt_out)
+    return consent.columns(row.words, tapped=tapped(row.inbound))
 
 
 def _task(inbound: Inbound) -> str | None:

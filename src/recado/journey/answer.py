@@ -7,6 +7,7 @@ meanwhile, the reply is stale: it is made again, not sent, at most twice.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
@@ -22,9 +23,11 @@ from recado.conversations.turns import Turn
 from recado.db.pool import PASSING, persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
-from recado.journey.caution import InHand, give_up, leave_circles, put_back, take_in_hand
+from recado.journey.caution import InHand, give_up, leave_circles, take_in_hand
 from recado.journey.consent import heed
 from recado.journey.drafting import OVER_BUDGET, AnswerDesk, Draft, EngineFailed, draft_reply, silent_for
+from recado.journey.pause import Later
+from recado.journey.suspects import put_back
 from recado.journey.understand import listen
 
 __all__ = ["AnswerDesk", "process_ai_response"]
@@ -42,7 +45,8 @@ async def process_ai_response(
 
     `turn_id` is the id of the message whose arrival made the turn, and of its workflow. Idempotent: a turn that was
     committed before a crash is not made again. Whatever fails in it ends in an apology, once, and is held for people;
-    it raises only what says nothing of the turn: the database or the workflow engine is away, or the worker stops.
+    it raises only what says nothing of the turn: the database or the workflow engine is away, the worker stops, or it
+    is to be run later.
     """
     hand = InHand()
     drafts: list[Draft] = []
@@ -50,8 +54,8 @@ async def process_ai_response(
     try:
         async with AsyncExitStack() as stack:
             await _answer(desk, owner_id, conversation_id, turn_id, arrived_at, hand, heard, drafts, stack)
-    except (EngineFailed, *PASSING):
-        await put_back(desk, owner_id, hand)
+    except (EngineFailed, Later, *PASSING):
+        await put_back(desk.pool, owner_id, hand.begun, now=desk.clock.now())
         raise
     except Exception as error:
         log.exception("turn_failed", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
@@ -65,7 +69,7 @@ async def process_ai_response(
             draft=drafts[-1] if drafts else None,
         )
     except BaseException:  # a stop: another worker goes on with it
-        await put_back(desk, owner_id, hand)
+        await put_back(desk.pool, owner_id, hand.begun, now=desk.clock.now())
         raise
 
 
@@ -84,7 +88,15 @@ async def _answer(
     since = arrived_at
     for round_number in range(1, ROUNDS + 1):
         heard = await listen(
-            desk.pool, desk.clock, desk.quiet_window, owner_id, conversation_id, since=since, again=round_number > 1
+            desk.pool,
+            desk.clock,
+            desk.quiet_window,
+            owner_id,
+            conversation_id,
+            since=since,
+            again=round_number > 1,
+            # A reply that was made is in this run alone.
+            pause=desk.pause if round_number == 1 else asyncio.sleep,
         )
         if round_number == 1 and any(message.starts for message in heard):
             await stack.enter_async_context(desk.suspects.alone())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import ceil
@@ -28,11 +28,14 @@ from recado.conversations import conversations, events, messages
 from recado.conversations import media as attachments
 from recado.conversations.media import FAILED, REFUSED, STORED, WAITING, Media
 from recado.conversations.messages import Awaiting
-from recado.db.pool import Pool, persistently
+from recado.db.pool import PASSING, Pool, persistently
 from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
+from recado.fair import Gate
 from recado.identity import plans
 from recado.journey.language import learn, may_be_spoken
+from recado.journey.pause import Later
+from recado.journey.suspects import Suspects, blamed, put_back
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
 from recado.media.reading import Read
 from recado.media.storage import Storage, key_of
@@ -42,13 +45,15 @@ from recado.text import storable, tidy
 log = structlog.get_logger(__name__)
 
 #: Why an attachment was not kept or not understood, where neither the fetching nor the transcriber says it.
-Own = Literal["account", "storage", "quota", "fault", "no_transcriber", "over_budget", "no_speech", "late"]
+Own = Literal["account", "storage", "quota", "fault", "no_transcriber", "over_budget", "no_speech", "late", "broken"]
 Reason = Refusal | Absence | Failure | Own
 #: Why an attachment that nobody had settled in time was given up (`ops/recovery`). It is still fetched, for people to
 #: see, and what a voice note says is answered after all.
 LATE: Final = "late"
 #: Why one was not kept, or a note not transcribed, that the owner can do something about: people are asked to look.
-_FOR_PEOPLE = frozenset({"no_transcriber", "over_budget", "no_model", "unavailable", "slow", "format", "quota"})
+_FOR_PEOPLE = frozenset(
+    {"broken", "no_transcriber", "over_budget", "no_model", "unavailable", "slow", "format", "quota"}
+)
 
 
 class Fetch(Protocol):
@@ -70,7 +75,10 @@ class Fetch(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MediaDesk:
-    """What the fetching works with. `read` looks into a file that is no voice; `scratch` is for temporary files."""
+    """What the fetching works with. `read` looks into a file that is no voice; `scratch` is for temporary files.
+
+    An owner's notes wait for `ears`, which the owners share.
+    """
 
     pool: Pool
     clock: Clock
@@ -80,6 +88,8 @@ class MediaDesk:
     transcriber: Transcriber | None
     read: Callable[[Path, str], Awaitable[Read]]
     scratch: Path
+    suspects: Suspects = field(default_factory=Suspects)
+    ears: Gate = field(default_factory=lambda: Gate(1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,12 +124,60 @@ async def understand_media(
     Idempotent: attachments that were settled are not touched again, and the turn is enqueued once. Words of a note that
     was given up as late get a turn of their own.
     """
-    began = time.monotonic()
+    began: dict[UUID, int] = {}
+    try:
+        async with AsyncExitStack() as stack:
+            await _understand(desk, owner_id, conversation_id, message_id, began, stack, voice=voice)
+    except (Later, *PASSING):
+        await put_back(desk.pool, owner_id, began, now=desk.clock.now())
+        raise
+    except Exception:  # a fault of ours must not cost the contact the answer to the rest
+        log.exception("media_failed", step="understand", message_id=message_id)
+        await persistently(partial(_give_up, desk, owner_id, message_id))
+    except BaseException:  # a stop: another worker goes on with it
+        await put_back(desk.pool, owner_id, began, now=desk.clock.now())
+        raise
+
+
+async def _understand(
+    desk: MediaDesk,
+    owner_id: UUID,
+    conversation_id: UUID,
+    message_id: UUID,
+    began: dict[UUID, int],
+    stack: AsyncExitStack,
+    *,
+    voice: bool,
+) -> None:
+    """Do so; what was counted up in `began` is left with the caller, however it ends."""
+    since = time.monotonic()
+
+    async def before() -> Awaiting:
+        async with scoped(desk.pool, owner_id) as scope:
+            return await messages.awaiting(scope, message_id)
+
+    async def begin() -> bool:
+        now = desk.clock.now()
+        async with scoped(desk.pool, owner_id) as scope:
+            found = await messages.awaiting(scope, message_id)
+            if await blamed(scope, [found], now=now):
+                return False
+            began[message_id] = found.starts + 1
+            await messages.count_starts(scope, began, now=now)
+            return True
+
+    if (await persistently(before)).starts:
+        await stack.enter_async_context(desk.suspects.alone())
+    sound = await persistently(begin)
     case = await persistently(partial(_look, desk, owner_id, conversation_id, message_id))
     if not case.media and not case.message.waits:
+        await put_back(desk.pool, owner_id, began, now=desk.clock.now())
         return
-    with TemporaryDirectory(dir=desk.scratch) as folder:
-        outcomes = [await _settle(desk, case, one, Path(folder) / str(one.id), voice=voice) for one in case.media]
+    if sound:
+        with TemporaryDirectory(dir=desk.scratch) as folder:
+            outcomes = [await _settle(desk, case, one, Path(folder) / str(one.id), voice=voice) for one in case.media]
+    else:
+        outcomes = [_Outcome(media_id=one.id, status=FAILED, reason="broken") for one in case.media]
     outcomes, refused = await persistently(partial(_conclude, desk, case, outcomes))
     for key in refused:
         with suppress(RecadoError, OSError):  # what no attachment has is swept later
@@ -133,8 +191,32 @@ async def understand_media(
         outcome=_what(outcomes),
         reason=next((outcome.reason for outcome in outcomes if outcome.reason), None),
         count=len(outcomes),
-        duration_ms=round((time.monotonic() - began) * 1000),
+        duration_ms=round((time.monotonic() - since) * 1000),
     )
+
+
+async def _give_up(desk: MediaDesk, owner_id: UUID, message_id: UUID) -> None:
+    """Settle what is open as failed, look at nothing else, and let the turn have the message."""
+    now = desk.clock.now()
+    async with scoped(desk.pool, owner_id) as scope:
+        message = await messages.awaiting(scope, message_id, lock=True)
+        there = (await attachments.of_messages(scope, [message_id])).get(message_id, [])
+        for one in there:
+            if _is_open(one):
+                await attachments.settle(
+                    scope, one.id, status=FAILED, now=now, reason="fault", storage_key=one.storage_key
+                )
+        await messages.release(scope, message_id, transcript=None, language=None)
+        await conversations.ask_for_people(scope, message.conversation_id, why="unheard")
+        await events.record(
+            scope,
+            step="understand",
+            what="not_understood",
+            conversation_id=message.conversation_id,
+            message_id=message_id,
+            correlation_id=message.correlation_id,
+            data={"reasons": ["fault"]},
+        )
 
 
 async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_id: UUID) -> _Case:
@@ -228,7 +310,8 @@ async def _transcribe(
     if case.over_budget:
         return None, "over_budget"
     try:
-        transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
+        async with desk.ears.turn(case.owner_id):
+            transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
     except TranscriptionFailed as error:
         return None, error.reason
     # A model or an endpoint may write anything.

@@ -7,7 +7,6 @@ twice are held for people instead of being given again. A conversation in which 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,12 +21,12 @@ from recado.conversations import conversations, events, messages, turns
 from recado.conversations.conversations import Conversation
 from recado.conversations.messages import Message
 from recado.conversations.turns import Turn
-from recado.db.pool import PASSING, persistently
+from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
 from recado.journey.drafting import AnswerDesk, Draft, silent_for
 from recado.journey.language import spoken
-from recado.journey.suspects import BEFORE, STRIKES, is_broken
+from recado.journey.suspects import blamed
 
 log = structlog.get_logger(__name__)
 
@@ -64,7 +63,10 @@ class InHand:
 async def take_in_hand(
     desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, turn_id: UUID, heard: Sequence[Message], hand: InHand
 ) -> list[Message]:
-    """What of `heard` may be answered, counted up before anything looks at it; the rest is held, with one apology."""
+    """What of `heard` may be answered, counted up before anything looks at it; the rest is held, with one apology.
+
+    Raises Later while it can't be told which.
+    """
     fresh = [message for message in heard if message.id not in hand.begun]
     if not fresh:
         return list(heard)
@@ -72,10 +74,7 @@ async def take_in_hand(
     async def begin() -> set[UUID]:
         now = desk.clock.now()
         async with scoped(desk.pool, owner_id) as scope:
-            broken = set()
-            if suspected := [message for message in fresh if message.starts >= STRIKES]:
-                deaths = await messages.deaths_since(scope, min(m.begun_at or now for m in suspected) - BEFORE)
-                broken = {message.id for message in suspected if is_broken(message.starts, deaths)}
+            broken = await blamed(scope, fresh, now=now)
             begun = {message.id: message.starts + 1 for message in fresh if message.id not in broken}
             await messages.count_starts(scope, begun, now=now)
             hand.begun |= begun
@@ -88,30 +87,21 @@ async def take_in_hand(
     return [message for message in heard if message.id not in broken]
 
 
-async def put_back(desk: AnswerDesk, owner_id: UUID, hand: InHand) -> None:
-    """Count down what the turn has counted up: it ended in a way that says nothing of its messages."""
-    if not hand.begun:
-        return
-    before = {message_id: starts - 1 for message_id, starts in hand.begun.items()}
-    try:
-        async with asyncio.timeout(2), scoped(desk.pool, owner_id) as scope:
-            await messages.count_starts(scope, before, now=desk.clock.now())
-    except (TimeoutError, *PASSING) as error:
-        log.warning("not_put_back", step="answer", owner_id=owner_id, error=type(error).__name__)
-
-
 _LATELY = """
 SELECT is_own_number(c.identity_key) AS own_number,
        (SELECT count(DISTINCT turn_id)::int FROM (
-            SELECT m.turn_id FROM messages m
-            WHERE m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.id > uuid_floor(since)
-              AND m.direction = 'outbound' AND m.turn_id IS NOT NULL
-            ORDER BY m.id DESC LIMIT %(most)s) answers) AS turns,
+            SELECT turn_id FROM (
+                SELECT m.direction, m.turn_id FROM messages m
+                WHERE m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.id > uuid_floor(since)
+                ORDER BY m.id DESC LIMIT %(most)s) newest
+            WHERE direction = 'outbound') answers) AS turns,
        (SELECT coalesce(jsonb_agg(jsonb_build_array(turn_id, body)), '[]') FROM (
-            SELECT m.turn_id, left(m.body, 400) AS body FROM messages m
-            WHERE m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.id > uuid_floor(since)
-              AND m.direction = 'inbound' AND m.status = 'answered' AND m.kind = ANY(%(kinds)s)
-            ORDER BY m.id DESC LIMIT %(same)s) said) AS said
+            SELECT turn_id, left(body, 400) AS body FROM (
+                SELECT m.* FROM messages m
+                WHERE m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.id > uuid_floor(since)
+                ORDER BY m.id DESC LIMIT 40) newest
+            WHERE direction = 'inbound' AND status = 'answered' AND kind = ANY(%(kinds)s)
+            ORDER BY id DESC LIMIT %(same)s) said) AS said
 FROM conversations v JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id,
      LATERAL (SELECT greatest(%(since)s::timestamptz, v.circled_at) AS since) lately
 WHERE v.owner_id = %(owner)s AND v.id = %(conversation)s
@@ -125,8 +115,8 @@ async def _lately(scope: Scope, conversation_id: UUID, desk: AnswerDesk, now: da
             "owner": scope.owner_id,
             "conversation": conversation_id,
             "since": now - WITHIN,
-            # A turn says two things at most: its text, and a template behind it.
-            "most": 2 * desk.turns_per_hour,
+            # A turn says two things at most, to some messages; of a contact who writes ten for each, fewer are counted.
+            "most": 12 * desk.turns_per_hour,
             "same": SAME_WORDS - 1,
             "kinds": list(messages.WRITTEN),
         },

@@ -16,7 +16,7 @@ import structlog
 from fastapi import Request, Response
 
 from recado.channels.port import Receipt
-from recado.channels.twilio.parse import parse_receipt
+from recado.channels.twilio.parse import is_call, parse_receipt
 from recado.conversations import parts
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection
@@ -160,9 +160,12 @@ def _columns(index: int, row: Callback) -> dict[str, Any]:
 async def confirm(request: Request, door: Door, confirmer: Confirmer) -> Response:
     """POST /channels/twilio/v1/webhooks/outbound: what became of a message that we sent.
 
-    200 for every authentic callback, also one that changes nothing. Raises Unavailable when it could not be stored.
+    200 for every authentic callback, also one that changes nothing: of a message of another channel, of a call. Raises
+    Unavailable when it could not be stored.
     """
     account, parameters = await door.authenticate(request)
+    if is_call(parameters):
+        return TWIML
     message_id, part = _named(request)
     callback = Callback(owner_id=account.owner_id, message_id=message_id, part=part, receipt=parse_receipt(parameters))
     moved = await confirmer.submit(callback)

@@ -11,12 +11,13 @@ import asyncio
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 
 from recado.channels.port import ErrorClass, SendError, Sent
+from recado.channels.twilio.addresses import canonical_address, is_whatsapp
 from recado.channels.twilio.codes import NOT_FINAL_CODES, classify
 from recado.conversations import consent, contacts, conversations, events, parts, templates
 from recado.conversations.conversations import Conversation
@@ -31,13 +32,14 @@ from recado.delivery.window import window
 from recado.journey import dispatch
 from recado.journey.dispatch import DeliverDesk, Job, Unmade, Unsendable
 from recado.journey.late import carry_or_hold
+from recado.journey.pause import SHORT_S
 from recado.journey.reconcile import reconcile
 
 log = structlog.get_logger(__name__)
 
 #: Where the webhook's path is, for the status callbacks.
 OUTBOUND_PATH = "/channels/twilio/v1/webhooks/outbound"
-PREDECESSOR_POLL_S = 0.1
+PREDECESSOR_POLL_S, PREDECESSOR_PAUSE_S = 0.1, 1.5
 #: Why Twilio may not take buttons that it made before.
 _REFUSED = (ErrorClass.CONTENT, ErrorClass.TEMPLATE)
 _HELD_FOR: Mapping[ErrorClass, HeldFor] = {
@@ -49,19 +51,25 @@ _HELD_FOR: Mapping[ErrorClass, HeldFor] = {
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """Nothing can be done before the part that was sent earlier has left Twilio."""
+    """Nothing can be done before the part that was sent earlier has left Twilio, or for so long."""
 
-    until: datetime
+    left_s: float
 
 
 async def send_whatsapp_message(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> None:
     """Send what is not sent yet of the message; idempotent, and safe against a second executor doing the same."""
+    waited_s = 0.0
     while True:
         job = await persistently(lambda: _next(desk, owner_id, message_id))
         if job is None:
             return
         if isinstance(job, _Wait):
-            await asyncio.sleep(PREDECESSOR_POLL_S)
+            # Most parts have left within a moment; one that has not is looked for from time to time.
+            waited_s += PREDECESSOR_POLL_S
+            if waited_s <= SHORT_S:
+                await asyncio.sleep(PREDECESSOR_POLL_S)
+            else:
+                await desk.pause(min(job.left_s, PREDECESSOR_PAUSE_S))
         elif isinstance(job, Unmade):
             await dispatch.make(desk, owner_id, job)
         elif job.reconcile:
@@ -91,7 +99,11 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
             return None
         conversation = await conversations.get(scope, message["conversation_id"])
         if conversation.identity_key != message["identity_key"]:
-            return _Wait(now)  # the contact has become another meanwhile: their opt-outs have another lock
+            return _Wait(0.0)  # the contact has become another meanwhile: their opt-outs have another lock
+        if not is_whatsapp(conversation.contact_address):
+            await parts.stop(scope, message_id, error_code=None, reason="other_channel")
+            await _note(scope, message, "other_channel")
+            return None
         if message["status"] == "failed":
             return await _refused_later(scope, desk, message, conversation)
         if (until := await parts.held_before(scope, conversation.id, message_id)) is not None:
@@ -119,7 +131,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
                 await _note(scope, message, "opted_out")
                 return None
             await carry_or_hold(scope, message_id, message["correlation_id"], conversation)
-            return _Wait(now)
+            return _Wait(0.0)
         if _is_media(part) and desk.url_for(conversation) is None:
             await parts.hold(scope, message_id, held_for="setup", error_code=None, reason="no_public_url")
             await _note(scope, message, "no_public_url")
@@ -131,16 +143,18 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
             await parts.stop(scope, message_id, error_code=before.error_code)
             return None
         wait = await _predecessor(scope, conversation.id, message_id, part.part)
-        if wait is not None and wait + timedelta(seconds=desk.predecessor_s) > now:
-            return _Wait(wait + timedelta(seconds=desk.predecessor_s))
+        if wait is not None and wait < desk.predecessor_s:
+            return _Wait(desk.predecessor_s - wait)
         begun = (
             None
             if opted_out or late
-            else await parts.begin_attempt(scope, message_id, part.part, address=conversation.contact_address)
+            else await parts.begin_attempt(
+                scope, message_id, part.part, address=canonical_address(conversation.contact_address)
+            )
         )
         attempt = begun or await parts.open_attempt(scope, message_id, part.part)
         if attempt is None:
-            return _Wait(now)  # its status moved this moment: look again
+            return _Wait(0.0)  # its status moved this moment: look again
         return Job(
             message_id=message_id,
             correlation_id=message["correlation_id"],
@@ -166,7 +180,7 @@ async def _refused_later(scope: Scope, desk: DeliverDesk, message: Row, conversa
     if error_class is ErrorClass.WINDOW:
         await parts.reopen(scope, message_id)
         await carry_or_hold(scope, message_id, message["correlation_id"], conversation)
-        return _Wait(now)
+        return _Wait(0.0)
     decision = decide(
         error_class,
         attempt=max(refusal.tries, 1),
@@ -208,12 +222,15 @@ async def _note(scope: Scope, message: Row, what: str) -> None:
     )
 
 
-async def _predecessor(scope: Scope, conversation_id: UUID, message_id: UUID, part: int) -> datetime | None:
-    """When Twilio took the part that goes before this one, if it has not left Twilio yet."""
+async def _predecessor(scope: Scope, conversation_id: UUID, message_id: UUID, part: int) -> float | None:
+    """How long ago Twilio took the part that goes before this one, if it has not left Twilio yet.
+
+    By the database's clock, which wrote that time.
+    """
     row = await (
         await scope.conn.execute(
             """
-            SELECT p.taken_at, p.status FROM messages m
+            SELECT extract(epoch FROM clock_timestamp() - p.taken_at)::float AS ago_s, p.status FROM messages m
             JOIN message_parts p ON p.owner_id = m.owner_id AND p.message_id = m.id
             WHERE m.owner_id = %s AND m.conversation_id = %s AND m.direction = 'outbound'
               AND (m.id, p.part) < (%s, %s) AND p.taken_at IS NOT NULL
@@ -224,8 +241,8 @@ async def _predecessor(scope: Scope, conversation_id: UUID, message_id: UUID, pa
     ).fetchone()
     if row is None or row["status"] in LEFT or row["status"] in FAILURES:
         return None
-    taken_at: datetime = row["taken_at"]
-    return taken_at
+    ago_s: float = row["ago_s"]
+    return ago_s
 
 
 async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
@@ -234,7 +251,7 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
     try:
         sender = await desk.sender_of(owner_id, conversation.account_id)
         sent = await sender.send(
-            to=conversation.contact_address,
+            to=canonical_address(conversation.contact_address),
             from_=conversation.number_address,
             messaging_service_sid=conversation.messaging_service_sid,
             **dispatch.posted(desk, owner_id, job),
@@ -338,7 +355,7 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
         tries=job.attempt.tries,
     )
     if decision.action in (Action.RETRY, Action.RECONCILE) and decision.delay_s:
-        await asyncio.sleep(decision.delay_s)
+        await desk.pause(decision.delay_s)
 
 
 async def _without_buttons(scope: Scope, desk: DeliverDesk, job: Job, *, code: int | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -49,7 +50,8 @@ class DeliverDesk:
 
     A message that Twilio's list does not show `settle_s` after an attempt ended without an outcome (or `crash_settle_s`
     after one began whose end nobody saw) was not taken: longer than a call may last on our side and on Twilio's.
-    `media_link` makes the address where Twilio fetches an owner's attachment: public URL, owner, attachment.
+    `pause` waits, or raises what gives the slot back meanwhile (`journey/pause`). `media_link` makes the address where
+    Twilio fetches an owner's attachment: public URL, owner, attachment.
     """
 
     pool: Pool
@@ -64,6 +66,7 @@ class DeliverDesk:
     reconcile_poll_s: float = 1.0
     predecessor_s: float = PREDECESSOR_S
     policy: RetryPolicy = POLICY
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
 
     def url_for(self, conversation: Conversation) -> str | None:
         """Where Twilio reaches us for this conversation's account, if it can."""

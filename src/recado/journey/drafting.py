@@ -67,7 +67,8 @@ class AnswerDesk:
     """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored.
 
     `look` gives the pictures of a turn, for a model that sees. `turns_per_hour` is how many may answer in a
-    conversation before it goes to people, 0 for any number.
+    conversation before it goes to people, 0 for any number. `pause` waits for a long quiet window to end, or raises
+    what gives the slot back meanwhile (`journey/pause`).
     """
 
     pool: Pool
@@ -79,6 +80,7 @@ class AnswerDesk:
     step: Step
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
     look: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     turns_per_hour: int = 60
     suspects: Suspects = field(default_factory=Suspects)
 

@@ -13,7 +13,7 @@ import structlog
 from fastapi import Request, Response
 
 from recado.channels.port import Inbound
-from recado.channels.twilio.addresses import canonical_address
+from recado.channels.twilio.addresses import WHATSAPP
 from recado.channels.twilio.directory import Account, Directory
 from recado.channels.twilio.parse import contact_words, parse_inbound
 from recado.channels.twilio.signature import canonical_url, is_form, is_signed, parse_form, parse_json
@@ -22,8 +22,8 @@ from recado.db.group_commit import Unavailable
 from recado.db.pool import Pool
 from recado.errors import Rejected
 from recado.identity import keys
-from recado.journey.accept import Acceptor, arrival
-from recado.journey.limits import MessageLimits
+from recado.journey.accept import CHANNEL, Acceptor, arrival
+from recado.journey.limits import ADMITTED, MessageLimits
 from recado.settings import Network
 
 log = structlog.get_logger(__name__)
@@ -106,15 +106,17 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, limits: Mess
     """POST /channels/twilio/v1/webhooks/inbound: one inbound message.
 
     200 means that the message is stored and its turn enqueued, now or by an earlier delivery of the same webhook; one
-    over its limit is stored for people.
+    over its limit is stored for people, and so is one of another channel: recado answers on WhatsApp.
     Raises Unavailable, or what a database that is away raises: nothing is promised then, the caller should try again.
     """
     account, parameters = await door.authenticate(request)
     inbound: Inbound = parse_inbound(parameters)
-    number = await door.directory.number(account, canonical_address(inbound.to_address))
-    words, verdict = contact_words(inbound), await limits.admit(account, inbound)
+    number = await door.directory.number(account, inbound.to_address)
+    ours = inbound.channel == WHATSAPP
+    words, verdict = contact_words(inbound), await limits.admit(account, inbound) if ours else ADMITTED
+    held = verdict.held if ours else CHANNEL
     try:
-        accepted = await acceptor.submit(arrival(account, number, inbound, words, now=clock.now(), held=verdict.held))
+        accepted = await acceptor.submit(arrival(account, number, inbound, words, now=clock.now(), held=held))
     except Exception:
         await limits.uncount(account, inbound, verdict, stored=False)
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -10,10 +9,13 @@ from uuid import UUID
 import structlog
 
 from recado.channels.port import SendError, Sent
+from recado.channels.twilio.addresses import identity_key
 from recado.conversations import events, parts
 from recado.conversations.parts import Attempt
+from recado.db.borrowing import borrowed
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
+from recado.delivery.same import same, says_nothing
 from recado.journey import aftermath
 from recado.journey.dispatch import DeliverDesk, Job
 
@@ -21,6 +23,10 @@ log = structlog.get_logger(__name__)
 
 #: How far Twilio's clock and the database's may be apart.
 NEAR = timedelta(seconds=30)
+#: A list that Twilio does not give is asked for again after half the time that the attempt is old, at most this.
+LONGEST_PAUSE_S = 900.0
+#: After how long a message that Twilio lists without its words is no longer taken for that attempt's.
+LATEST = timedelta(minutes=5)
 
 
 async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
@@ -39,23 +45,22 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
         if (desk.clock.now() - job.queued_at) > timedelta(seconds=desk.policy.window_s):
             await persistently(lambda: _give_up(desk, owner_id, job))
             return
-        await asyncio.sleep(max(error.retry_after_s or 0.0, desk.reconcile_poll_s * 3))
+        await desk.pause(max(min(error.retry_after_s or 0.0, LONGEST_PAUSE_S), await _until_next_look_s(desk, job)))
         return
-    same = _candidates(listed, job)
     max_age = timedelta(seconds=desk.policy.max_age_s)
 
     async def settle() -> bool:
         async with scoped(desk.pool, owner_id) as scope:
-            known = await parts.attributed(scope, [sent.sid for sent in same])
-            ours = [sent for sent in same if sent.sid not in known]
-            if ours:
+            known = await parts.attributed(scope, [sent.sid for sent in listed])
+            ours = _ours([sent for sent in listed if sent.sid not in known], job)
+            if ours is not None:
                 await aftermath.learn(
                     scope,
                     message_id=job.message_id,
                     part=job.part.part,
-                    sid=ours[-1].sid,
-                    status=ours[-1].status,
-                    error_code=ours[-1].error_code,
+                    sid=ours.sid,
+                    status=ours.status,
+                    error_code=ours.error_code,
                 )
                 await parts.end_attempt(scope, job.attempt.id, "taken")
                 await _note_reconciled(scope, job, "taken")
@@ -69,31 +74,61 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
             return False
 
     if not await persistently(settle):
-        await asyncio.sleep(desk.reconcile_poll_s)
+        await desk.pause(desk.reconcile_poll_s)
 
 
-def _candidates(listed: Sequence[Sent], job: Job) -> list[Sent]:
-    """What of Twilio's list can be this part; those that are known as another's are still among them.
+def _ours(listed: Sequence[Sent], job: Job) -> Sent | None:
+    """Which of these, that are known as no other part's, is this part; None for none.
 
-    What a template says once Twilio has filled it in, and whether a caption is kept, is Twilio's to say: where nothing
-    says the same words, kind and time decide for what is not text. Nothing else of ours is under way to this contact.
+    Kind and addresses must be the same, and the words as a reader sees them. Of several it is the one nearest to the
+    attempt: the others are somebody else's. What a template says once Twilio has filled it in, whether a caption is
+    kept, and what was redacted, is Twilio's to say: where no listed words are the same, time decides for those. Nothing
+    else of ours is under way to this contact.
     """
+    alike = [sent for sent in listed if _is_alike(sent, job)]
+    found = [sent for sent in alike if same(sent.body, job.part.body)]
+    if not found:
+        since, until = job.attempt.started_at - NEAR, job.attempt.started_at + LATEST
+        found = [
+            sent
+            for sent in alike
+            if (job.part.content is not None or says_nothing(sent.body))
+            and (sent.date_created is None or since <= sent.date_created <= until)
+        ]
+    return min(found, key=lambda sent: _away(sent, job), default=None)
+
+
+def _is_alike(sent: Sent, job: Job) -> bool:
+    """Whether it went the same way, and is a file where the part is one and none where the part is text."""
     content = job.part.content
-    is_media = content is not None and content["kind"] == "media"
-    alike = [sent for sent in listed if not is_media or sent.num_media > 0]
-    same = [sent for sent in alike if sent.body.strip() == job.part.body.strip()]
-    if same or content is None:
-        return same
-    since = job.attempt.started_at - NEAR
-    return [sent for sent in alike if sent.date_created is None or sent.date_created >= since]
+    if content is None and sent.num_media > 0:
+        return False
+    if content is not None and content["kind"] == "media" and sent.num_media == 0:
+        return False
+    to = job.attempt.address or job.conversation.contact_address
+    return all(
+        listed is None or not listed.strip() or identity_key(listed) == identity_key(posted)
+        for listed, posted in ((sent.to, to), (sent.from_, job.conversation.number_address))
+    )
+
+
+def _away(sent: Sent, job: Job) -> timedelta:
+    """How far from the attempt it was made; Twilio's dates are in whole seconds, and one that has none is new."""
+    return timedelta(0) if sent.date_created is None else abs(sent.date_created - job.attempt.started_at)
 
 
 async def _database_time(desk: DeliverDesk) -> datetime:
-    async with desk.pool.connection() as conn:
+    async with borrowed(desk.pool) as conn:
         row = await (await conn.execute("SELECT clock_timestamp() AS now")).fetchone()
     assert row is not None  # noqa: S101 - a SELECT without FROM
     now: datetime = row["now"]
     return now
+
+
+async def _until_next_look_s(desk: DeliverDesk, job: Job) -> float:
+    """A pause that grows with the attempt's age: a list that fails for long, of a revoked token, is asked rarely."""
+    age_s = (await persistently(lambda: _database_time(desk)) - job.attempt.started_at).total_seconds()
+    return max(desk.reconcile_poll_s * 3, min(LONGEST_PAUSE_S, age_s / 2))
 
 
 async def _settled_at(scope: Scope, desk: DeliverDesk, attempt: Attempt) -> datetime:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from itertools import takewhile
 from uuid import UUID
@@ -33,19 +34,26 @@ async def listen(
     *,
     since: datetime,
     again: bool = False,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> list[Message]:
     """All that waits for an answer in the conversation, in order; empty when another turn has taken it, or will.
 
     `since` is the arrival that the turn was made for: nothing is read before its quiet window is over. A message whose
     attachments are being fetched gets a turn of its own when they are there, which takes what waits with it. Only a
     turn that listens `again` has an answer to lose: it waits a while for them, then takes what came before.
+
+    The clock that gave a message its time may be another machine's, and ahead: no message came later than it was seen
+    here. `pause` is how it waits, and may raise what has the turn run again later.
     """
+    seen: dict[UUID, datetime] = {}
 
     async def read() -> list[Message]:
         async with scoped(pool, owner_id) as scope:
             return await pending(scope, conversation_id)
 
-    await _until(clock, since + quiet_window)
+    now = clock.now()
+    # Run again it would wait again for a time that is still ahead.
+    await _until(clock, min(since, now) + quiet_window, pause if since <= now else asyncio.sleep)
     media_until = time.monotonic() + MEDIA_S
     while True:
         heard = await persistently(read)
@@ -56,14 +64,16 @@ async def listen(
             heard = list(takewhile(lambda message: not message.awaits_media, heard)) if again else []
         if not heard:
             return []
-        quiet_at = min(heard[-1].received_at + quiet_window, heard[0].received_at + quiet_window * PATIENCE)
-        if quiet_at <= clock.now():
+        now = clock.now()
+        came = [seen.setdefault(message.id, min(message.received_at, now)) for message in heard]
+        quiet_at = min(max(came) + quiet_window, min(came) + quiet_window * PATIENCE)
+        if quiet_at <= now:
             return heard
-        await _until(clock, quiet_at)
+        behind = all(message.received_at <= now for message in heard)
+        await _until(clock, quiet_at, pause if behind and since <= now else asyncio.sleep)
 
 
-async def _until(clock: Clock, moment: datetime) -> None:
-    # A clock of another machine may be ahead: nobody waits longer than the message could ask for.
+async def _until(clock: Clock, moment: datetime, pause: Callable[[float], Awaitable[None]]) -> None:
     left_s = (moment - clock.now()).total_seconds()
     if left_s > 0:
-        await asyncio.sleep(min(left_s, 60.0))
+        await pause(left_s)

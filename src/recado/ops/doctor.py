@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from recado.channels.twilio.signature import canonical_url
 from recado.db.pool import Connection
 from recado.db.schema import HEAD, state
 from recado.db.secrets import Keyring
@@ -81,8 +82,10 @@ async def examine(platform: Connection, app: Connection, keyring: Keyring | None
         ("backlog", _backlog),
         ("accounts", secrets),
         ("numbers", _numbers),
+        ("channels", _channels),
         ("conversations", _attention),
         ("failed", _failed),
+        ("turns", _broken),
     )
     for name, look in looks:
         try:
@@ -266,7 +269,7 @@ async def _numbers(conn: Connection) -> list[Finding]:
                 JOIN messages m ON m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.status = 'unrouted'
                 WHERE v.owner_id = n.owner_id AND v.number_id = n.id) AS waiting
         FROM numbers n JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
-        WHERE n.status = 'unrouted' AND a.removed_at IS NULL ORDER BY n.id
+        WHERE n.status = 'unrouted' AND starts_with(n.address, 'whatsapp:') AND a.removed_at IS NULL ORDER BY n.id
         """,
     )
     if rows:
@@ -282,6 +285,29 @@ async def _numbers(conn: Connection) -> list[Finding]:
     if not row["n"]:
         return [warn("numbers", "there is no number", "recado numbers add --account AC... --address whatsapp:+...")]
     return [ok("numbers", f"{_count(row['n'], 'number')}, none unrouted")]
+
+
+async def _channels(conn: Connection) -> list[Finding]:
+    rows = await _rows(
+        conn,
+        """
+        SELECT a.account_sid, n.address, count(*) AS kept, max(m.received_at)::date AS latest
+        FROM numbers n
+        JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
+        JOIN conversations v ON v.owner_id = n.owner_id AND v.number_id = n.id
+        JOIN messages m ON m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.direction = 'inbound'
+        WHERE NOT starts_with(n.address, 'whatsapp:') AND m.status = 'held' GROUP BY 1, 2, n.id ORDER BY n.id
+        """,
+    )
+    return [
+        warn(
+            "channels",
+            f"{row['address']} of {row['account_sid']} got {_count(row['kept'], 'message')} by another channel than "
+            f"WhatsApp, the latest on {row['latest']}: kept, nobody is answered there",
+            "give that number another webhook at Twilio, or none; `recado failed list` shows them",
+        )
+        for row in rows
+    ] or [ok("channels", "all messages came by WhatsApp")]
 
 
 async def _attention(conn: Connection) -> list[Finding]:
@@ -317,6 +343,28 @@ async def _failed(conn: Connection) -> list[Finding]:
     return [warn("failed", text, "`recado failed list` says why, `recado failed retry` tries again")]
 
 
+async def _broken(conn: Connection) -> list[Finding]:
+    """Turns of the last day that broke or went in circles; of messages, whose index tells them without reading all."""
+    [row] = await _rows(
+        conn,
+        """
+        SELECT count(*) FILTER (WHERE held_for = 'broken') AS broken,
+               count(*) FILTER (WHERE held_for = 'loop') AS loops,
+               min(id::text) FILTER (WHERE held_for = 'broken') AS first
+        FROM messages
+        WHERE status = 'held' AND held_for IN ('broken', 'loop') AND id > uuid_floor(now() - interval '24 hours')
+        """,
+    )
+    findings = []
+    if row["broken"]:
+        text = f"turns broke in the last 24 hours: {_count(row['broken'], 'message')}, the first {row['first']}"
+        findings.append(warn("turns", text, "`recado trace` says why, the log where; then `recado failed retry`"))
+    if row["loops"]:
+        text = f"held as a machine's in the last 24 hours: {_count(row['loops'], 'message')}"
+        findings.append(warn("turns", text, "look at those conversations; RECADO_TURNS_PER_HOUR is the bound"))
+    return findings or [ok("turns", "none broke in the last 24 hours")]
+
+
 def examine_settings(settings: Settings) -> list[Finding]:
     """What the settings alone can tell: the public URL, and the address to give Twilio."""
     if settings.public_url is None:
@@ -330,7 +378,9 @@ def examine_settings(settings: Settings) -> list[Finding]:
     if "_" in host:
         text = f"{host} has an underscore: Twilio refuses such a host in status callbacks"
         return [fail("public url", text, "use a host name without underscore")]
-    paste = f"{settings.public_url}{INBOUND_PATH}{RETRY_FRAGMENT}"
+    # As the webhooks' door writes it before it checks the signature over it.
+    checked = canonical_url({"raw_path": INBOUND_PATH.encode()}, public_url=settings.public_url)
+    paste = f"{checked}{RETRY_FRAGMENT}"
     webhook = ok("webhook", f"Twilio's webhook for incoming messages (POST): {paste}")
     if parts.scheme != "https" and host not in LOOPBACK:
         text = f"{settings.public_url} is not https: messages travel in clear"

@@ -9,7 +9,9 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from recado.channels.twilio.addresses import is_whatsapp
 from recado.channels.twilio.codes import CODES
+from recado.channels.twilio.numbers import OTHER_CHANNEL
 from recado.conversations import media as attachments
 from recado.conversations.holding import CAUSES, HeldFor
 from recado.conversations.parts import WAITING
@@ -123,6 +125,7 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
 #: The words for `messages.reason`.
 REASONS = {
     "no_public_url": "Twilio fetches attachments from RECADO_PUBLIC_URL, which is not set.",
+    "other_channel": "The contact wrote by another channel: recado answers on WhatsApp only.",
     "media_gone": "The attachment is not there any more.",
     "no_template": "The 24 hours are over, and its assistant has no fallback template: `recado templates fallback`.",
     "template_unusable": "The 24 hours are over, and the fallback template is not approved, or not of this account.",
@@ -169,7 +172,7 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
         cursor = await platform.execute(
             f"""
             SELECT m.owner_id, m.id, m.conversation_id, m.correlation_id, m.direction, m.status, m.received_at,
-                   {_UNHEARD} AS unheard, {_DONE} AS done,
+                   {_UNHEARD} AS unheard, {_DONE} AS done, m.held_for, c.address,
                    v.status AS conversation_status, o.status AS owner_status, s.identity_key IS NOT NULL AS suppressed
             FROM owners o
             JOIN messages m ON m.owner_id = o.id AND m.id = %s
@@ -190,6 +193,8 @@ async def retry(platform: Connection, message_id: UUID) -> Retried:
                 f"the message is {message['status']}: only failed and held ones are retried, and answered ones whose "
                 "attachments were not understood for a reason that can be put right"
             )
+        if message["held_for"] == "channel" or not is_whatsapp(message["address"]):
+            raise Conflict(OTHER_CHANNEL)
         if message["done"] is not None:
             raise Conflict(f"nothing is to be done about the message: {message['done']}")
         if message["direction"] == "outbound":
@@ -246,8 +251,8 @@ async def _answer_again(platform: Connection, message: Row) -> None:
         await platform.execute(_WAIT_AGAIN, message)
     changed = await platform.execute(
         """
-        UPDATE messages m SET status = 'received', held_for = NULL, look_again_at = NULL, error_code = NULL,
-            turn_id = NULL, awaits_media = EXISTS (
+        UPDATE messages m SET status = 'received', held_for = NULL, look_again_at = NULL, starts = 0, begun_at = NULL,
+            error_code = NULL, turn_id = NULL, awaits_media = EXISTS (
             SELECT FROM media WHERE media.owner_id = m.owner_id AND media.message_id = m.id
             AND media.status = 'waiting')
         WHERE owner_id = %s AND id = %s RETURNING awaits_media

@@ -56,7 +56,7 @@ WITH stray AS (
             SELECT FROM dbos.workflow_status w
             WHERE w.queue_name = CASE m.direction WHEN 'inbound' THEN 'turns' ELSE 'deliveries' END
               AND w.status IN ('ENQUEUED', 'PENDING')
-              AND w.queue_partition_key = m.conversation_id::text)
+              AND w.queue_partition_key = lane(m.owner_id::text, m.conversation_id::text))
     ORDER BY m.id LIMIT 100
 ), counted AS (
     SELECT stray.*, (SELECT count(*) FROM generate_series(1, %(tries)s) n
@@ -114,19 +114,23 @@ async def fetch_stray_media(platform: Pool) -> int:
     return len(rows)
 
 
-# The version before enqueued all of it on one queue, without a lane: nobody looks for such work any more.
+# Versions before enqueued all of it on one queue, without a lane: nobody looks for such work any more. Later ones named
+# a lane by its conversation alone: their process may have enqueued such work while the migration ran.
 _WITHOUT_LANE = """
 UPDATE dbos.workflow_status w
-SET queue_name = CASE w.name WHEN 'transcribe_audio' THEN 'voice' ELSE 'media' END,
-    queue_partition_key = i.inputs::json -> 'positionalArgs' ->> 1
+SET queue_name = CASE WHEN w.queue_partition_key IS NOT NULL THEN w.queue_name
+                      WHEN w.name = 'transcribe_audio' THEN 'voice' ELSE 'media' END,
+    queue_partition_key = (i.inputs::json -> 'positionalArgs' ->> 0) || ':' || coalesce(
+        w.queue_partition_key, i.inputs::json -> 'positionalArgs' ->> 1)
 FROM dbos.workflow_input i
-WHERE i.workflow_uuid = w.workflow_uuid AND w.queue_name = 'media' AND w.status = 'ENQUEUED'
-  AND w.queue_partition_key IS NULL
+WHERE i.workflow_uuid = w.workflow_uuid AND w.status IN ('ENQUEUED', 'PENDING')
+  AND (w.queue_name = 'media' AND w.status = 'ENQUEUED' AND w.queue_partition_key IS NULL
+       OR w.queue_name IN ('turns', 'deliveries', 'media', 'voice') AND strpos(w.queue_partition_key, ':') = 0)
 """
 
 
 async def give_lanes(engine: Connection) -> int:
-    """Let the work for attachments that the version before enqueued be done; answers how much there was.
+    """Name the lanes of what versions before enqueued; answers how much there was.
 
     `engine` works under the workflow engine's own role: what is enqueued is nobody else's to see.
     """

@@ -213,6 +213,7 @@ _ACCEPTED = {
     "received": "stored, its turn enqueued",
     "unrouted": "stored; its number is unrouted, nobody answers yet",
     "limited": "stored; over its limit, kept for people",
+    "answered_by_twilio": "stored; Twilio's own opt-out words answered it",
     "opted_out": "the contact wants no more messages",
     "opted_in": "the contact wants messages again",
 }

@@ -16,6 +16,8 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from recado.simulator.rewriting import Rewrite
+
 T = TypeVar("T")
 Operation = Literal[
     "create", "fetch", "list", "update", "delete", "typing", "callback", "inbound", "media", "file", "content"
@@ -35,6 +37,7 @@ class Fault(BaseModel):
     On `media` (the API's redirect to a file), `redirect_to` leads elsewhere. On `file` (the host that serves it),
     `content_type` and `instead` (a text) are served in place of the file's own, `endless` repeats it without an end,
     `chunk_ms` waits before each KiB, `cut_at` cuts the connection after that many bytes.
+    On `list` and `fetch`, `bodies` gives texts back in another form than they were posted in (`rewriting.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
@@ -73,6 +76,8 @@ class Fault(BaseModel):
     chunk_ms: float = Field(default=0, ge=0)
     cut_at: int | None = Field(default=None, ge=0)
 
+    bodies: Rewrite | None = None
+
     @field_validator("to", "from_", "body", "status")
     @classmethod
     def _compiles(cls, pattern: str | None) -> str | None:
@@ -85,7 +90,7 @@ class Fault(BaseModel):
 
     @model_validator(mode="after")
     def _does_something(self) -> Fault:
-        if not (self.refuses or self.latency_ms or self.callback_first or self.delivery_status):  # noqa: SIM102
+        if not (self.refuses or self.latency_ms or self.callback_first or self.delivery_status or self.bodies):  # noqa: SIM102
             if not (self.lose or self.copies > 1 or self.delay_ms or self.disorder or self.spoils_files):
                 raise ValueError("a fault needs an effect")
         return self
@@ -135,6 +140,7 @@ class Effect:
     endless: bool = False
     chunk_ms: float = 0
     cut_at: int | None = None
+    bodies: Rewrite | None = None
 
     def refusal_when(self, when: Literal["before", "after"]) -> Fault | None:
         """The refusal, if it is to happen then."""
@@ -208,6 +214,7 @@ def _together(struck: Sequence[ArmedFault]) -> Effect:
         endless=any(rule.endless for rule in rules),
         chunk_ms=sum(rule.chunk_ms for rule in rules),
         cut_at=_oldest(rule.cut_at for rule in rules),
+        bodies=_oldest(rule.bodies for rule in rules),
     )
 
 

@@ -79,6 +79,16 @@ PRESETS: dict[str, Preset] = {
         says="The message is taken and then undelivered: the contact has blocked the business.",
         fields={"operation": "create", "delivery_status": "undelivered", "error_code": 63033},
     ),
+    "changed-bodies": Preset(
+        title="Texts come back changed",
+        says="Twilio lists texts with other line ends, quotes and blanks than they were posted with.",
+        fields={"operation": "list", "bodies": "all"},
+    ),
+    "redacted-bodies": Preset(
+        title="Texts are redacted",
+        says="Twilio lists asterisks instead of texts.",
+        fields={"operation": "list", "bodies": "redacted"},
+    ),
     "media-late": Preset(
         title="Files come late",
         says="A file is 404 the first two times it is asked for.",

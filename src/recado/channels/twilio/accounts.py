@@ -10,18 +10,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from psycopg.errors import UniqueViolation
 
 from recado import references
 from recado.channels.twilio import numbers
+from recado.channels.twilio.addresses import given_address
 from recado.db.scope import Scope
 from recado.db.secrets import Keyring
 from recado.errors import Conflict, NotFound, SecretError, UsageError
 from recado.ids import new_id
 from recado.references import References
+from recado.urls import canonical_base
 
 ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 API_KEY_SID = re.compile(r"SK[0-9a-fA-F]{32}")
@@ -295,18 +296,11 @@ async def set_public_url(scope: Scope, *, account_sid: str, public_url: str | No
 
 def _checked_url(public_url: str) -> str:
     try:
-        parts = urlsplit(public_url)
-        named = parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        named = False
-    if not named or parts.scheme not in ("http", "https") or "@" in parts.netloc or not _URL.fullmatch(public_url):
-        raise UsageError("a public URL is an http:// or https:// address without user name")
-    if parts.query or parts.fragment:
-        raise UsageError("a public URL has no query and no fragment")
-    return public_url.rstrip("/")
+        return canonical_base(public_url)
+    except ValueError as error:
+        raise UsageError(f"a public URL {error}") from None
 
 
-_URL = re.compile(r"[!-~]{1,2000}")
 _TOUCH = "version = version + 1, updated_at = now()"
 
 
@@ -341,6 +335,7 @@ async def add_number(scope: Scope, *, account_sid: str, address: str, assistant_
 
     Raises UsageError for what is no address, NotFound for an account that the owner does not have.
     """
+    address = given_address(address)
     if not numbers.ADDRESS.fullmatch(address):
         raise UsageError("an address is whatsapp: and the number in E.164, for instance whatsapp:+14155238886")
     account = await (

@@ -23,11 +23,15 @@ from twilio.http.response import Response
 from twilio.rest import Client
 
 from recado.channels.port import ErrorClass, Receipt, SendError, Sent
+from recado.channels.twilio.addresses import forms_of
 from recado.channels.twilio.codes import classify, owner_text
 from recado.errors import NotFound
+from recado.hidden import status_of
 
 API_URL = "https://api.twilio.com"
 MESSAGING_URL = "https://messaging.twilio.com"
+
+TOO_MANY = 20429
 
 _PAGE_SIZE = 100
 _MAX_PAGES = 20
@@ -173,10 +177,18 @@ class TwilioSender:
     async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
         """What Twilio holds for that address since then, newest first; UTC or any aware time.
 
-        Not filtered by DateSent: a message that is still queued has none, and missing it would send it twice. Twilio
-        lists the newest first, so the first page that is older as a whole ends the search.
+        Not filtered by DateSent: a message that is still queued has none, and missing it would send it twice. Where
+        nothing is listed under an address whose number has another form too, that one is asked for: Twilio may have
+        corrected ours to it.
         """
         oldest = since.astimezone(UTC).replace(microsecond=0)
+        found: list[Sent] = []
+        for form in forms_of(to):
+            found = found or await self._find(form, from_, oldest)
+        return sorted(found, key=lambda sent: sent.date_created or oldest, reverse=True)
+
+    async def _find(self, to: str, from_: str | None, oldest: datetime) -> list[Sent]:
+        """Twilio lists the newest first, so the first page that is older as a whole ends the search."""
         addresses = {"to": to} if from_ is None else {"to": to, "from_": from_}
         found: list[Sent] = []
         page = await self._call(self._client.messages.page_async(page_size=_PAGE_SIZE, **addresses))
@@ -189,7 +201,7 @@ class TwilioSender:
                     found.append(sent)
             page = await self._call(page.next_page_async()) if recent else None
             if page is None:
-                return sorted(found, key=lambda sent: sent.date_created or oldest, reverse=True)
+                return found
         raise SendError(ErrorClass.UNKNOWN, "Twilio lists more messages to this contact than can be searched.")
 
     async def fetch(self, sid: str) -> Receipt:
@@ -278,13 +290,23 @@ def _accepted(status: int, text: str, headers: Mapping[str, str]) -> Response:
     Twilio's own message is left out of that, as it may quote the contact's address.
     """
     content = _json_object(text)
+    code = _code(content)
     if 200 <= status < 300 and content is not None:
-        return Response(status, text, headers)
-    code = content.get("code") if content else None
-    if not isinstance(code, int) or isinstance(code, bool):
-        code = None
+        hidden = status_of(content.get("status"))
+        if hidden is None and (code is None or "sid" in content):
+            return Response(status, text, headers)
+        # An error in a good answer's clothes: what it says counts. A code alone is of a request that was refused.
+        status = hidden or (429 if code == TOO_MANY else 400)
     error_class = classify(status, code)
     raise SendError(error_class, owner_text(code, error_class), code, _retry_after_s(headers.get("Retry-After")))
+
+
+def _code(content: Mapping[str, Any] | None) -> int | None:
+    """Twilio's own code of an error; five digits, as no status of HTTP has."""
+    code = content.get("code") if content else None
+    if isinstance(code, str) and code.isascii() and code.isdecimal() and len(code) == 5:
+        return int(code)
+    return code if isinstance(code, int) and not isinstance(code, bool) else None
 
 
 def _retry_after_s(value: str | None) -> float | None:

@@ -73,4 +73,5 @@ def _template(listed: Any) -> Template | None:
         content_type=content_type,
         body=next((body for body in bodies if isinstance(body, str)), ""),
         types=types,
+        mended=tuple(sorted(name for name, value in content.items() if listed.get(name) != value)),
     )

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
+from recado.channels.twilio.addresses import is_whatsapp
 from recado.db.scope import Scope
-from recado.errors import NotFound, UsageError
+from recado.errors import Conflict, NotFound, UsageError
 
 ADDRESS = re.compile(r"whatsapp:\+[1-9][0-9]{6,14}")
+OTHER_CHANNEL = "what came by another channel than WhatsApp is kept and shown: recado answers on WhatsApp only"
 MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
 
 
@@ -74,11 +76,14 @@ async def change(scope: Scope, found: Listed, **wanted: object) -> Listed:
     """Give the number what is wanted: `status`, `assistant_id`, `messaging_service_sid`; `found` was read locked.
 
     Nothing is written where all is as wanted. What came while the number was unrouted is answered once it is active,
-    as far as WhatsApp's 24-hour window reaches. Raises UsageError for what is no Messaging Service.
+    as far as WhatsApp's 24-hour window reaches. Raises UsageError for what is no Messaging Service, Conflict for a
+    number of another channel, which nobody can answer by.
     """
     after = replace(found, **wanted)  # type: ignore[arg-type] # mypy does not follow keywords into replace
     if after == found:
         return found
+    if not is_whatsapp(found.address):
+        raise Conflict(OTHER_CHANNEL)
     if after.messaging_service_sid is not None and not MESSAGING_SERVICE_SID.fullmatch(after.messaging_service_sid):
         raise UsageError("a Messaging Service's SID is MG and 32 hexadecimal digits")
     cursor = await scope.conn.execute(

@@ -6,13 +6,24 @@ what makes a message impossible to keep is refused; everything else odd is left 
 
 from __future__ import annotations
 
+import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from recado.channels.port import Forwarded, Inbound, Media, Receipt, Referral
-from recado.channels.twilio.addresses import canonical_address, identity_key, is_scoped_id
+from recado.channels.port import Forwarded, Inbound, Media, OptOut, Receipt, Referral
+from recado.channels.twilio.addresses import (
+    SMS,
+    VOICE,
+    WHATSAPP,
+    canonical_address,
+    channel_of,
+    identity_key,
+    is_scoped_id,
+    other_channels_address,
+)
 from recado.channels.visible import visible
 from recado.errors import Rejected
 from recado.text import is_blank, storable
@@ -21,7 +32,9 @@ CALL_PERMISSION = "call_permission"
 """Our kind for the answer to a request to call; Twilio gives it as a button."""
 STICKER = "sticker"
 """Our kind for a picture of the type that only stickers have; Twilio gives it as an image."""
-WITHOUT_WORDS = frozenset({"document", "audio", STICKER, "location", "contacts", CALL_PERMISSION})
+CALL = "call"
+"""Our kind for a call by voice, which is no message at all: its webhook was pointed here."""
+WITHOUT_WORDS = frozenset({"document", "audio", STICKER, "location", "contacts", CALL_PERMISSION, CALL})
 """Kinds whose Body, if there is one, is not what the contact said: a file's name, a place's."""
 
 _TOLD = re.compile(
@@ -35,10 +48,13 @@ _TOLD = re.compile(
 
 _MAX_MEDIA = 10
 _MAX_ADDRESS_CHARS = 255
+_NOT_IN_ADDRESSES = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})
+_OPT_OUTS: tuple[OptOut, ...] = ("stop", "start", "help")
 _INBOUND_STATUSES = {"received", "receiving"}
 _ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
 _MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
 _SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
+_CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")
 _WORD = re.compile(r"[a-z][a-z_-]{0,31}")
 _EVENT = re.compile(r"[A-Za-z_]{1,32}")
 _CODE = re.compile(r"[0-9]{1,9}")
@@ -70,14 +86,55 @@ class TwilioWhatsAppPayload:
         """Raises `Rejected` when it is missing or malformed."""
         return _matching(_ACCOUNT_SID, "AccountSid", self.required("AccountSid"))
 
+    def is_call(self) -> bool:
+        """Whether it is about a call, which has no message."""
+        named = any(self.text(name) for name in ("MessageSid", "SmsMessageSid", "SmsSid"))
+        return not named and self.text("CallSid") is not None
+
+    def channel(self) -> str:
+        """Which channel it came by, as a word: `whatsapp` for ours.
+
+        What an address names counts. Without a prefix on either side, which Twilio sometimes leaves out, it is an SMS
+        unless something is there that only WhatsApp's messages have.
+        """
+        if self.is_call():
+            return VOICE
+        named = [channel for name in ("From", "To") if (channel := channel_of(self.text(name) or "")) is not None]
+        for channel in named:
+            if channel != WHATSAPP:
+                return channel
+        if named:
+            return WHATSAPP
+        told = (self.text("ChannelPrefix") or self._metadata_type() or "").strip().lower()
+        if _WORD.fullmatch(told):
+            return told
+        has_id = self.external_id("ExternalUserId") or _scoped_id(self.text("From") or "")
+        wa_id = identity_key(self.text("WaId") or "").startswith("whatsapp:+")
+        return WHATSAPP if has_id or wa_id else SMS
+
+    def _metadata_type(self) -> str | None:
+        try:
+            metadata = json.loads(self.text("ChannelMetadata") or "null")
+        except (ValueError, RecursionError):
+            return None
+        kind = metadata.get("type") if isinstance(metadata, dict) else None
+        return kind if isinstance(kind, str) else None
+
+    def opt_out(self) -> OptOut | None:
+        """What a Messaging Service has heeded and answered itself; None for nothing, and for words it has not now."""
+        told = (self.text("OptOutType") or "").strip().lower()
+        return next((known for known in _OPT_OUTS if known == told), None)
+
     def message_sid(self) -> str:
-        """Raises `Rejected` when it is missing or malformed."""
+        """The message's, or the call's; raises `Rejected` when it is missing or malformed."""
+        if self.is_call():
+            return _matching(_CALL_SID, "CallSid", self.required("CallSid"))
         return _matching(_MESSAGE_SID, "MessageSid", self.required("MessageSid", "SmsMessageSid", "SmsSid"))
 
     def contact_address(self, name: str) -> str:
         """`From` or `To` as it came; raises `Rejected` when it is missing, too long or holds control characters."""
         value = self.required(name)
-        if len(value) > _MAX_ADDRESS_CHARS or not value.isprintable():
+        if len(value) > _MAX_ADDRESS_CHARS or any(unicodedata.category(one) in _NOT_IN_ADDRESSES for one in value):
             raise Rejected(400, f"{name} is malformed")
         return value
 
@@ -150,8 +207,14 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
     status = payload.status()
     if status is not None and status not in _INBOUND_STATUSES:
         raise Rejected(400, "a status callback came to the inbound webhook")
-    from_address = payload.contact_address("From")
-    wa_id = payload.text("WaId")
+    from_address, to_address = payload.contact_address("From"), payload.contact_address("To")
+    channel = payload.channel()
+    if channel == WHATSAPP:
+        from_address, to_address = canonical_address(from_address), canonical_address(to_address)
+    else:
+        from_address = other_channels_address(from_address, channel)
+        to_address = other_channels_address(to_address, channel)
+    wa_id = payload.text("WaId") if channel == WHATSAPP else None
     body = payload.parameters.get("Body", [""])[0]
     media = payload.media()
     kind = _kind(payload, media)
@@ -163,7 +226,8 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
         account_sid=account_sid,
         message_sid=message_sid,
         from_address=from_address,
-        to_address=payload.contact_address("To"),
+        to_address=to_address,
+        channel=channel,
         identity_key=_identity_key(from_address, wa_id),
         kind=kind,
         body=body,
@@ -183,7 +247,10 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
         replied_to_sender=payload.text("OriginalRepliedMessageSender"),
         forwarded=payload.forwarded(),
         referral=payload.referral(),
-        external_id=payload.external_id("ExternalUserId") or _scoped_id(from_address),
+        external_id=(payload.external_id("ExternalUserId") or _scoped_id(from_address))
+        if channel == WHATSAPP
+        else None,
+        opt_out=payload.opt_out() if channel == WHATSAPP else None,
         parent_external_id=payload.external_id("ParentExternalUserId"),
         messaging_service_sid=service_sid if service_sid and _SERVICE_SID.fullmatch(service_sid) else None,
         idempotency_token=storable(idempotency_token)[:_MAX_ADDRESS_CHARS] if idempotency_token else None,
@@ -230,6 +297,11 @@ def parse_receipt(params: Sequence[tuple[str, str]]) -> Receipt:
     )
 
 
+def is_call(params: Sequence[tuple[str, str]]) -> bool:
+    """Whether a webhook is about a call, of which nothing is ours."""
+    return read_payload(params).is_call()
+
+
 def contact_words(inbound: Inbound) -> str:
     """What the contact said, for the assistant; empty when there are no words (a voice note, a file's name).
 
@@ -271,6 +343,8 @@ def _identity_key(from_address: str, wa_id: str | None) -> str:
 
 def _kind(payload: TwilioWhatsAppPayload, media: Sequence[Media]) -> str:
     """Twilio's MessageType, or what the other parameters tell when it is missing."""
+    if payload.is_call():
+        return CALL
     if payload.text("ButtonText") == payload.text("Body") == "VOICE_CALL_REQUEST":
         return CALL_PERMISSION
     told = (payload.text("MessageType") or "").strip().lower()

@@ -16,6 +16,8 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote_to_bytes, urlsplit
 
+from recado.urls import canonical_base
+
 MAX_FIELDS = 500
 """Twilio sends about forty parameters; what brings more is not Twilio."""
 
@@ -169,7 +171,7 @@ def canonical_url(
     path = _raw_path(scope)
     query = bytes(scope.get("query_string") or b"").decode("latin-1")
     if public_url is not None:
-        parts = urlsplit(public_url)
+        parts = urlsplit(_base(public_url))
         origin, prefix = f"{parts.scheme}://{parts.netloc}", parts.path
     else:
         origin, prefix = _origin(scope, trusted_proxies)
@@ -178,6 +180,14 @@ def canonical_url(
     if prefix and path != prefix and not path.startswith(prefix + "/"):
         path = prefix + path
     return f"{origin}{path}?{query}" if query else f"{origin}{path}"
+
+
+def _base(public_url: str) -> str:
+    """As it was checked when it was set; one that was stored before that was so is taken as it is."""
+    try:
+        return canonical_base(public_url)
+    except ValueError:
+        return public_url
 
 
 def _raw_path(scope: Mapping[str, Any]) -> str:

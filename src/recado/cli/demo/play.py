@@ -177,7 +177,7 @@ async def _who_delivers_to(stage: Stage, contact: Contact) -> tuple[str, int]:
             """
             SELECT e.id, e.pid FROM dbos.workflow_status w
             JOIN executors e ON e.id = w.executor_id
-            JOIN conversations v ON v.id::text = w.queue_partition_key
+            JOIN conversations v ON lane(v.owner_id::text, v.id::text) = w.queue_partition_key
             JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
             WHERE w.name = 'send_whatsapp_message' AND w.status = 'PENDING' AND c.address = %s
             """,

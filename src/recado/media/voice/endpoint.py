@@ -16,11 +16,13 @@ from openai import AsyncOpenAI
 from tinytag import TinyTag, TinyTagException
 
 from recado.errors import SettingsError
+from recado.hidden import watch
 from recado.media.transcription import SPARE_S, Languages, Transcript, TranscriptionFailed
+from recado.media.voice.length import counted_s
 
 #: One call, and how often the client tries again after 408, 409, 429, 5xx and broken connections, backing off.
 CALL_S, TRIES_MORE = 30.0, 2
-AT_ONCE: Final = 4
+AT_ONCE: Final = 8
 #: What endpoints know, by type: the name that tells them the format. Anything else is made Ogg first.
 KNOWN: Final = {"audio/ogg": "note.ogg", "audio/mpeg": "note.mp3", "audio/mp4": "note.m4a"}
 #: A language that is so many times likelier than the next is asked for; else the endpoint tells it by the note.
@@ -32,6 +34,8 @@ NAMES: Final = {"portuguese": "pt", "spanish": "es", "english": "en"}
 TOO_LONG: Final = 4
 #: What a second of speech takes at least, in bytes: the length of a note whose container does not say it.
 BYTES_A_SECOND = 1500
+#: And at most, compressed: 512 kbit/s.
+MOST_BYTES_A_SECOND = 64_000
 
 
 def open_endpoint(model: str, *, longest_s: float) -> Endpoint:
@@ -50,6 +54,7 @@ class Endpoint:
 
     def __init__(self, client: AsyncOpenAI, model: str, *, longest_s: float) -> None:
         self._client = client
+        watch(client)
         self._model = model
         self._longest_s = longest_s
         self._at_once = asyncio.Semaphore(AT_ONCE)
@@ -63,7 +68,9 @@ class Endpoint:
         Endpoints tell languages apart among all of them. One that stands out beforehand is asked for; where what comes
         back is in none of the languages that it may be in, the likeliest is asked for instead.
         """
-        duration_s = await asyncio.to_thread(length_s, path)
+        if content_type not in KNOWN:
+            _demand_converter()
+        duration_s = await asyncio.to_thread(length_s, path, enough_s=self._longest_s)
         if duration_s > self._longest_s:
             raise TranscriptionFailed("too_long")
         try:
@@ -108,20 +115,30 @@ class Endpoint:
         await self._client.close()
 
 
-def length_s(path: Path) -> float:
-    """The note's length as its container says, or else what its size allows at most; never less than it could be."""
+def length_s(path: Path, *, enough_s: float = 3600.0) -> float:
+    """The note's length by its frames; else as its container says, or what its size allows at most.
+
+    Never less than it could be, and no further than it takes to know that it is over `enough_s`.
+    """
     size = path.stat().st_size
+    if (counted := counted_s(path, enough_s=enough_s)) is not None:
+        return counted
     try:
         told = TinyTag.get(path, tags=False, image=False).duration
     except (TinyTagException, OSError, ValueError, ArithmeticError, IndexError):
         told = None
-    return told if told is not None and told > 0 else size / BYTES_A_SECOND
+    # A header that says less than any sound of that size can be is not believed.
+    return max(told, size / MOST_BYTES_A_SECOND) if told is not None and told > 0 else size / BYTES_A_SECOND
+
+
+def _demand_converter() -> None:
+    if importlib.util.find_spec("av") is None:
+        raise TranscriptionFailed("format")
 
 
 async def as_ogg(path: Path, *, longest_s: float) -> bytes:
     """The note as Ogg, by a process of its own. Raises TranscriptionFailed, also without `av` of the extra `voice`."""
-    if importlib.util.find_spec("av") is None:
-        raise TranscriptionFailed("format")
+    _demand_converter()
     command = [sys.executable, "-P", "-m", "recado.media.voice.convert", str(path), str(longest_s)]
     environment = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH") if name in os.environ}
     converter = await asyncio.create_subprocess_exec(

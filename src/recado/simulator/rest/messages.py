@@ -14,6 +14,7 @@ from recado.simulator.engine import Engine
 from recado.simulator.faults import Operation
 from recado.simulator.rest.call import Answer, Request, befall, integer, not_allowed, not_found, refuse, rfc_2822
 from recado.simulator.rest.wire import Refused
+from recado.simulator.rewriting import Rewrite, rewritten
 from recado.simulator.state import Account, Message, Number
 
 MAX_BODY_CHARACTERS = 1600
@@ -42,12 +43,12 @@ async def answer(engine: Engine, account: Account, request: Request, sid: str | 
     await befall(engine, request, operation, found)
     if found is None:
         raise not_found(request.path)
-    done = _change(engine, request, found)
+    done = _change(engine, request, found, request.effect.bodies)
     refuse(request.effect.refusal_when("after"))
     return done
 
 
-def _change(engine: Engine, request: Request, message: Message) -> Answer:
+def _change(engine: Engine, request: Request, message: Message, bodies: Rewrite | None) -> Answer:
     if request.method == "DELETE":
         if message.status not in records.FINAL:
             raise Refused(409, 20009, "Message cannot be deleted before its delivery has ended")
@@ -62,7 +63,7 @@ def _change(engine: Engine, request: Request, message: Message) -> Answer:
             message.updated_at = engine.now()
         else:
             raise Refused(400, 20001, "Only an empty Body or the Status canceled can be set")
-    return Answer(status=200, body=message_json(message))
+    return Answer(status=200, body=message_json(message, bodies))
 
 
 async def _create(engine: Engine, account: Account, request: Request) -> Answer:
@@ -191,7 +192,7 @@ async def _list(engine: Engine, account: Account, request: Request) -> Answer:
     uris = _page_uris(request.path, query, size, page, shown[-1].seq if len(found) > size else None)
     start = page * size
     span = {"start": start, "end": start + max(len(shown) - 1, 0), "page": page, "page_size": size}
-    body = {"messages": [message_json(message) for message in shown], **span, **uris}
+    body = {"messages": [message_json(message, request.effect.bodies) for message in shown], **span, **uris}
     return Answer(status=200, body=body)
 
 
@@ -231,13 +232,13 @@ def _instant(text: str) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def message_json(message: Message) -> dict[str, Any]:
-    """The message resource."""
+def message_json(message: Message, bodies: Rewrite | None = None) -> dict[str, Any]:
+    """The message resource, its text in that form."""
     uri = f"/2010-04-01/Accounts/{message.account_sid}/Messages/{message.sid}"
     return {
         "account_sid": message.account_sid,
         "api_version": "2010-04-01",
-        "body": message.body,
+        "body": rewritten(message.body, bodies),
         "date_created": rfc_2822(int(message.created_at)),
         "date_sent": rfc_2822(int(message.sent_at)) if message.sent_at is not None else None,
         "date_updated": rfc_2822(int(message.updated_at)),

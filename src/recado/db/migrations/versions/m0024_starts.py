@@ -12,7 +12,7 @@ from alembic import op
 from recado.db.migrations.policies import across_owners, platform_only
 
 revision = "0024"
-down_revision = "0022"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,338 @@
+"""The workflow engine's queue, claimed in shares: what recado does itself of what DBOS does, and why.
+
+DBOS takes waiting lanes at random, so an owner with ten thousand conversations drowns one with a single one, and what
+waits in a workflow keeps its slot. Here a worker goes round the owners, each in its share (`recado.fair`), and takes
+the oldest lane of each first. What has to wait is put back with a time: it stays its lane's head, and nothing of its
+lane is taken before it is due. Everything else (order in a lane, recovery, outcomes) is the engine's, untouched.
+
+A lane's name begins with its owner (`recado.lane`, migration m0023). The walk goes from owner to owner and from lane to
+lane by seeks in the engine's own index, so it costs by what it looks at, not by what waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+import structlog
+from dbos import DBOS
+from dbos._context import current_owner_xid
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from recado.fair import allot
+from recado.journey.pause import Later
+
+if TYPE_CHECKING:
+    from dbos._queue import Queue
+    from dbos._sys_db import SystemDatabase
+
+log = structlog.get_logger(__name__)
+
+#: Lanes that one look goes through of one owner; an owner with more has the next ones looked at by the next look.
+LANES: Final = 256
+#: Owners that one look goes through at least.
+OWNERS: Final = 64
+#: So long the answer is believed whether this is the newest version.
+LATEST_S: Final = 5.0
+#: The last name that a lane of an owner can have.
+_LAST: Final = ":ffffffff-ffff-ffff-ffff-ffffffffffff"
+#: The length of an owner's id, which a lane's name begins with.
+_OWNER: Final = 36
+
+_NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+_DUE: Final = f"coalesce(w.delay_until_epoch_ms, 0) <= {_NOW_MS}"
+_OPEN: Final = (
+    "w.queue_name = %(queue)s AND w.status = 'ENQUEUED' AND w.queue_partition_key IS NOT NULL "
+    "AND (w.application_name = %(app)s OR w.application_name IS NULL)"
+)
+_VERSION: Final = "(w.application_version = %(version)s OR %(latest)s AND w.application_version IS NULL)"
+_NEXT: Final = f"SELECT min(w.queue_partition_key) FROM dbos.workflow_status w WHERE {_OPEN}"  # noqa: S608
+_NOBODY: Final = """
+    NOT EXISTS (SELECT FROM dbos.workflow_status p
+                WHERE p.queue_name = %(queue)s AND p.status = 'PENDING' AND p.queue_partition_key = {lane})
+"""
+
+
+def _look(*, one_at_a_time: bool) -> str:
+    """The statement that finds what may be taken: of each owner the oldest heads of its lanes, and what is in work.
+
+    Where a lane is one at a time it is its head alone, if that is due and nothing of the lane is in work anywhere.
+    """
+    head = f"""
+        SELECT w.workflow_uuid, w.created_at, {_DUE} AS due FROM dbos.workflow_status w
+        WHERE {_OPEN} AND w.queue_partition_key = lanes.lane AND {_VERSION} {"" if one_at_a_time else f"AND {_DUE}"}
+        ORDER BY w.priority, w.created_at, w.workflow_uuid LIMIT %(each)s
+    """  # noqa: S608 - constants
+    free = f"AND {_NOBODY.format(lane='lanes.lane')}" if one_at_a_time else ""
+    return f"""
+        WITH RECURSIVE onward(owner) AS (
+            SELECT left(({_NEXT} AND w.queue_partition_key > %(after)s), {_OWNER})
+            UNION ALL
+            SELECT left(({_NEXT} AND w.queue_partition_key > onward.owner || '{_LAST}'), {_OWNER})
+            FROM onward WHERE onward.owner IS NOT NULL
+        ), again(owner) AS (
+            SELECT left(({_NEXT} AND w.queue_partition_key <= %(after)s), {_OWNER})
+            UNION ALL
+            SELECT left(({_NEXT} AND w.queue_partition_key > again.owner || '{_LAST}'
+                         AND w.queue_partition_key <= %(after)s), {_OWNER})
+            FROM again WHERE again.owner IS NOT NULL
+        ), owners AS MATERIALIZED (
+            SELECT owner, row_number() OVER () AS turn FROM (
+                SELECT owner FROM onward WHERE owner IS NOT NULL
+                UNION ALL SELECT owner FROM again WHERE owner IS NOT NULL
+                LIMIT %(owners)s) found
+        ), heads AS (
+            SELECT owners.owner, owners.turn, head.* FROM owners CROSS JOIN LATERAL (
+                WITH RECURSIVE lanes(lane, number) AS (
+                    SELECT ({_NEXT} AND w.queue_partition_key <= owners.owner || '{_LAST}'
+                            AND w.queue_partition_key >= coalesce(
+                                (SELECT lane FROM unnest(%(at_owner)s::text[], %(at_lane)s::text[]) at(owner, lane)
+                                 WHERE at.owner = owners.owner), owners.owner)), 1
+                    UNION ALL
+                    SELECT ({_NEXT} AND w.queue_partition_key > lanes.lane
+                            AND w.queue_partition_key <= owners.owner || '{_LAST}'), number + 1
+                    FROM lanes WHERE lane IS NOT NULL AND number <= %(lanes)s
+                )
+                SELECT lanes.lane, max(lanes.number) OVER () AS looked,
+                       first_value(lanes.lane) OVER (ORDER BY lanes.number DESC) AS last,
+                       found.workflow_uuid, found.created_at
+                FROM lanes LEFT JOIN LATERAL (
+                    SELECT * FROM ({head}) first WHERE first.due {free}
+                ) found ON true
+                WHERE lanes.lane IS NOT NULL
+                ORDER BY found.created_at, found.workflow_uuid LIMIT %(most)s
+            ) head
+        )
+        SELECT owner, turn, lane, looked, last, workflow_uuid, NULL::bigint AS in_work FROM heads
+        UNION ALL
+        SELECT left(w.queue_partition_key, {_OWNER}), NULL, w.queue_partition_key, NULL, NULL, NULL, count(*)
+        FROM dbos.workflow_status w
+        WHERE w.queue_name = %(queue)s AND w.status = 'PENDING' AND w.queue_partition_key IS NOT NULL
+          AND w.executor_id = %(executor)s AND EXISTS (SELECT FROM owners)
+        GROUP BY w.queue_partition_key
+    """  # noqa: S608 - constants
+
+
+def _take(*, one_at_a_time: bool) -> str:
+    """The statement that takes them; what another worker was faster with is left out, not replaced by its follower."""
+    free = f"AND {_NOBODY.format(lane='w.queue_partition_key')}" if one_at_a_time else ""
+    return f"""
+        UPDATE dbos.workflow_status t
+        SET status = 'PENDING', owner_xid = %(xid)s, application_version = %(version)s, executor_id = %(executor)s,
+            application_name = %(app)s, started_at_epoch_ms = {_NOW_MS}, updated_at = {_NOW_MS}, rate_limited = false,
+            delay_until_epoch_ms = NULL, recovery_attempts = coalesce(t.recovery_attempts, 0) + 1
+        FROM (
+            SELECT w.workflow_uuid FROM dbos.workflow_status w
+            WHERE w.workflow_uuid = ANY(%(ids)s) AND {_OPEN} AND {_VERSION} AND {_DUE} {free}
+            FOR UPDATE SKIP LOCKED) mine
+        WHERE t.workflow_uuid = mine.workflow_uuid
+        RETURNING t.workflow_uuid
+    """  # noqa: S608 - constants
+
+
+_LOOK: Final = {alone: _look(one_at_a_time=alone) for alone in (True, False)}
+_TAKE: Final = {alone: _take(one_at_a_time=alone) for alone in (True, False)}
+
+# The claim's token says that it is still this run's: what another has claimed since is not given back.
+_PUT_BACK = f"""
+UPDATE dbos.workflow_status
+SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, updated_at = {_NOW_MS},
+    delay_until_epoch_ms = {_NOW_MS} + %(wait_ms)s, recovery_attempts = greatest(recovery_attempts - 1, 0)
+WHERE workflow_uuid = %(id)s AND status = 'PENDING' AND executor_id = %(executor)s AND owner_xid = %(xid)s
+"""  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Something that may be taken: the due head of a lane, or one of those that a lane may have in work at once."""
+
+    owner: str
+    lane: str
+    workflow_id: str
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where the walk round the owners of a queue is, and round the lanes of an owner who has many."""
+
+    after: str = ""
+    lanes: dict[str, str] = field(default_factory=dict)
+
+
+def choose(
+    waiting: list[Waiting], in_work: Mapping[str, int], slots: int, *, free: int, each: int | None = None
+) -> list[str]:
+    """The ids of those to take now: each owner its share, its oldest first, and of a lane `each` at once if given.
+
+    `waiting` has the owners in the order of their turns and what waits of each in the order of its age; `in_work` is
+    how much this worker has of each lane.
+    """
+    of_owner: Counter[str] = Counter()
+    for lane, number in in_work.items():
+        of_owner[lane[:_OWNER]] += number
+    of_lane = Counter(in_work)
+    eligible: dict[str, list[str]] = {}
+    for one in waiting:
+        of_lane[one.lane] += 1
+        if each is None or of_lane[one.lane] <= each:
+            eligible.setdefault(one.owner, []).append(one.workflow_id)
+    given = allot({owner: len(ids) for owner, ids in eligible.items()}, of_owner, slots, free=free)
+    return [workflow_id for owner, ids in eligible.items() for workflow_id in ids[: given.get(owner, 0)]]
+
+
+def claim_in_shares(sys_db: SystemDatabase, each: Mapping[str, int]) -> None:
+    """Have the engine take work in shares from now on.
+
+    `each` is how much of one lane a worker may have in work at once, for queues whose lanes are not one at a time. The
+    method that is replaced is the one that DBOS calls for queues with `partition_concurrency=1`.
+    """
+    places: dict[str, _Place] = {}
+    latest: tuple[float, bool] = (0.0, False)
+
+    def start_queued_partitioned_workflows(
+        queue: Queue,
+        executor_id: str,
+        app_version: str,
+        max_tasks: int = 1,
+        *,
+        owner_xid: str | None = None,
+        is_latest_version: bool | None = None,
+    ) -> list[str]:
+        nonlocal latest
+        place = places.setdefault(queue.name, _Place())
+        with sys_db.engine.begin() as conn:
+            if latest[0] < time.monotonic():
+                known = sys_db._is_latest_version(app_version, conn)  # noqa: SLF001
+                latest = time.monotonic() + LATEST_S, known
+            told = {
+                "queue": queue.name,
+                "executor": executor_id,
+                "version": app_version,
+                "latest": latest[1] if is_latest_version is None else is_latest_version,
+                "app": sys_db.app_name,
+                "xid": owner_xid,
+            }
+            return _claim(
+                conn,
+                told,
+                place,
+                slots=queue._worker_concurrency or max_tasks,  # noqa: SLF001
+                free=max_tasks,
+                each=each.get(queue.name),
+            )
+
+    sys_db.start_queued_partitioned_workflows = start_queued_partitioned_workflows  # type: ignore[method-assign]
+
+
+def _claim(
+    conn: sa.Connection, told: dict[str, Any], place: _Place, *, slots: int, free: int, each: int | None
+) -> list[str]:
+    owners = max(OWNERS, free)
+    rows = conn.exec_driver_sql(
+        _LOOK[each is None],
+        {
+            **told,
+            "after": place.after,
+            "owners": owners,
+            "lanes": LANES,
+            "each": each or 1,
+            "most": free,
+            "at_owner": list(place.lanes),
+            "at_lane": list(place.lanes.values()),
+        },
+    ).fetchall()
+    if not rows:
+        place.after, place.lanes = "", {}
+        return []
+    in_work = {row.lane: row.in_work for row in rows if row.in_work is not None}
+    found = [row for row in rows if row.in_work is None]
+    found.sort(key=lambda row: row.turn)  # stable: of one owner they come by age
+    waiting = [
+        Waiting(owner=row.owner, lane=row.lane, workflow_id=row.workflow_uuid)
+        for row in found
+        if row.workflow_uuid is not None
+    ]
+    free = min(free, slots - sum(in_work.values()))
+    chosen = choose(waiting, in_work, slots, free=free, each=each)
+    place.after, place.lanes = _onward(found, place, whole=owners)
+    if not chosen:
+        return []
+    taken = {row[0] for row in conn.exec_driver_sql(_TAKE[each is None], {**told, "ids": chosen})}
+    return [workflow_id for workflow_id in chosen if workflow_id in taken]
+
+
+def _onward(found: list[Any], place: _Place, *, whole: int) -> tuple[str, dict[str, str]]:
+    """Where the next look begins: behind the first owner of this one, or the last when there were more than it saw.
+
+    Of an owner with more lanes than a look goes through, behind the last lane that was looked at.
+    """
+    turns = {row.turn: row.owner for row in found}
+    after = turns[max(turns)] if len(turns) >= whole else turns[min(turns)]
+    lanes = {
+        owner: lane
+        for owner, lane in place.lanes.items()
+        if len(turns) >= whole and owner not in turns.values()  # not looked at this time
+    }
+    lanes |= {row.owner: row.last for row in found if row.looked > LANES}
+    return after + _LAST, lanes
+
+
+class PutBack(BaseException):
+    """The run ends here without an outcome: its workflow waits in its lane again."""
+
+
+@asynccontextmanager
+async def in_its_slot() -> AsyncIterator[None]:
+    """Around a workflow's work: what wants to be run later is put back into its lane, and its slot is free.
+
+    The engine records the outcome of what ends with an `Exception` only, and the row is the queue's again before the
+    run ends: a crash between the two changes nothing.
+    """
+    try:
+        yield
+    except Later as later:
+        await put_back(later.wait_s)
+        raise PutBack from None
+
+
+async def put_back(wait_s: float) -> None:
+    """Put the workflow that calls this back at the head of its lane, due after `wait_s` by the database's clock.
+
+    Nothing is changed when it is not this run's any more. The attempt is not counted: it did not fail.
+    """
+    workflow_id, executor_id = DBOS.workflow_id, DBOS.executor_id
+    assert workflow_id is not None  # noqa: S101 - called in a workflow
+    told = {
+        "id": workflow_id,
+        "executor": executor_id,
+        "xid": current_owner_xid(workflow_id),
+        "wait_ms": round(wait_s * 1000),
+    }
+    engine = _sys_db().engine
+
+    def write() -> None:
+        with engine.begin() as conn:
+            conn.exec_driver_sql(_PUT_BACK, told)
+
+    pause_s = 0.1
+    while True:
+        try:
+            await asyncio.to_thread(write)
+        except (DBAPIError, SQLAlchemyError) as error:
+            log.warning("not_put_back", task="engine", error=type(error).__name__, retry_in_s=pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * 2, 5.0)
+        else:
+            return
+
+
+def _sys_db() -> SystemDatabase:
+    from dbos._dbos import _get_dbos_instance
+
+    return _get_dbos_instance()._sys_db  # noqa: SLF001

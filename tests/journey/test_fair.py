@@ -1,0 +1,110 @@
+"""The journey beside another owner's trouble: what waits or hangs of one is nobody else's delay."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from recado.db.embedded import Lease
+from tests.conftest import SECRET_KEYS
+from tests.journey.conftest import MODEL
+from tests.model_server import ModelServer, Reply, Request
+from tests.postgres import create_database, drop_database
+from tests.product import Company, Contact, Product
+
+#: So few, that a dozen conversations are more than a worker has in work at once.
+AT_ONCE, TROUBLED = 4, 12
+
+
+@pytest.fixture(scope="module")
+def small(
+    cluster: Lease, template: str, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Product]:
+    """A product with one worker of few slots."""
+    url = create_database(cluster, template)
+    settings = {
+        "secret_keys": SECRET_KEYS,
+        "deliveries_at_once": AT_ONCE,
+        "turns_at_once": AT_ONCE,
+        "limits": "off",
+    }
+    with Product(url, tmp_path_factory.mktemp("small"), settings) as running:
+        yield running
+    drop_database(cluster, url)
+
+
+def all_say(contacts: list[Contact], body: str) -> None:
+    company = contacts[0].company
+
+    async def send(client: Any) -> None:
+        sent = [
+            client.send(body, account_sid=company.account_sid, from_=contact.address, to=company.number)
+            for contact in contacts
+        ]
+        assert all(one.statuses == [200] for one in await asyncio.gather(*sent))
+
+    contacts[0]._call(send)
+
+
+def until(what: Callable[[], object], timeout_s: float = 60) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def throttled(company: Company, retry_after_s: float) -> str:
+    number = "^" + company.number.replace("+", r"\+") + "$"
+    fault: str = company.contact()._call(
+        lambda client: client.add_fault("too-many-requests", from_=number, retry_after_s=retry_after_s)
+    )
+    return fault
+
+
+def waiting(company: Company) -> int:
+    """Deliveries that Twilio has refused for now and that hold no slot."""
+    (row,) = company.product.rows(
+        "SELECT count(*) FROM dbos.workflow_status WHERE queue_name = 'deliveries' AND status = 'ENQUEUED' "
+        "AND delay_until_epoch_ms IS NOT NULL AND starts_with(queue_partition_key, %s) AND recovery_attempts = 0",
+        str(company.owner_id),
+    )
+    return int(row["count"])
+
+
+def test_deliveries_that_twilio_throttles_hold_no_slot_and_go_out_in_order_when_it_lets_them(small: Product) -> None:
+    troubled, other = small.company(), small.company().contact()
+    fault = throttled(troubled, retry_after_s=3600)
+    contacts = [troubled.contact() for _ in range(TROUBLED)]
+    all_say(contacts, "Que horas vocês abrem?")
+    until(lambda: waiting(troubled) == TROUBLED)
+    other.says("Que horas vocês abrem?")
+    assert "7h" in other.replies(timeout_s=20)[0].body
+    # Its own contacts who have nothing that waits are not kept waiting either, but for what Twilio does.
+    contacts[0].says("Vocês fazem entrega?")
+    until(lambda: len(contacts[0].messages()) == 4)
+    contacts[0]._call(lambda client: client.remove_fault(fault))
+    small.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = 1 WHERE delay_until_epoch_ms IS NOT NULL")
+    for contact in contacts[1:]:
+        contact.replies()
+    first, second = contacts[0].replies(2)
+    assert ("7h" in first.body, "R$ 8,00" in second.body) == (True, True)
+
+
+def test_a_model_that_hangs_is_in_the_way_of_its_own_owner_only(small: Product, model_server: ModelServer) -> None:
+    def script(request: Request) -> Reply | str:
+        if "devagar" in request.last_user_text:
+            return Reply(text="Enfim.", delay_s=30)
+        return "Já!"
+
+    model_server.script = script
+    slow = small.company(model=MODEL)
+    other = small.company(model=MODEL).contact()
+    before = len(model_server.requests)
+    all_say([slow.contact() for _ in range(TROUBLED)], "devagar")
+    until(lambda: len(model_server.requests) >= before + 2)
+    other.says("rápido")
+    assert other.replies(timeout_s=20)[0].body == "Já!"
