@@ -259,6 +259,8 @@ async def test_a_file_is_named_as_what_it_is_for_whoever_sees_or_saves_it(office
     header = "attachment; filename*=UTF-8''fatura%E2%80%AEgpj.pdf.hta"
     made = await upload(office, PDF, **{"Content-Disposition": header})
     assert made["file_name"] == "faturagpj.pdf.pdf"
+    [stored] = office.front.rows("SELECT file_name FROM media WHERE id = %s", made["id"])
+    assert stored["file_name"] == "faturagpj.pdf.pdf"
     # As it was stored before, or came with a message.
     office.front.rows(
         "UPDATE media SET file_name = %s WHERE id = %s RETURNING id", "..\\fatura\u202e.pdf.hta", made["id"]

@@ -120,3 +120,13 @@ async def test_a_hash_from_before_gets_the_salt_of_its_address_at_the_next_sign_
     assert after != before
     assert after.rpartition("$")[0] == theirs.rpartition("$")[0]
     assert (await knock(house, PASSWORD)).user.id == user.id
+
+
+async def test_a_salt_is_of_its_address_in_this_installation_alone(house: House) -> None:
+    async def salt(email: str) -> object:
+        return await house.value("SELECT password_salt(%s)", email)
+
+    first = await salt(EMAIL)
+    assert [await salt(EMAIL), await salt("eva@other.example") == first] == [first, False]
+    assert await house.value("DELETE FROM password_salts RETURNING 1") == 1
+    assert await salt(EMAIL) != first, "another installation's is another"

@@ -13,6 +13,7 @@ from recado.errors import Forbidden, NotFound
 from recado.identity import authority, invitations, keys, sessions, sign_in, users
 from recado.identity.callers import Caller, at_command_line, of_user
 from recado.identity.users import User
+from recado.ids import new_id
 from tests.identity.conftest import CHEAP, PASSWORD, House
 
 ROOT = at_command_line("root")
@@ -205,8 +206,8 @@ async def test_an_administrator_of_the_platform_who_is_disabled_has_lent_nothing
 
 async def test_no_owners_user_gives_an_admin_or_themselves_another_password(house: House) -> None:
     boss, ana = await two_admins(house)
-    for email in (boss.email, ana.email, boss.email.upper()):
-        with pytest.raises(Forbidden):
+    for email, why in ((boss.email, "theirs alone"), (ana.email, "themselves"), (boss.email.upper(), "theirs alone")):
+        with pytest.raises(Forbidden, match=why):
             await invite(house, caller_of(ana), email=email, role="viewer")
     rui = await house.user("rui@padaria.example")
     token = await invite(house, caller_of(ana), email=rui.email, role="viewer")
@@ -262,6 +263,46 @@ async def test_what_is_made_at_the_moment_of_the_dismissal_ends_with_it(house: H
     async with house.scope() as scope:
         await invitations.make(scope, email=EVA, role="admin", by=by, now=house.clock.now())
         dismissing = asyncio.create_task(disabled(house, ana))
+        while not await house.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not dismissing.done(), "nobody waits for what is being made"
+            await asyncio.sleep(0.01)
+    await dismissing
+    async with house.scope() as scope:
+        [invited] = await invitations.list_(scope)
+    assert invited.revoked_at is not None
+
+
+async def test_what_a_key_makes_at_the_moment_of_its_revocation_ends_with_it(house: House) -> None:
+    key = await key_of(house, ROOT)
+
+    async def revoke() -> None:
+        async with house.scope() as scope:
+            await keys.revoke(scope, key.id or new_id(), now=house.clock.now())
+
+    async with house.scope() as scope:
+        await invitations.make(scope, email=EVA, role="admin", by=key, now=house.clock.now())
+        revoking = asyncio.create_task(revoke())
+        while not await house.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not revoking.done(), "nobody waits for what is being made"
+            await asyncio.sleep(0.01)
+    await revoking
+    async with house.scope() as scope:
+        [invited] = await invitations.list_(scope)
+    assert invited.revoked_at is not None
+
+
+async def test_what_an_administrator_of_the_platform_makes_at_the_moment_of_their_dismissal_ends_with_it(
+    house: House,
+) -> None:
+    root = await house.administrator()
+
+    async def disable() -> None:
+        async with house.platform.connection() as conn, conn.transaction():
+            await users.disable(conn, root.id, now=house.clock.now())
+
+    async with house.scope() as scope:
+        await invitations.make(scope, email=EVA, role="admin", by=caller_of(root), now=house.clock.now())
+        dismissing = asyncio.create_task(disable())
         while not await house.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
             assert not dismissing.done(), "nobody waits for what is being made"
             await asyncio.sleep(0.01)

@@ -57,7 +57,8 @@ async def demand(conn: Connection, caller: Caller, owner_id: UUID | None, *, now
     """Raise Forbidden unless the caller may lend authority over this owner at this moment, and until the commit."""
     if not await stands(conn, maker(caller), owner_id, now=now):
         raise Forbidden(
-            "who made this API key is no admin any more, or it has ended: it makes no keys and invites nobody"
+            "who made this API key is no admin any more, or it has ended: "
+            "it makes no keys, invites nobody and changes no user's role or status"
         )
 
 
