@@ -73,7 +73,7 @@ async def test_the_frameworks_own_pages_are_not_there(office: Office) -> None:
 
 
 def test_nothing_in_the_description_is_markup() -> None:
-    evil = "<script>alert(1)</script>\"'"
+    evil = "<script>alert(1)</script>\"'`<script>alert(2)</script>`"
     shown = reference.render(
         {
             "info": {"title": evil, "version": evil, "description": evil},
@@ -108,6 +108,7 @@ async def test_no_program_is_embedded_that_listens_to_the_environment(
     assert (config.forwarded_allow_ips, config.workers, config.ws, config.lifespan) == ([], 1, "none", "on")
     assert not office.front.app.debug
     assert not office.front.app.router.redirect_slashes
+    assert office.front.app.docs_url is office.front.app.redoc_url is None
     made = simulator.create_app(SimulatorSettings())
     assert not made.router.redirect_slashes
     assert made.docs_url is made.redoc_url is None
@@ -175,6 +176,10 @@ async def test_a_browser_that_opens_the_description_asks_nobody_else(office: Off
             await page.goto(f"http://127.0.0.1:{port}/docs", wait_until="networkidle")
             assert await page.locator("h3").count() > 50
             assert await page.evaluate("getComputedStyle(document.querySelector('table')).borderCollapse") == "collapse"
+            assert await page.locator("p > code", has_text="proven").count()
+            for width in (1280, 390, 320):
+                await page.set_viewport_size({"width": width, "height": 800})
+                assert await page.evaluate("document.documentElement.scrollWidth") == width, "nothing stands outside"
     finally:
         made.should_exit = True
         await task

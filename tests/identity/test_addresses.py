@@ -66,6 +66,17 @@ async def test_with_one_password_in_two_places_it_is_the_last_one_or_the_one_tha
         house.clock.advance(minutes=1)
         assert (await knock(house, PASSWORD)).user.id == user.id
         house.clock.advance(minutes=1)
+    changed = await change_password(
+        house.platform,
+        email=EMAIL,
+        user_id=two.id,
+        password=PASSWORD,
+        new="mais um segredo bom",
+        source="",
+        clock=house.clock,
+        hashing=CHEAP,
+    )
+    assert changed.user.id == two.id, "whose session it is, not who signed in last"
 
 
 async def test_the_work_does_not_tell_how_many_owners_know_an_address(house: House) -> None:

@@ -310,3 +310,22 @@ async def test_what_an_administrator_of_the_platform_makes_at_the_moment_of_thei
     async with house.scope() as scope:
         [invited] = await invitations.list_(scope)
     assert invited.revoked_at is not None
+
+
+async def test_a_key_without_the_scope_admin_lends_nothing_whoever_asks_in_its_name(house: House) -> None:
+    async with house.scope() as scope:
+        made, _ = await keys.make(scope, name="CRM", scopes=["write"], by=ROOT, now=house.clock.now())
+    claiming = Caller(
+        kind="key", id=made.id, owner_id=house.owner.id, scopes=frozenset({"admin"}), role=None, name="CRM"
+    )
+    with pytest.raises(Forbidden):
+        await invite(house, claiming)
+
+
+async def test_another_owners_key_lends_nothing_here(house: House) -> None:
+    key = await key_of(house, ROOT)
+    other = await house.another_owner()
+    async with house.platform.connection() as conn:
+        owners = [house.owner.id, other.id, None]
+        stands = [await authority.stands(conn, authority.maker(key), one, now=house.clock.now()) for one in owners]
+    assert stands == [True, False, False]
