@@ -329,3 +329,17 @@ async def test_another_owners_key_lends_nothing_here(house: House) -> None:
         owners = [house.owner.id, other.id, None]
         stands = [await authority.stands(conn, authority.maker(key), one, now=house.clock.now()) for one in owners]
     assert stands == [True, False, False]
+
+
+async def test_who_accepts_and_who_changes_the_user_at_once_wait_in_one_order(house: House) -> None:
+    rui = await house.user("rui@padaria.example")
+    token = await invite(house, ROOT, email=rui.email, role="operator")
+    async with house.scope() as scope:
+        await scope.conn.execute("UPDATE users SET password_changed_at = now() WHERE id = %s", [rui.id])
+        accepting = asyncio.create_task(accept(house, token))
+        while not await house.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not accepting.done()
+            await asyncio.sleep(0.01)
+        await users.end_sessions(scope, rui.id, now=house.clock.now())
+    with pytest.raises(NotFound):
+        await accepting

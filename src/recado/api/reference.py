@@ -29,7 +29,7 @@ body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 nav { columns: 14rem; margin: 1rem 0 2rem; }
 nav a { display: block; }
 h2 { margin-top: 3rem; border-bottom: 1px solid; }
-h3 { font-size: 1rem; margin: 2rem 0 .25rem; }
+h3 { font-size: 1rem; margin: 2rem 0 .25rem; overflow-wrap: anywhere; }
 h3 b { display: inline-block; min-width: 4.5rem; }
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere; }
 p { margin: .25rem 0; white-space: pre-line; }
