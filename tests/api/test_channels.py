@@ -8,8 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from recado.channels.twilio import accounts
 from recado.channels.twilio.directory import Directory
+from recado.db.scope import scoped
 from recado.db.secrets import keyring
+from recado.errors import NotFound
 from recado.simulator.app import running
 from recado.simulator.client import SimulatorClient
 from tests.api.browsers import OURS, Browser, join
@@ -321,11 +324,19 @@ async def test_an_account_is_tried_at_twilio_before_it_is_anybodys(
 async def test_a_removed_account_keeps_what_it_has_and_opens_nothing(office: Office) -> None:
     path = f"/v1/twilio-accounts/{office.ids['account_id']}"
     contacts = await office.admin.get("/v1/contacts")
+    for method, to, given in (
+        ("POST", f"{path}/rotate", {"auth_token": "second"}),
+        ("PATCH", path, {"api_key": {"sid": "SK" + "1" * 32, "secret": "s" * 32}}),
+    ):
+        assert (await change(office.admin, method, to, given)).status_code == 200
     for _ in range(2):
         gone = await office.admin.ask("DELETE", path)
         assert (gone.status_code, gone.json()["removed_why"]) == (200, "removed")
     [row] = office.front.rows("SELECT * FROM twilio_accounts WHERE id = %s", office.ids["account_id"])
     assert {row[name] for name in SECRETS} == {None}
+    async with scoped(office.front.wiring.pool, office.front.owner_id) as scope:
+        with pytest.raises(NotFound):
+            await accounts.row_for_sending(scope, row["id"])
     webhook = await office.front.post(inbound("text", MessageSid=message_sid()), token=TOKEN)
     assert webhook.status_code == 403
     assert (await office.admin.get("/v1/contacts")) == contacts
@@ -345,4 +356,4 @@ async def test_a_removed_account_keeps_what_it_has_and_opens_nothing(office: Off
     webhook = await office.front.post(inbound("text", MessageSid=message_sid()), token=TOKEN)
     assert webhook.status_code == 200
     actions = office.front.rows("SELECT action FROM audit WHERE thing = 'twilio_account' ORDER BY id")
-    assert [row["action"] for row in actions] == ["remove", "add"]
+    assert [row["action"] for row in actions] == ["rotate", "change", "remove", "add"]

@@ -106,3 +106,20 @@ async def test_who_proves_an_account_gets_it_from_who_only_claimed_it(recado: Te
     back = (await ask(*add, owner, "--json", stdin=TOKEN)).json
     assert back == proven
     assert (await ask(*number)).json == ours
+
+
+async def test_who_proves_their_own_account_later_keeps_all_of_it_until_they_bring_it_back_unproven(
+    recado: Terminal, twilio: str
+) -> None:
+    def ask(*arguments: object, url: str = twilio, **more: str) -> Awaitable[Ran]:
+        return asyncio.to_thread(lambda: recado(*arguments, RECADO_TWILIO_API_URL=url, **more))
+
+    owner = (await ask("owners", "add", "Padaria", "--json")).json["id"]
+    add = ("accounts", "add", "--account-sid", SID, "--auth-token-stdin", "--json", "--owner", owner)
+    claimed = (await ask(*add, stdin=TOKEN, url=NOWHERE)).json
+    await ask("numbers", "add", "--account", SID, "--address", "whatsapp:+14155238886")
+    proven = (await ask(*add, stdin=TOKEN)).json
+    assert proven == claimed | {"proven": True}
+    assert [row["status"] for row in (await ask("numbers", "list", "--json")).json] == ["active"]
+    await ask("accounts", "remove", "--account", SID)
+    assert (await ask(*add, stdin=TOKEN, url=NOWHERE)).json == claimed, "what was proven then says nothing of now"
