@@ -15,11 +15,14 @@ from recado.assistants.keyless import PERSON
 from recado.conversations import messages
 from recado.db.scope import scoped
 from recado.journey.drafting import EngineFailed
-from recado.journey.suspects import Suspects, is_broken
+from recado.journey.pause import Later
+from recado.journey.suspects import CALM_S, Suspects, is_broken
 from tests.journey.front import Front, open_front
 from tests.journey.test_answer import Mind, ProcessDied, deliveries, desk_of, replies, run, say, turn
 
 SECRET = "cartao 4111111111111111"
+#: When workers died whose deaths are no longer news.
+CALM = f"now() - interval '{CALM_S + 5} seconds'"
 
 
 @pytest.fixture
@@ -135,7 +138,7 @@ async def test_what_was_in_hand_when_its_worker_died_twice_is_held_and_the_rest_
     run(
         front,
         "UPDATE messages SET starts = 2, begun_at = now();"
-        "INSERT INTO executor_deaths (executor_id) VALUES ('a'), ('b')",
+        f"INSERT INTO executor_deaths (executor_id, at) VALUES ('a', {CALM}), ('b', {CALM})",
     )
     await say(front, "Abre hoje?")
     await turn(front, desk_of(front, mind), conversation_id)
@@ -151,12 +154,28 @@ async def test_what_was_in_hand_when_its_worker_died_twice_is_held_and_the_rest_
     assert written == ["Abre hoje?"]
 
 
+async def test_nothing_is_blamed_while_workers_go_on_dying(front: Front) -> None:
+    # Whoever kills workers one after the other has two deaths that one message was in hand at, before there are more.
+    conversation_id = await say(front)
+    run(
+        front,
+        "UPDATE messages SET starts = 2, begun_at = now();"
+        f"INSERT INTO executor_deaths (executor_id, at) VALUES ('a', {CALM}), ('b', now())",
+    )
+    with pytest.raises(Later):
+        await turn(front, desk_of(front, Mind()), conversation_id)
+    assert [(row["status"], row["starts"]) for row in questions(front)] == [("received", 2)]
+    run(front, "INSERT INTO executor_deaths (executor_id) VALUES ('c')")
+    await turn(front, desk_of(front, Mind()), conversation_id)
+    assert replies(front) == ["Olá!"]
+
+
 async def test_where_other_workers_die_too_it_is_given_again_but_not_for_ever(front: Front) -> None:
     conversation_id = await say(front)
     run(
         front,
         "UPDATE messages SET starts = 3, begun_at = now();"
-        "INSERT INTO executor_deaths (executor_id) SELECT n::text FROM generate_series(1, 9) n",
+        f"INSERT INTO executor_deaths (executor_id, at) SELECT n::text, {CALM} FROM generate_series(1, 9) n",
     )
     await turn(front, desk_of(front, Mind()), conversation_id)
     assert replies(front) == ["Olá!"]

@@ -275,6 +275,15 @@ async def deaths_since(scope: Scope, moment: datetime) -> int:
     return int(row["deaths"]) if row is not None else 0
 
 
+async def deaths_lately(scope: Scope, seconds: float) -> int:
+    """How many worker processes have died in so many seconds, by the database's clock."""
+    cursor = await scope.conn.execute(
+        "SELECT executor_deaths_since(clock_timestamp() - make_interval(secs => %s)) AS deaths", [seconds]
+    )
+    row = await cursor.fetchone()
+    return int(row["deaths"]) if row is not None else 0
+
+
 async def enqueue_outbound(
     scope: Scope,
     *,

@@ -34,7 +34,8 @@ from recado.errors import RecadoError
 from recado.fair import Gate
 from recado.identity import plans
 from recado.journey.language import learn, may_be_spoken
-from recado.journey.suspects import BEFORE, STRIKES, Suspects, is_broken, put_back
+from recado.journey.pause import Later
+from recado.journey.suspects import Suspects, blamed, put_back
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
 from recado.media.reading import Read
 from recado.media.storage import Storage, key_of
@@ -127,7 +128,7 @@ async def understand_media(
     try:
         async with AsyncExitStack() as stack:
             await _understand(desk, owner_id, conversation_id, message_id, began, stack, voice=voice)
-    except PASSING:
+    except (Later, *PASSING):
         await put_back(desk.pool, owner_id, began, now=desk.clock.now())
         raise
     except Exception:  # a fault of ours must not cost the contact the answer to the rest
@@ -159,10 +160,8 @@ async def _understand(
         now = desk.clock.now()
         async with scoped(desk.pool, owner_id) as scope:
             found = await messages.awaiting(scope, message_id)
-            if found.starts >= STRIKES:
-                deaths = await messages.deaths_since(scope, (found.begun_at or now) - BEFORE)
-                if is_broken(found.starts, deaths):
-                    return False
+            if await blamed(scope, [found], now=now):
+                return False
             began[message_id] = found.starts + 1
             await messages.count_starts(scope, began, now=now)
             return True

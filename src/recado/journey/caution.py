@@ -26,7 +26,7 @@ from recado.db.scope import Scope, scoped
 from recado.identity import plans
 from recado.journey.drafting import AnswerDesk, Draft, silent_for
 from recado.journey.language import spoken
-from recado.journey.suspects import BEFORE, STRIKES, is_broken
+from recado.journey.suspects import blamed
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,10 @@ class InHand:
 async def take_in_hand(
     desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, turn_id: UUID, heard: Sequence[Message], hand: InHand
 ) -> list[Message]:
-    """What of `heard` may be answered, counted up before anything looks at it; the rest is held, with one apology."""
+    """What of `heard` may be answered, counted up before anything looks at it; the rest is held, with one apology.
+
+    Raises Later while it can't be told which.
+    """
     fresh = [message for message in heard if message.id not in hand.begun]
     if not fresh:
         return list(heard)
@@ -71,10 +74,7 @@ async def take_in_hand(
     async def begin() -> set[UUID]:
         now = desk.clock.now()
         async with scoped(desk.pool, owner_id) as scope:
-            broken = set()
-            if suspected := [message for message in fresh if message.starts >= STRIKES]:
-                deaths = await messages.deaths_since(scope, min(m.begun_at or now for m in suspected) - BEFORE)
-                broken = {message.id for message in suspected if is_broken(message.starts, deaths)}
+            broken = await blamed(scope, fresh, now=now)
             begun = {message.id: message.starts + 1 for message in fresh if message.id not in broken}
             await messages.count_starts(scope, begun, now=now)
             hand.begun |= begun

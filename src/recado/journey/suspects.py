@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 import structlog
 
 from recado.conversations import messages
 from recado.db.pool import PASSING, Pool
-from recado.db.scope import scoped
+from recado.db.scope import Scope, scoped
+from recado.journey.pause import Later
 
 log = structlog.get_logger(__name__)
 
@@ -23,6 +24,10 @@ STRIKES: Final = 2
 STRIKES_AMONG_OTHERS: Final = 4
 #: Deaths so long before a message was first in hand count as those of others.
 BEFORE: Final = timedelta(seconds=60)
+#: Nothing is blamed before no worker has died for so long: whoever kills workers one after the other, a deployment or a
+#: machine without memory, shows by then that they die without it too. It is looked at again after each `LOOK_S`.
+CALM_S: Final = 10.0
+LOOK_S: Final = 3.0
 #: A message that was in hand when a worker died begins so long before the next such message: of two that begin at once
 #: and meet a death nobody could say whose it was.
 HEAD_START_S: Final = 1.5
@@ -35,6 +40,29 @@ def is_broken(starts: int, deaths: int) -> bool:
     time died of it, as far as anybody can tell.
     """
     return starts >= (STRIKES if deaths <= starts else STRIKES_AMONG_OTHERS)
+
+
+class Suspected(Protocol):
+    """What was in hand `starts` times without an end, first at `begun_at`."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def starts(self) -> int: ...
+    @property
+    def begun_at(self) -> datetime | None: ...
+
+
+async def blamed(scope: Scope, messages_in_hand: Iterable[Suspected], *, now: datetime) -> set[UUID]:
+    """Those that are not to be given again. Raises Later as long as it can't be told whether workers die of others."""
+    suspected = [message for message in messages_in_hand if message.starts >= STRIKES]
+    if not suspected:
+        return set()
+    deaths = await messages.deaths_since(scope, min(message.begun_at or now for message in suspected) - BEFORE)
+    broken = {message.id for message in suspected if is_broken(message.starts, deaths)}
+    if broken and await messages.deaths_lately(scope, CALM_S):
+        raise Later(LOOK_S)
+    return broken
 
 
 @dataclass(frozen=True, slots=True)
