@@ -4,7 +4,7 @@ An invitation, and later whatever else acts for the person or the key that made 
 administrator, an API key, or the command line. A key has one too, and so back to a person. What is made so says who
 made it, and three functions here are all that it needs:
 
-- `demand`, in the transaction that makes it: nobody lends what they have no more;
+- `demand`, in the transaction that makes it, or says who is what: nobody lends what they have no more;
 - `stands`, in the transaction that uses it: under locks, so that of a dismissal and a use at once one comes first;
 - `withdraw`, in the transaction that dismisses: ends what there is, also for somebody who is made admin again later.
   What is to end then is one more entry in `_LENT`.
