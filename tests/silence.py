@@ -15,11 +15,19 @@ class Forwarder:
 
     url: str = ""
     open: asyncio.Event = field(default_factory=asyncio.Event)
+    _server: asyncio.Server | None = None
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     def silence(self) -> None:
         self.open.clear()
+
+    def cut(self) -> None:
+        """End every connection, and take no more: nobody is there."""
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
 
 
 @asynccontextmanager
@@ -46,7 +54,7 @@ async def forwarding(database_url: str) -> AsyncIterator[Forwarder]:
             task = asyncio.create_task(pass_on(*pair))
             forwarder._tasks.add(task)
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = forwarder._server = await asyncio.start_server(connected, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     credentials = parts.netloc.rpartition("@")[0]
     forwarder.url = f"postgresql://{credentials}@127.0.0.1:{port}{parts.path}?sslmode=disable&gssencmode=disable"

@@ -73,9 +73,11 @@ MEDIA_POLL_S = 0.7
 VOICE_POLL_S = 0.7
 TURNS_POLL_S = (0.05, 0.6)
 #: What a stop waits for workflows to end; the rest is handed to other workers.
-STOP_S = 11.0
-#: And what comes after that: for those that are cancelled, for giving back, and for the engine's threads.
-CANCELLED_S, HAND_BACK_S, DESTROY_S = 1.5, 2.0, 1.5
+STOP_S = 10.0
+#: And what comes after that: for those that are cancelled, for giving back, for the engine's threads (which are not
+#: waited for once giving back has shown that the database does not answer), and for the tasks beside them, of which
+#: each may have a statement to give up. With the pools' closing that is all within 19 s (`recado.stopping`).
+CANCELLED_S, HAND_BACK_S, DESTROY_S, HANGING_S, TASKS_S = 1.5, 2.0, 1.5, 0.3, 2.0
 #: Connections of the workflow engine.
 ENGINE_CONNECTIONS: Final = 12
 #: Twilio keeps a message queued for 4 hours at most, and fetches its attachment when it sends it.
@@ -135,7 +137,7 @@ async def working(
             yield
         finally:
             idle = await _stop(executor.id)
-            await stopping.end(*tasks, within_s=1.0)
+            await stopping.end(*tasks, within_s=TASKS_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await executor.leave(idle=idle)
@@ -328,6 +330,7 @@ async def _stop(executor_id: str) -> bool:
     while dbos._active_workflows_set.activeList() and time.monotonic() < deadline:  # noqa: SLF001
         await asyncio.sleep(0.05)
     idle = not dbos._active_workflows_set.activeList()  # noqa: SLF001
+    destroy_s = DESTROY_S
     if not idle:
         # A cancelled workflow records no outcome: it stays pending, and goes back to its lane's head.
         ended = await stopping.end(*dbos._workflow_tasks, within_s=CANCELLED_S)  # noqa: SLF001
@@ -340,9 +343,10 @@ async def _stop(executor_id: str) -> bool:
         except DBAPIError as error:
             log.warning("not_handed_back", task="stop", error=type(error).__name__)
         if not idle:
+            destroy_s = HANGING_S
             log.warning("not_handed_back", task="stop", note="another worker takes it over")
     # Not on the loop's own threads: the engine has put its pool there, and is about to close it.
-    if not await stopping.thread(lambda: DBOS.destroy(destroy_registry=True), within_s=DESTROY_S):
+    if not await stopping.thread(lambda: DBOS.destroy(destroy_registry=True), within_s=destroy_s):
         log.warning("engine_left_behind", task="stop")
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(thread_name_prefix="recado"))
     return idle

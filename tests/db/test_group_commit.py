@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 import psycopg
 import pytest
 
 from recado.db.embedded import Lease
-from recado.db.group_commit import BACKLOG, BATCH, LANES, SAME_KEY, GroupCommit, Unavailable
+from recado.db.group_commit import BACKLOG, BATCH, LANES, OWNERS_KEYS, SAME_KEY, GroupCommit, Unavailable
 from recado.db.pool import Connection, connect
 
 Commit = GroupCommit[int, str]
@@ -214,3 +214,119 @@ async def test_two_lanes_do_not_wait_for_each_other(database: Database) -> None:
 
     async with GroupCommit(database.connect, write, lambda row: row) as commit:
         assert await asyncio.gather(commit.submit(0), commit.submit(1)) == ["0", "1"]
+
+
+class Locks:
+    """Rows that take a lock of their own, or work for long, in a real transaction; a test holds some of the locks."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.batches: list[list[int]] = []
+        self.attempts: list[list[int]] = []
+        self.slow: set[int] = set()
+
+    async def connect(self) -> Connection:
+        return await connect(self.url, "recado_app")
+
+    async def write(self, conn: Connection, rows: Sequence[int]) -> list[int]:
+        self.attempts.append(list(rows))
+        async with conn.transaction():
+            for row in rows:
+                await conn.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCKS, key_of(row)])
+                if row in self.slow:
+                    await conn.execute("SELECT pg_sleep(300)")
+        self.batches.append(list(rows))
+        return list(rows)
+
+    def mixed(self) -> int:
+        """In how many attempts rows of A were together with rows of B."""
+        return sum(len({owner_of(row) for row in rows}) > 1 for rows in self.attempts)
+
+    @contextmanager
+    def held(self, *rows: int) -> Iterator[None]:
+        """Somebody else has the locks of these rows."""
+        with psycopg.connect(self.url) as conn:
+            for row in rows:
+                conn.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCKS, key_of(row)])
+            yield
+
+
+LOCKS = 4712
+#: A's rows are below, B's from here on; ten of a row share its key, and all keys share the first lane.
+OF_B = 10_000
+
+
+def key_of(row: int) -> int:
+    return row // 10 * LANES
+
+
+def owner_of(row: int) -> str:
+    return "B" if row >= OF_B else "A"
+
+
+@pytest.fixture
+def locks(cluster: Lease, template: str) -> Locks:
+    del template
+    return Locks(cluster.admin_url)
+
+
+async def answers_of(commit: GroupCommit[int, int], rows: Iterable[int]) -> dict[int, int | BaseException]:
+    """What each is answered, all submitted at once: they are in one batch, as long as they fit."""
+    given = list(rows)
+    return dict(zip(given, await asyncio.gather(*map(commit.submit, given), return_exceptions=True), strict=True))
+
+
+@pytest.mark.parametrize("locked", [1, 10])
+async def test_all_that_others_send_is_stored_while_rows_ahead_of_theirs_wait_for_a_lock(
+    locks: Locks, locked: int
+) -> None:
+    of_a, of_b = [key * 10 for key in range(locked)], [OF_B + key * 10 for key in range(20)]
+    async with GroupCommit(locks.connect, locks.write, key_of, owner_of=owner_of) as commit:
+        with locks.held(*of_a):
+            answers = await answers_of(commit, of_a + of_b)
+            assert locks.attempts[0] == of_a + of_b, "they are in one batch, A's ahead"
+            assert [answers[row] for row in of_b] == of_b
+            assert {type(answers[row]) for row in of_a} == {Unavailable}
+        assert await answers_of(commit, of_a) == {row: row for row in of_a}, "once the lock is free"
+
+
+async def test_the_next_rows_of_who_waits_for_locks_are_no_longer_among_those_of_others(
+    locks: Locks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recado.db.group_commit.REMEMBER_S", 120.0)
+    of_a = [key * 10 for key in range(OWNERS_KEYS)]
+    async with GroupCommit(locks.connect, locks.write, key_of, owner_of=owner_of) as commit:
+        with locks.held(*of_a):
+            assert (await answers_of(commit, [*of_a, OF_B]))[OF_B] == OF_B
+            mixed, others = locks.mixed(), [OF_B + key * 10 for key in range(BATCH)]
+            free = OWNERS_KEYS * 10  # a key of A that nobody has locked
+            answers = await answers_of(commit, [of_a[0] + 1, free, *others])
+            assert isinstance(answers.pop(of_a[0] + 1), Unavailable)
+            assert answers == {row: row for row in (free, *others)}
+            assert locks.mixed() == mixed
+            assert others in locks.batches, "all of B's at once, and at the first try"
+
+
+async def test_nothing_of_a_key_overtakes_what_waits_for_its_lock(locks: Locks) -> None:
+    async with GroupCommit(locks.connect, locks.write, key_of, owner_of=owner_of) as commit:
+        with locks.held(0):
+            rows = [asyncio.create_task(commit.submit(row)) for row in range(3)]
+            while [0] not in locks.attempts:  # the batch has failed, and each is tried alone
+                await asyncio.sleep(0.005)
+            rows += [asyncio.create_task(commit.submit(row)) for row in range(3, 6)]
+            await asyncio.sleep(0)
+        answered = [answer for answer in await asyncio.gather(*rows, return_exceptions=True) if isinstance(answer, int)]
+    stored = [row for batch in locks.batches for row in batch]
+    assert stored == answered == sorted(stored), "in their order, and each once"
+
+
+async def test_a_statement_that_takes_too_long_harms_only_its_own_row(
+    locks: Locks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recado.db.group_commit.STATEMENT_S", 0.3)
+    locks.slow = {0}
+    of_b = [OF_B + key * 10 for key in range(20)]
+    async with GroupCommit(locks.connect, locks.write, key_of, owner_of=owner_of) as commit:
+        answers = await answers_of(commit, [0, *of_b])
+    assert isinstance(answers.pop(0), Unavailable)
+    assert answers == {row: row for row in of_b}

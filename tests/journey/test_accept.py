@@ -19,7 +19,7 @@ from psycopg import sql
 from recado.assistants import assistant
 from recado.channels.twilio import accounts
 from recado.db.embedded import Lease
-from recado.db.group_commit import GroupCommit
+from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import Connection
 from recado.db.scope import scoped
 from recado.journey import accept
@@ -120,6 +120,33 @@ async def test_a_poisonous_row_harms_only_itself(front: Front, poison: str) -> N
     assert all(isinstance(answer, Accepted) and answer.new for answer in answers)
     assert {row["body"] for row in front.stored()} == {str(number) for number in range(30) if number != 13}
     assert len(front.work()) == 29
+
+
+async def test_200_messages_of_one_owner_are_answered_while_rows_of_another_are_locked_ahead_of_theirs(
+    front: Front,
+) -> None:
+    other_sid, number = "AC" + secrets.token_hex(16), "whatsapp:+14155550003"
+    await establish(front.wiring, other_sid, "token", number)
+    people = [f"whatsapp:+551196765{number:04d}" for number in range(12)]
+    await front.accept(*[await front.arrival(From=person) for person in people])
+    stuck = [await front.arrival("meu", From=person) for person in people]
+    theirs = [
+        await front.arrival("deles", account_sid=other_sid, to=number, From=f"whatsapp:+551195765{index:04d}")
+        for index in range(200)
+    ]
+    async with GroupCommit(
+        front.lane, accept.write, accept.lane_of, apart=accept.is_held, owner_of=lambda row: row.owner_id
+    ) as acceptor:
+        with psycopg.connect(front.database_url) as blocker:
+            blocker.execute("SELECT FROM recado.contacts, recado.conversations FOR UPDATE")
+            ours = [asyncio.create_task(acceptor.submit(row)) for row in stuck]  # in both lanes, at their heads
+            answers = await asyncio.gather(*(acceptor.submit(row) for row in theirs))
+            assert all(answer.new for answer in answers)
+            refused = await asyncio.gather(*ours, return_exceptions=True)
+            assert {type(answer) for answer in refused} == {Unavailable}
+        again = await asyncio.gather(*(acceptor.submit(row) for row in stuck))
+        assert all(answer.new for answer in again)
+    assert len(front.stored()) == 200 + 2 * len(people)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from recado.db import patience
+from recado.db import migrate, patience
 from recado.db import pool as db
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.patience import Silent
@@ -160,37 +160,41 @@ async def test_a_silent_database_is_said_to_all_within_bounded_time(
         assert time.monotonic() - began < 20, "eight batches, and not each by itself"
 
 
-@pytest.mark.parametrize("role", ["recado_app", "recado_platform", "recado_engine"])
-async def test_every_connection_asks_the_server_to_look_after_its_peer(database_url: str, role: str) -> None:
-    wanted = {
-        "tcp_keepalives_idle": "15",
-        "tcp_keepalives_interval": "5",
-        "tcp_keepalives_count": "3",
-        "tcp_user_timeout": "20s",
-        "idle_in_transaction_session_timeout": "1min",
-        "client_connection_check_interval": "2s",
-    }
-    async with forwarding(database_url) as forwarder:
-        if role == "recado_engine":
-            engine = db.engine(database_url, size=1)
-            there = engine.connect()
-            driver = there.connection.driver_connection
-            assert isinstance(driver, psycopg.Connection)
-            ours = set(driver.info.get_parameters())
-            asking = sa.text("SELECT current_setting(:name)")
-            found = {name: there.execute(asking, {"name": name}).scalar() for name in wanted}
-            there.close()
-            engine.dispose()
-        else:
-            async with await db.connect(forwarder.url, role) as conn:  # type: ignore[arg-type]
-                ours = set(conn.info.get_parameters())
-                found = {}
-                for name in wanted:
-                    row = await (await conn.execute("SELECT current_setting(%s) AS value", [name])).fetchone()
-                    found[name] = row["value"] if row else None
+#: In the server's own units. Its configuration file has two of them already: what counts is that they come from us.
+GUARDS = {
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+    "idle_in_transaction_session_timeout": "60000",
+    "client_connection_check_interval": "2000",
+}
+#: `SHOW` would say 0 for the first four, as the tests' server is reached by its socket; what a session was given is
+#: what it goes back to.
+GIVEN = "SELECT name, reset_val AS value FROM pg_settings WHERE source = 'client' AND name = ANY(:names)"
+
+
+@pytest.mark.parametrize("role", ["recado_app", "recado_platform"])
+async def test_every_connection_asks_the_server_to_look_after_its_peer(database_url: str, role: db.Role) -> None:
+    async with await db.connect(database_url, role) as conn:
+        ours = set(conn.info.get_parameters())
+        found = await (await conn.execute(GIVEN.replace(":names", "%s"), [list(GUARDS)])).fetchall()
+    assert {row["name"]: row["value"] for row in found} == GUARDS
     assert ours >= {"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
-    # Over the server's socket there is no TCP, and it says 0.
-    assert {name: value for name, value in found.items() if not name.startswith("tcp_")} == {
-        name: value for name, value in wanted.items() if not name.startswith("tcp_")
-    }
-    assert "-c tcp_keepalives_idle=15" in db.conninfo(database_url, "recado_app")
+
+
+@pytest.mark.parametrize("which", ["workflow engine", "migrations"])
+def test_the_engines_connections_and_the_migrations_ask_for_it_too(database_url: str, which: str) -> None:
+    url = database_url + "&options=-c%20work_mem%3D5MB"
+    made = db.engine(database_url, size=1) if which == "workflow engine" else migrate.engine(url)
+    with made.connect() as conn:
+        found = conn.execute(sa.text(GIVEN), {"names": list(GUARDS)}).all()
+        own = conn.execute(sa.text("SHOW work_mem")).scalar()
+        driver = conn.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        ours = set(driver.info.get_parameters())
+    made.dispose()
+    assert {row.name: row.value for row in found} == GUARDS
+    assert ours >= {"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout"}
+    if which == "migrations":
+        assert own == "5MB", "what the URL itself asks for is kept"

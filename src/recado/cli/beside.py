@@ -37,7 +37,8 @@ ENDS_S: Final = 19.2
 async def keep_worker(stop: asyncio.Event, queues: Sequence[str]) -> int:
     """Have a worker process until `stop` is set; then it is stopped. Answers the exit code of the whole.
 
-    One that never came to work, because of a setting for instance, has said why: then `stop` is set here.
+    One that never came to work, because of a setting for instance, has said why: then `stop` is set here. One that a
+    signal ended is started again, whether it had come to work or not.
     """
     pause_s, has_worked = PAUSE_S, False
     while True:
@@ -61,10 +62,10 @@ async def keep_worker(stop: asyncio.Event, queues: Sequence[str]) -> int:
                 return 0 if code == 0 else 1
             has_worked = has_worked or _has_worked(ours)
         code = process.returncode or 0
-        if not has_worked or code == 2:
+        if code == 2 or (code > 0 and not has_worked):
             log.error("worker_could_not_start", code=code)
             stop.set()
-            return code if code > 0 else 1
+            return code
         if time.monotonic() - began > STEADY_S:
             pause_s = PAUSE_S
         log.error("worker_process_ended", code=code, retry_in_s=pause_s)
@@ -117,10 +118,8 @@ class Tie:
     def works(self) -> None:
         """Tell that the worker has begun to work."""
         if self._socket is not None:
-            try:
+            with contextlib.suppress(OSError):  # `_watch` hears of it
                 self._socket.send(b"w")
-            except OSError:
-                return  # `_watch` hears of it
 
     def _watch(self) -> None:
         assert self._socket is not None  # noqa: S101 - only then it runs

@@ -39,8 +39,12 @@ def _settings() -> Settings:
 def _run(main: Coroutine[Any, Any, int]) -> None:
     import uvloop
 
+    from recado.stopping import has_threads, leave
+
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         code = runner.run(main)
+    if has_threads():  # the engine's, which a database that says nothing has kept: the interpreter would wait for them
+        leave(code)
     if code:
         raise typer.Exit(code)
 

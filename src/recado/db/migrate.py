@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from recado.db.pool import guarded
 from recado.db.schema import HEAD, compare
 from recado.errors import RecadoError, SchemaError
 
@@ -75,9 +76,9 @@ def migrate(url: str, *, login: str | None = None, platform_login: str | None = 
     SchemaError when the database is newer than this code.
     """
     os.environ.setdefault("DBOS_DISABLE_TELEMETRY", "1")
-    engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool)
+    migrating = engine(url)
     try:
-        with engine.begin() as conn:
+        with migrating.begin() as conn:
             conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
             before = _version(conn)
             if compare(before) == "newer":
@@ -90,13 +91,21 @@ def migrate(url: str, *, login: str | None = None, platform_login: str | None = 
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
             config.attributes["connection"] = conn
             command.upgrade(config, "head")
-        _validate(engine)
+        _validate(migrating)
         done = [] if before == HEAD else [f"recado {before or 'empty'} -> {HEAD}"]
-        return done + _migrate_workflow_engine(engine, url)
+        return done + _migrate_workflow_engine(migrating, url)
     except (OperationalError, ProgrammingError) as error:
         raise RecadoError(f"the migration failed, nothing was changed: {_first_line(error)}") from None
     finally:
-        engine.dispose()
+        migrating.dispose()
+
+
+def engine(url: str) -> sa.Engine:
+    """Connections for migrations: a peer that vanishes is noticed; what the URL asks of the server besides is kept."""
+    there = sa.make_url(url).set(drivername="postgresql+psycopg")
+    given = there.query.get("options", "")
+    options = given if isinstance(given, str) else " ".join(given)
+    return sa.create_engine(there, poolclass=sa.NullPool, connect_args=guarded(options))
 
 
 def _validate(engine: sa.Engine) -> None:

@@ -95,7 +95,8 @@ async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> Async
     try:
         yield pool
     finally:
-        await pool.close(timeout=2)
+        # Its workers end at once, but for one that connects to a server which does not answer: that one is left.
+        await pool.close(timeout=0.7)
 
 
 async def connect(url: str, role: Role, *, patience_s: float = PATIENCE_S) -> Connection:
