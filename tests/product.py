@@ -188,7 +188,9 @@ async def establish(
     async with await wiring.connect("recado_platform") as conn:
         owner = await owners.add(conn, "Padaria " + secrets.token_hex(8))
     async with scoped(wiring.pool, owner.id) as scope:
-        await accounts.add_account(scope, wiring.keyring, account_sid=account_sid, auth_token=token)
+        await accounts.add_account(
+            scope, wiring.keyring, account_sid=account_sid, auth_token=token, proven_at=wiring.clock.now()
+        )
         made = await assistant.ensure_default(scope)
         await assistant.set(scope, None, instructions=instructions, model=model, language="pt")
         await accounts.add_number(scope, account_sid=account_sid, address=number, assistant_id=made.id)

@@ -8,8 +8,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from recado.channels.twilio import accounts
 from recado.channels.twilio.directory import Directory
+from recado.db.scope import scoped
 from recado.db.secrets import keyring
+from recado.errors import NotFound
 from recado.simulator.app import running
 from recado.simulator.client import SimulatorClient
 from tests.api.browsers import OURS, Browser, join
@@ -21,6 +24,9 @@ from tests.journey.front import ACCOUNT_SID, NUMBER, TOKEN, message_sid
 SID = "AC" + "1" * 32
 SERVICE = "MG" + "2" * 32
 KEY = {"sid": "SK" + "3" * 32, "secret": "s3cret-of-the-key"}
+
+#: What a removed or lost account has none of.
+SECRETS = [f"{name}{kind}" for name in ("auth_token", "secondary_token", "api_key_secret") for kind in ("", "_ref")]
 
 
 async def change(program: Program, method: str, path: str, body: Any = None, **headers: str) -> httpx2.Response:
@@ -297,13 +303,18 @@ async def test_an_account_is_tried_at_twilio_before_it_is_anybodys(
         assert refused.json()["errors"][0]["where"] == "body.auth_token"
         assert "invented" not in refused.text
         monkeypatch.setitem(settings.__dict__, "twilio_api_url", "http://127.0.0.1:1")
-        claimed = await stranger.ask("POST", "/v1/twilio-accounts", json=given)
+        more = {"secondary_token": "second", "api_key": {"sid": "SK" + "1" * 32, "secret": "s" * 32}}
+        claimed = await stranger.ask("POST", "/v1/twilio-accounts", json=given | more)
         assert (claimed.status_code, claimed.json()["proven"]) == (201, False)
         monkeypatch.setitem(settings.__dict__, "twilio_api_url", twilio)
         proven = await office.admin.ask("POST", "/v1/twilio-accounts", json=given | {"auth_token": "right-token"})
         assert (proven.status_code, proven.json()["proven"]) == (201, True)
         lost = await stranger.get(f"/v1/twilio-accounts/{claimed.json()['id']}")
         assert (lost["removed_why"], lost["proven"]) == ("lost", False)
+        [row] = office.front.rows("SELECT * FROM twilio_accounts WHERE id = %s", lost["id"])
+        assert {row[name] for name in SECRETS} == {None}
+        found = office.front.rows("SELECT id FROM account_by_sid(%s)", SID)
+        assert [str(row["id"]) for row in found] == [proven.json()["id"]], "webhooks are the one's who proved it"
         back = await stranger.ask("POST", "/v1/twilio-accounts", json=given | {"auth_token": "right-token"})
         assert back.status_code == 409, "what was proven stays"
         wrong = await change(office.admin, "PATCH", proven.headers["Location"], {"auth_token": "mistyped"})
@@ -313,11 +324,19 @@ async def test_an_account_is_tried_at_twilio_before_it_is_anybodys(
 async def test_a_removed_account_keeps_what_it_has_and_opens_nothing(office: Office) -> None:
     path = f"/v1/twilio-accounts/{office.ids['account_id']}"
     contacts = await office.admin.get("/v1/contacts")
+    for method, to, given in (
+        ("POST", f"{path}/rotate", {"auth_token": "second"}),
+        ("PATCH", path, {"api_key": {"sid": "SK" + "1" * 32, "secret": "s" * 32}}),
+    ):
+        assert (await change(office.admin, method, to, given)).status_code == 200
     for _ in range(2):
         gone = await office.admin.ask("DELETE", path)
         assert (gone.status_code, gone.json()["removed_why"]) == (200, "removed")
     [row] = office.front.rows("SELECT * FROM twilio_accounts WHERE id = %s", office.ids["account_id"])
-    assert [row[name] for name in ("auth_token", "secondary_token", "api_key_secret", "auth_token_ref")] == [None] * 4
+    assert {row[name] for name in SECRETS} == {None}
+    async with scoped(office.front.wiring.pool, office.front.owner_id) as scope:
+        with pytest.raises(NotFound):
+            await accounts.row_for_sending(scope, row["id"])
     webhook = await office.front.post(inbound("text", MessageSid=message_sid()), token=TOKEN)
     assert webhook.status_code == 403
     assert (await office.admin.get("/v1/contacts")) == contacts
@@ -337,4 +356,4 @@ async def test_a_removed_account_keeps_what_it_has_and_opens_nothing(office: Off
     webhook = await office.front.post(inbound("text", MessageSid=message_sid()), token=TOKEN)
     assert webhook.status_code == 200
     actions = office.front.rows("SELECT action FROM audit WHERE thing = 'twilio_account' ORDER BY id")
-    assert [row["action"] for row in actions] == ["remove", "add"]
+    assert [row["action"] for row in actions] == ["rotate", "change", "remove", "add"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import httpx2
@@ -138,12 +139,17 @@ async def test_nothing_of_a_file_is_kept_guessed_or_run_by_a_browser(office: Off
 
 
 async def test_a_files_name_can_not_leave_its_header(office: Office) -> None:
-    name = 'x"; filename="y\r\nSet-Cookie: a=b\r\n.html'.replace("\r\n", " ")
-    made = await upload(office, PDF, **{"Content-Disposition": f'attachment; filename="{name}"'})
-    answer = await open_link(office, await link_of(office, made["id"]))
-    said = answer.headers["content-disposition"]
-    assert said.startswith("attachment; filename*=UTF-8''")
-    assert not set(said.partition("''")[2]) & set(' ";\r\n')
+    name = 'x"; filename="y\r\nSet-Cookie: a=b\r\n.html'
+    for header in (
+        f'attachment; filename="{name}"'.replace("\r\n", " "),
+        "attachment; filename*=UTF-8''" + quote(name + "; filename=ação.hta, '%", safe=""),
+    ):
+        made = await upload(office, PDF, **{"Content-Disposition": header})
+        answer = await open_link(office, await link_of(office, made["id"]))
+        said = answer.headers["content-disposition"]
+        assert said.startswith("attachment; filename*=UTF-8''")
+        assert re.fullmatch(r"[A-Za-z0-9._~%-]+", said.partition("''")[2])
+        assert "set-cookie" not in answer.headers
 
 
 PARTS = [
@@ -259,6 +265,8 @@ async def test_a_file_is_named_as_what_it_is_for_whoever_sees_or_saves_it(office
     header = "attachment; filename*=UTF-8''fatura%E2%80%AEgpj.pdf.hta"
     made = await upload(office, PDF, **{"Content-Disposition": header})
     assert made["file_name"] == "faturagpj.pdf.pdf"
+    [stored] = office.front.rows("SELECT file_name FROM media WHERE id = %s", made["id"])
+    assert stored["file_name"] == "faturagpj.pdf.pdf"
     # As it was stored before, or came with a message.
     office.front.rows(
         "UPDATE media SET file_name = %s WHERE id = %s RETURNING id", "..\\fatura\u202e.pdf.hta", made["id"]

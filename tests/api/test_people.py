@@ -228,6 +228,33 @@ async def test_a_dismissed_admins_keys_are_in_the_answer_and_end_when_asked(offi
     assert None not in (listed[made["id"]], listed[second["id"]])
 
 
+async def test_nobody_dismissed_comes_back_by_a_key_that_they_or_a_key_of_theirs_made(office: Office) -> None:
+    boss, ana, eva, _ = [await join(office.front, role) for role in ("admin", "admin", "operator", "admin")]
+    given = {"name": "CRM", "scopes": ["admin"]}
+    key = Program(office.front, (await ana.browser.ask("POST", "/v1/keys", json=given)).json()["key"])
+    second = Program(office.front, (await key.ask("POST", "/v1/keys", json=given)).json()["key"])
+    path = f"/v1/users/{ana.user.id}"
+    for dismissed in ({"status": "disabled"}, {"status": "active", "role": "viewer"}):
+        assert (await boss.browser.change(path, dismissed)).status_code == 200
+        for program in (key, second):
+            for whose, change in (
+                (path, {"status": "active"}),
+                (path, {"role": "admin"}),
+                (f"/v1/users/{eva.user.id}", {"role": "admin"}),
+                (f"/v1/users/{boss.user.id}", {"status": "disabled"}),
+                (f"/v1/users/{boss.user.id}", {"role": "viewer"}),
+            ):
+                answer = await program.change(whose, change)
+                assert answer.status_code == 403, f"{change}: {answer.text}"
+            renamed = await program.change(f"/v1/users/{eva.user.id}", {"name": "Eva"})
+            assert renamed.status_code == 200, "a shop's integration goes on"
+    listed = {user["id"]: (user["role"], user["status"]) for user in (await boss.browser.get("/v1/users"))["items"]}
+    assert listed[str(ana.user.id)] == ("viewer", "active")
+    assert (listed[str(boss.user.id)], listed[str(eva.user.id)]) == (("admin", "active"), ("operator", "active"))
+    answer = await office.admin.change(path, {"role": "operator"})
+    assert answer.status_code == 200, "a key whose maker stands"
+
+
 async def test_a_revoked_keys_keys_are_in_the_answer_and_end_when_asked(office: Office) -> None:
     given = {"name": "CRM", "scopes": ["admin"]}
     made = (await office.admin.ask("POST", "/v1/keys", json=given)).json()

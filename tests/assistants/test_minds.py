@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -70,6 +71,26 @@ async def test_many_who_ask_for_one_model_at_once_open_it_once(models: Counted) 
 
     await asyncio.gather(*(ask() for _ in range(50)))
     assert (models.made, models.open) == (1, ["one"])
+
+
+async def test_who_gives_up_while_a_model_is_opened_takes_it_from_nobody_else(models: Counted) -> None:
+    may_go_on = threading.Event()
+
+    def slow(name: str) -> Any:
+        may_go_on.wait(30)
+        return models.make(name)
+
+    async def ask() -> bool:
+        async with agent_of("one", slow) as agent:
+            return agent is not None
+
+    first, second = asyncio.create_task(ask()), asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    may_go_on.set()
+    assert await second
+    assert (first.cancelled(), models.made) == (True, 1)
 
 
 async def test_what_can_not_be_made_is_tried_again_the_next_time(models: Counted) -> None:

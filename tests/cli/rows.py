@@ -43,7 +43,8 @@ class Rows:
         conn.execute("INSERT INTO owners (id, name) VALUES (%s, 'Padaria Central')", [owner])
         sealed = keyring([SECRET_KEYS]).seal(TOKEN, owner_id=owner, row=f"twilio_accounts/{account}/auth_token")
         conn.execute(
-            "INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token) VALUES (%s, %s, %s, %s)",
+            "INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token, proven_at) "
+            "VALUES (%s, %s, %s, %s, now())",
             [owner, account, ACCOUNT_SID, sealed],
         )
         conn.execute(

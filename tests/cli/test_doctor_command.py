@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -52,6 +53,23 @@ def test_the_doctor_finds_tokens_that_the_present_keys_do_not_open(recado: Termi
     assert f"a secret of {ACCOUNT_SID} can't be decrypted" in ran.out
     both = recado("doctor", RECADO_SECRET_KEYS=f"{ANOTHER_KEY},{SECRET_KEYS}")
     assert "every stored secret can be decrypted" in both.out
+
+
+def test_the_doctor_names_accounts_that_another_owner_could_prove_with_what_hangs_on_them(
+    recado: Terminal, rows: Rows
+) -> None:
+    rows.conn.execute("UPDATE twilio_accounts SET proven_at = NULL")
+    ran = recado("doctor", "--json")
+    [found] = [one for one in json.loads(ran.out)["checks"] if one["name"] == "accounts" and one["state"] == "warn"]
+    assert f"{ACCOUNT_SID} is unproven" in found["text"]
+    assert f"{NUMBER} would not be answered" in found["text"]
+    assert found["fix"].endswith(
+        f"recado accounts add --owner {rows.owner} --account-sid {ACCOUNT_SID} --auth-token-stdin"
+    )
+    assert "unproven" in recado("accounts", "list").out
+    rows.conn.execute("UPDATE twilio_accounts SET proven_at = now()")
+    assert "is unproven" not in recado("doctor").out
+    assert "unproven" not in recado("accounts", "list").out
 
 
 def test_the_doctor_reports_a_database_that_is_away_or_was_never_migrated(bare: Terminal, recado: Terminal) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable
 
 import pytest
 
 from recado.channels.twilio.accounts import Secret
 from recado.channels.twilio.proof import prove
+from recado.errors import UsageError
 from recado.simulator.app import running
 from recado.simulator.client import SimulatorClient
 from tests.cli.conftest import Ran, Terminal
@@ -37,6 +39,25 @@ async def test_twilio_says_whose_token_it_is_and_silence_says_nothing(twilio: st
         )
     ]
     assert verdicts == ["proven", "refused", "refused", "unknown", "unknown"]
+
+
+async def test_the_answer_about_another_account_proves_nothing_and_no_path_is_asked_for() -> None:
+    body = json.dumps({"sid": "AC" + "6" * 32, "status": "active"}).encode()
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        verdicts = [await prove("AC" + digit * 32, Secret(TOKEN), api_url=url) for digit in "56"]
+        assert verdicts == ["unknown", "proven"]
+        for sid in (SID + "/Messages", "AC" + "5" * 30 + "..", SID + "\n", SID.lower()):
+            with pytest.raises(UsageError):
+                await prove(sid, Secret(TOKEN), api_url=url)
 
 
 async def test_who_proves_an_account_gets_it_from_who_only_claimed_it(recado: Terminal, twilio: str) -> None:
@@ -85,3 +106,20 @@ async def test_who_proves_an_account_gets_it_from_who_only_claimed_it(recado: Te
     back = (await ask(*add, owner, "--json", stdin=TOKEN)).json
     assert back == proven
     assert (await ask(*number)).json == ours
+
+
+async def test_who_proves_their_own_account_later_keeps_all_of_it_until_they_bring_it_back_unproven(
+    recado: Terminal, twilio: str
+) -> None:
+    def ask(*arguments: object, url: str = twilio, **more: str) -> Awaitable[Ran]:
+        return asyncio.to_thread(lambda: recado(*arguments, RECADO_TWILIO_API_URL=url, **more))
+
+    owner = (await ask("owners", "add", "Padaria", "--json")).json["id"]
+    add = ("accounts", "add", "--account-sid", SID, "--auth-token-stdin", "--json", "--owner", owner)
+    claimed = (await ask(*add, stdin=TOKEN, url=NOWHERE)).json
+    await ask("numbers", "add", "--account", SID, "--address", "whatsapp:+14155238886")
+    proven = (await ask(*add, stdin=TOKEN)).json
+    assert proven == claimed | {"proven": True}
+    assert [row["status"] for row in (await ask("numbers", "list", "--json")).json] == ["active"]
+    await ask("accounts", "remove", "--account", SID)
+    assert (await ask(*add, stdin=TOKEN, url=NOWHERE)).json == claimed, "what was proven then says nothing of now"

@@ -25,6 +25,7 @@ from tests.postgres import Databases
 
 #: Tables without an owner, and what of them the application's role may do.
 OWNERLESS = {
+    "executor_deaths": set[str](),
     "executors": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "password_salts": set[str](),
     "plans": {"SELECT"},
@@ -47,8 +48,11 @@ UNHELD = {
 }
 #: What looks across owners on purpose: to find whose an AccountSid, a key or a session is and that it is alive, to
 #: count a part when it was sent and a file when it is kept, to take an account from who only claimed it, to tell
-#: whether an administrator is one, and an address's salt.
+#: whether an administrator is one, and an address's salt; to count workers' deaths, and to tell whether a contact is a
+#: number of this installation, which says nothing of whose.
 DEFINERS = {
+    "executor_deaths_since(timestamp with time zone)",
+    "is_own_number(text)",
     "account_by_sid(text)",
     "administrator_stands(uuid)",
     "count_stored()",

@@ -126,3 +126,11 @@ def test_hostile_input_costs_work_in_proportion_to_its_length(monkeypatch: pytes
 def test_a_text_longer_than_any_answer_is_left_alone() -> None:
     text = "**a** " * 10_000
     assert to_whatsapp(text) is text
+
+
+def test_a_list_right_below_its_title_stays_there() -> None:
+    catalogue = (
+        "Veja:\n\n*Doces (preço por cento)*\n1. Brigadeiro: R$ 120.\n2. Beijinho: R$ 120.\n\n*Prazos*\n- dois dias"
+    )
+    assert to_whatsapp(catalogue) == catalogue
+    assert to_whatsapp("**Doces**\n\n1. Brigadeiro") == "*Doces*\n\n1. Brigadeiro"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from recado.db.scope import scoped
@@ -66,6 +68,17 @@ async def test_with_one_password_in_two_places_it_is_the_last_one_or_the_one_tha
         house.clock.advance(minutes=1)
         assert (await knock(house, PASSWORD)).user.id == user.id
         house.clock.advance(minutes=1)
+    changed = await change_password(
+        house.platform,
+        email=EMAIL,
+        user_id=two.id,
+        password=PASSWORD,
+        new="mais um segredo bom",
+        source="",
+        clock=house.clock,
+        hashing=CHEAP,
+    )
+    assert changed.user.id == two.id, "whose session it is, not who signed in last"
 
 
 async def test_the_work_does_not_tell_how_many_owners_know_an_address(house: House) -> None:
@@ -120,3 +133,13 @@ async def test_a_hash_from_before_gets_the_salt_of_its_address_at_the_next_sign_
     assert after != before
     assert after.rpartition("$")[0] == theirs.rpartition("$")[0]
     assert (await knock(house, PASSWORD)).user.id == user.id
+
+
+async def test_a_salt_is_of_its_address_in_this_installation_alone(house: House) -> None:
+    async def salt(email: str) -> bytes:
+        found: bytes = await house.value("SELECT password_salt(%s)", email)
+        return bytes(found)
+
+    first = await salt(EMAIL)
+    assert [await salt(EMAIL), await salt("eva@other.example") == first] == [first, False]
+    assert first != hashlib.sha256(EMAIL.encode()).digest()[:16], "nobody elsewhere can tell it"

@@ -13,6 +13,7 @@ from recado.errors import Forbidden, NotFound
 from recado.identity import authority, invitations, keys, sessions, sign_in, users
 from recado.identity.callers import Caller, at_command_line, of_user
 from recado.identity.users import User
+from recado.ids import new_id
 from tests.identity.conftest import CHEAP, PASSWORD, House
 
 ROOT = at_command_line("root")
@@ -205,8 +206,8 @@ async def test_an_administrator_of_the_platform_who_is_disabled_has_lent_nothing
 
 async def test_no_owners_user_gives_an_admin_or_themselves_another_password(house: House) -> None:
     boss, ana = await two_admins(house)
-    for email in (boss.email, ana.email, boss.email.upper()):
-        with pytest.raises(Forbidden):
+    for email, why in ((boss.email, "theirs alone"), (ana.email, "themselves"), (boss.email.upper(), "theirs alone")):
+        with pytest.raises(Forbidden, match=why):
             await invite(house, caller_of(ana), email=email, role="viewer")
     rui = await house.user("rui@padaria.example")
     token = await invite(house, caller_of(ana), email=rui.email, role="viewer")
@@ -269,3 +270,76 @@ async def test_what_is_made_at_the_moment_of_the_dismissal_ends_with_it(house: H
     async with house.scope() as scope:
         [invited] = await invitations.list_(scope)
     assert invited.revoked_at is not None
+
+
+async def test_what_a_key_makes_at_the_moment_of_its_revocation_ends_with_it(house: House) -> None:
+    key = await key_of(house, ROOT)
+
+    async def revoke() -> None:
+        async with house.scope() as scope:
+            await keys.revoke(scope, key.id or new_id(), now=house.clock.now())
+
+    async with house.scope() as scope:
+        await invitations.make(scope, email=EVA, role="admin", by=key, now=house.clock.now())
+        revoking = asyncio.create_task(revoke())
+        while not await house.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not revoking.done(), "nobody waits for what is being made"
+            await asyncio.sleep(0.01)
+    await revoking
+    async with house.scope() as scope:
+        [invited] = await invitations.list_(scope)
+    assert invited.revoked_at is not None
+
+
+async def test_what_an_administrator_of_the_platform_makes_at_the_moment_of_their_dismissal_ends_with_it(
+    house: House,
+) -> None:
+    root = await house.administrator()
+
+    async def disable() -> None:
+        async with house.platform.connection() as conn, conn.transaction():
+            await users.disable(conn, root.id, now=house.clock.now())
+
+    async with house.scope() as scope:
+        await invitations.make(scope, email=EVA, role="admin", by=caller_of(root), now=house.clock.now())
+        dismissing = asyncio.create_task(disable())
+        while not await house.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not dismissing.done(), "nobody waits for what is being made"
+            await asyncio.sleep(0.01)
+    await dismissing
+    async with house.scope() as scope:
+        [invited] = await invitations.list_(scope)
+    assert invited.revoked_at is not None
+
+
+async def test_a_key_without_the_scope_admin_lends_nothing_whoever_asks_in_its_name(house: House) -> None:
+    async with house.scope() as scope:
+        made, _ = await keys.make(scope, name="CRM", scopes=["write"], by=ROOT, now=house.clock.now())
+    claiming = Caller(
+        kind="key", id=made.id, owner_id=house.owner.id, scopes=frozenset({"admin"}), role=None, name="CRM"
+    )
+    with pytest.raises(Forbidden):
+        await invite(house, claiming)
+
+
+async def test_another_owners_key_lends_nothing_here(house: House) -> None:
+    key = await key_of(house, ROOT)
+    other = await house.another_owner()
+    async with house.platform.connection() as conn:
+        owners = [house.owner.id, other.id, None]
+        stands = [await authority.stands(conn, authority.maker(key), one, now=house.clock.now()) for one in owners]
+    assert stands == [True, False, False]
+
+
+async def test_who_accepts_and_who_changes_the_user_at_once_wait_in_one_order(house: House) -> None:
+    rui = await house.user("rui@padaria.example")
+    token = await invite(house, ROOT, email=rui.email, role="operator")
+    async with house.scope() as scope:
+        await scope.conn.execute("UPDATE users SET password_changed_at = now() WHERE id = %s", [rui.id])
+        accepting = asyncio.create_task(accept(house, token))
+        while not await house.value("SELECT count(*) FROM pg_locks WHERE NOT granted"):
+            assert not accepting.done()
+            await asyncio.sleep(0.01)
+        await users.end_sessions(scope, rui.id, now=house.clock.now())
+    with pytest.raises(NotFound):
+        await accepting

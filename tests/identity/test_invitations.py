@@ -195,6 +195,8 @@ async def test_an_accepted_invitation_stays_accepted_and_another_owners_is_not_f
 @pytest.mark.parametrize(
     ("email", "role"),
     [("", "viewer"), ("eva", "viewer"), ("eva@x", "viewer"), ("a b@x.example", "viewer"), ("éva@x.example", "viewer"),
+     ("\u212aai@x.example", "viewer"), ("eva\u200b@x.example", "viewer"), ("ｅva@x.example", "viewer"),
+     ("еva@x.example", "viewer"), ("eva@x。example", "viewer"), ("eva＠x.example", "viewer"),
      ("eva@x.example\0", "viewer"), ("a" * 250 + "@x.example", "viewer"), (EMAIL, "root"), (EMAIL, "")],
 )  # fmt: skip
 async def test_what_is_no_address_or_role_is_wrong_use(house: House, email: str, role: str) -> None:

@@ -318,6 +318,26 @@ async def test_what_the_plan_has_no_room_for_is_refused_heard_all_the_same_and_s
     assert front.rows(counted) == [{"amount": len(outside.content)}]
 
 
+async def test_of_the_files_of_one_message_so_many_are_kept_as_there_is_room_for(
+    front: Front, outside: Outside
+) -> None:
+    async with await front.wiring.connect("recado_platform") as conn:
+        await plans.add(conn, "small", stored_bytes=2 * len(outside.content) - 1)
+        await plans.assign(conn, front.owner_id, "small")
+    address = f"https://api.twilio.com/2010-04-01/Accounts/{ACCOUNT_SID}/Messages/{'MM' + '1' * 32}/Media/ME"
+    both = {f"MediaUrl{place}": f"{address}{place * 32}" for place in ("0", "1")}
+    arrival = await front.arrival(
+        "",
+        **{"MessageSid": "MM" + "1" * 32, "MessageType": "audio", "NumMedia": "2", **both},
+        **{f"MediaContentType{place}": "audio/ogg" for place in ("0", "1")},
+    )
+    await front.accept(arrival)
+    await understand(front, outside, arrival.message_id)
+    kept = front.rows("SELECT status, reason FROM media ORDER BY id")
+    assert [(row["status"], row["reason"]) for row in kept] == [("stored", None), ("refused", "quota")]
+    assert front.rows("SELECT amount FROM usage WHERE metric = 'stored_bytes'") == [{"amount": len(outside.content)}]
+
+
 async def test_text_and_a_note_that_failed_get_one_answer_that_says_both(front: Front, outside: Outside) -> None:
     await front.accept(await front.arrival("Vocês abrem domingo?"))
     outside.hearing = ""

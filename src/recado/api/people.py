@@ -72,13 +72,20 @@ async def change_user(
 
     Invitations of whoever is no active admin any more end at once. The API keys that they made go on, and are in the
     answer; with `end_keys` they end too. The owner's last active admin can't be disabled or given another role (409).
+    A key whose own maker is no admin any more changes no role and no status (403).
     """
     version = demand(if_match)
     async with who.scope() as scope:
         before = await users.get(scope, user_id, lock=True)
         check_version(version, before.version)
         after = await users.change(
-            scope, user_id, name=given.name, role=given.role, status=given.status, now=who.wiring.clock.now()
+            scope,
+            user_id,
+            name=given.name,
+            role=given.role,
+            status=given.status,
+            now=who.wiring.clock.now(),
+            by=who.caller,
         )
         if after.name != before.name:
             await audit.record(scope, who.caller, "rename", "user", str(user_id))

@@ -6,6 +6,7 @@ nothing without a way to it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
@@ -28,15 +29,22 @@ body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 nav { columns: 14rem; margin: 1rem 0 2rem; }
 nav a { display: block; }
 h2 { margin-top: 3rem; border-bottom: 1px solid; }
-h3 { font-size: 1rem; margin: 2rem 0 .25rem; }
+h3 { font-size: 1rem; margin: 2rem 0 .25rem; overflow-wrap: anywhere; }
 h3 b { display: inline-block; min-width: 4.5rem; }
 code { font: .9em ui-monospace, monospace; overflow-wrap: anywhere; }
 p { margin: .25rem 0; white-space: pre-line; }
 table { border-collapse: collapse; margin: .5rem 0; }
 td, th { border: 1px solid #8886; padding: .2rem .5rem; text-align: left; vertical-align: top; }
 details { margin: .25rem 0; }
+@media (max-width: 40rem) {
+  table, tbody, tr, td { display: block; border: 0; }
+  tr { border-left: 3px solid #8886; margin: .5rem 0; }
+  th { display: none; }
+  td { padding: 0 .5rem; overflow-wrap: anywhere; }
+}
 """
 
+_CODE: Final = re.compile(r"`([^`\n]+)`")
 _METHODS: Final = ("get", "post", "put", "patch", "delete")
 
 
@@ -51,7 +59,7 @@ def _parts(description: Mapping[str, Any]) -> Iterator[str]:
     title = escape(f"{info['title']} {info['version']}")
     yield f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
     yield '<meta name="viewport" content="width=device-width">'
-    yield f'<link rel="stylesheet" href="{STYLE_PATH}"><h1>{title}</h1><p>{escape(info.get("description", ""))}</p>'
+    yield f'<link rel="stylesheet" href="{STYLE_PATH}"><h1>{title}</h1><p>{_text(info.get("description", ""))}</p>'
     yield '<p><a href="/openapi.json">openapi.json</a> says the same for programs.</p>'
     by_tag: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {}
     for path, operations in description["paths"].items():
@@ -62,21 +70,21 @@ def _parts(description: Mapping[str, Any]) -> Iterator[str]:
     yield "<nav>"
     for tag in by_tag:
         yield f'<a href="#{_anchor(tag)}">{escape(tag)}</a>'
-    yield "</nav>"
+    yield '<a href="#schemas">Forms</a></nav>'
     for tag, operations in by_tag.items():
         yield f'<h2 id="{_anchor(tag)}">{escape(tag)}</h2>'
         for method, path, operation in operations:
             yield from _operation(method, path, operation)
     yield '<h2 id="schemas">Forms</h2>'
     for name, schema in description.get("components", {}).get("schemas", {}).items():
-        yield f'<h3 id="{_anchor("schema-" + name)}">{escape(name)}</h3><p>{escape(schema.get("description", ""))}</p>'
+        yield f'<h3 id="{_anchor("schema-" + name)}">{escape(name)}</h3><p>{_text(schema.get("description", ""))}</p>'
         yield from _fields(schema)
 
 
 def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator[str]:
     anchor = _anchor(str(operation.get("operationId", method + path)))
     yield f'<h3 id="{anchor}"><b>{method.upper()}</b> <code>{escape(path)}</code></h3>'
-    yield f"<p>{escape(str(operation.get('description') or operation.get('summary') or ''))}</p>"
+    yield f"<p>{_text(str(operation.get('description') or operation.get('summary') or ''))}</p>"
     needed = [
         f"{name}{': ' + ', '.join(scopes) if scopes else ''}"
         for way in operation.get("security", [])
@@ -89,7 +97,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         for one in parameters:
             name = escape(one["name"]) + ("" if one.get("required") else " (optional)")
             yield f"<tr><td><code>{name}</code><td>{escape(one['in'])}<td>{_kind(one.get('schema', {}))}"
-            yield f"<td>{escape(one.get('description', ''))}"
+            yield f"<td>{_text(one.get('description', ''))}"
         yield "</table>"
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
         yield f"<p>Body: <code>{escape(media_type)}</code> {_kind(content.get('schema', {}))}</p>"
@@ -99,7 +107,7 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
             f"<code>{escape(media_type)}</code> {_kind(content.get('schema', {}))}"
             for media_type, content in answer.get("content", {}).items()
         )
-        yield f"<tr><td>{escape(str(status))}<td>{escape(answer.get('description', ''))}<td>{kinds}"
+        yield f"<tr><td>{escape(str(status))}<td>{_text(answer.get('description', ''))}<td>{kinds}"
     yield "</table></details>"
 
 
@@ -112,7 +120,7 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
     yield "<table><tr><th>field<th>is<th>"
     for name, one in properties.items():
         shown = escape(name) + ("" if name in required else " (optional)")
-        yield f"<tr><td><code>{shown}</code><td>{_kind(one)}<td>{escape(one.get('description', ''))}"
+        yield f"<tr><td><code>{shown}</code><td>{_kind(one)}<td>{_text(one.get('description', ''))}"
     yield "</table>"
 
 
@@ -131,6 +139,11 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if schema.get("type") == "array":
         return "list of " + _kind(schema.get("items", {}))
     return escape(" ".join(str(schema[name]) for name in ("type", "format") if name in schema) or "anything")
+
+
+def _text(text: str) -> str:
+    """A description's words, what stands between backticks as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
 
 
 def _anchor(text: str) -> str:

@@ -62,6 +62,13 @@ def to_whatsapp(text: str) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n\n".join(part for part in (shown, "\n".join(left)) if part)).strip()
 
 
+def _is_list_right_below(token: Token, before: Token | None) -> bool:
+    """Whether it is a list under a line of text, such as its title, without a blank line between them."""
+    if before is None or before.type != "paragraph_open" or not token.type.endswith("_list_open"):
+        return False
+    return bool(before.map and token.map and before.map[1] == token.map[0])
+
+
 @cache
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
@@ -216,16 +223,17 @@ class _Page:
         self.linked: set[str] = set()
 
     def blocks(self, tokens: Sequence[Token]) -> str:
-        written: list[str] = []
+        written = ""
         at = 0
+        before: Token | None = None
         while at < len(tokens):
             token = tokens[at]
             end = _closing(tokens, at)
-            block = self._block(token, tokens[at + 1 : end])
-            if block:
-                written.append(block)
-            at = end + 1
-        return "\n\n".join(written)
+            if block := self._block(token, tokens[at + 1 : end]):
+                gap = "\n" if _is_list_right_below(token, before) else "\n\n"
+                written = f"{written}{gap}{block}" if written else block
+            before, at = token, end + 1
+        return written
 
     def _block(self, token: Token, inside: Sequence[Token]) -> str:
         match token.type:

@@ -4,7 +4,7 @@ An invitation, and later whatever else acts for the person or the key that made 
 administrator, an API key, or the command line. A key has one too, and so back to a person. What is made so says who
 made it, and three functions here are all that it needs:
 
-- `demand`, in the transaction that makes it: nobody lends what they have no more;
+- `demand`, in the transaction that makes it, or says who is what: nobody lends what they have no more;
 - `stands`, in the transaction that uses it: under locks, so that of a dismissal and a use at once one comes first;
 - `withdraw`, in the transaction that dismisses: ends what there is, also for somebody who is made admin again later.
   What is to end then is one more entry in `_LENT`.
@@ -57,7 +57,8 @@ async def demand(conn: Connection, caller: Caller, owner_id: UUID | None, *, now
     """Raise Forbidden unless the caller may lend authority over this owner at this moment, and until the commit."""
     if not await stands(conn, maker(caller), owner_id, now=now):
         raise Forbidden(
-            "who made this API key is no admin any more, or it has ended: it makes no keys and invites nobody"
+            "who made this API key is no admin any more, or it has ended: "
+            "it makes no keys, invites nobody and changes no user's role or status"
         )
 
 

@@ -15,7 +15,7 @@ from recado.db.pool import Connection
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound, UsageError
 from recado.identity import authority
-from recado.identity.callers import ROLES
+from recado.identity.callers import ROLES, Caller
 from recado.ids import new_id
 
 Where = Connection | Scope
@@ -53,7 +53,8 @@ def whose(where: Where) -> tuple[Connection, UUID | None]:
 
 def normal_email(email: str) -> str:
     """The one form of an address that is stored and compared. Raises UsageError."""
-    text = email.strip().lower()
+    # Asked before it is made small: the sign for Kelvin is a small k then.
+    text = email.strip().lower() if email.isascii() else ""
     if len(text) > EMAIL_CHARS or not _EMAIL.fullmatch(text):
         raise UsageError("an e-mail address looks like name@example.com, in ASCII")
     return text
@@ -156,11 +157,13 @@ async def change(
     role: str | None = None,
     status: Literal["active", "disabled"] | None = None,
     name: str | None = None,
+    by: Caller | None = None,
 ) -> User:
     """Change what is given; a role counts from the user's next request on, disabling ends their sessions.
 
     Who is no active admin any more has lent nothing: their invitations end (`authority`). Raises NotFound, UsageError,
-    and Conflict for what would leave an owner without an active admin.
+    Conflict for what would leave an owner without an active admin, and Forbidden where `by` may not say any more who
+    is what: else a dismissed admin came back by a key that they kept.
     """
     if role is not None:
         check_role(where, role)
@@ -168,6 +171,8 @@ async def change(
     if (role is not None and role != "admin") or status == "disabled":
         await _keep_an_admin(where, user_id=user_id)
     conn, owner_id = whose(where)
+    if by is not None and (role is not None or status is not None):
+        await authority.demand(conn, by, owner_id, now=now)
     row = await (
         await conn.execute(
             f"""

@@ -236,6 +236,7 @@ async def _secrets(conn: Connection, keyring: Keyring | None) -> list[Finding]:
         fix = "put the key it was stored with back into RECADO_SECRET_KEYS, or give the token again: accounts add"
         return [fail("accounts", text, fix)]
     findings = [ok("accounts", f"{_count(len(rows), 'Twilio account')}, every stored secret can be decrypted")]
+    findings += await _unproven(conn)
     known = References()
     for row in rows:
         for reference in (row[f"{column}_ref"] for column in _SECRETS if row[f"{column}_ref"] is not None):
@@ -245,6 +246,28 @@ async def _secrets(conn: Connection, keyring: Keyring | None) -> list[Finding]:
                 text = f"a secret of {row['account_sid']} can't be read here: {error}"
                 findings.append(fail("accounts", text, "put it there, where every process of recado can read it"))
     return findings
+
+
+async def _unproven(conn: Connection) -> list[Finding]:
+    """What another owner gets who proves that it is theirs, numbers included: those stop being answered then."""
+    rows = await _rows(
+        conn,
+        """
+        SELECT a.owner_id, a.account_sid, a.auth_token_ref,
+               (SELECT string_agg(n.address, ', ' ORDER BY n.id) FROM numbers n
+                WHERE n.owner_id = a.owner_id AND n.account_id = a.id AND n.status = 'active') AS numbers
+        FROM twilio_accounts a WHERE a.removed_at IS NULL AND a.proven_at IS NULL ORDER BY a.id
+        """,
+    )
+    found = []
+    for row in rows:
+        text = f"{row['account_sid']} is unproven: Twilio could not be asked, and who proves that it is theirs gets it"
+        if row["numbers"]:
+            text += f"; {row['numbers']} would not be answered any more"
+        how = "--auth-token-stdin" if row["auth_token_ref"] is None else f"--auth-token-ref {row['auth_token_ref']}"
+        add = f"recado accounts add --owner {row['owner_id']} --account-sid {row['account_sid']} {how}"
+        found.append(warn("accounts", text, f"give the same token again where Twilio can be reached: {add}"))
+    return found
 
 
 _SECRETS = ("auth_token", "secondary_token", "api_key_secret")
