@@ -109,7 +109,7 @@ def test_whatever_the_description_allows_is_answered_as_it_promises(company: Com
 
         ask()
     assert len(statuses) >= 100
-    assert {200, 201, 404, 409, 422} <= set(statuses)
+    assert {200, 201, 404, 412, 422} <= set(statuses)
 
 
 def test_the_page_lists_every_route_with_what_it_needs_and_what_it_does() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
 from recado.api.contents import (
     ButtonView,
@@ -386,17 +386,21 @@ class Given(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=False)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _can_be_stored(cls, given: Any) -> Any:
-        """Refuse what no database takes in whichever field, so that none has to say so of itself."""
+    def _can_be_stored(cls, given: Any, validated: ModelWrapValidatorHandler[Self]) -> Self:
+        """Refuse what no database takes in whichever field, so that none has to say so of itself.
+
+        What a field says of itself is said first: it names the field.
+        """
+        made = validated(given)
         try:
             refused = all_storable(given) != given
         except RecursionError:
             refused = True
         if refused:
             raise ValueError("holds NUL or half of a surrogate pair, or is nested too deep")
-        return given
+        return made
 
 
 class NewConsentWord(Given):
