@@ -20,6 +20,7 @@ import structlog
 
 from recado.errors import SettingsError
 from recado.settings import Rate
+from recado.stopping import end
 
 log = structlog.get_logger(__name__)
 
@@ -161,8 +162,7 @@ class Counters:
     async def aclose(self) -> None:
         """Stop asking after Redis, and let go of its connections."""
         if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+            await end(self._probing)
         if self._redis is not None:
             with contextlib.suppress(*self._away):
                 await self._redis.bridge.get_connection().aclose()

@@ -71,7 +71,7 @@ def answers_of(company: Company, operation: Any, token: str, known: dict[str, st
         # Every second time what is there, in its present version.
         if versioned and len(statuses) % 2:
             read = httpx2.get(base_url + case.formatted_path, headers=always | {"Cookie": f"recado={token}"})
-            case.headers["If-Match"] = read.headers.get("ETag", '"1"')
+            case.headers, case.query = {"If-Match": read.headers.get("ETag", '"1"')}, {}
             for content in operation.definition.raw.get("requestBody", {}).get("content", {}).values():
                 case.body = content["example"]
         ends = operation.definition.raw["operationId"] in LAST

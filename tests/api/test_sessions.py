@@ -50,7 +50,12 @@ async def test_wrong_unknown_and_disabled_hear_the_same_and_later_all_hear_when_
     await admin.browser.change(f"/v1/users/{rui.user.id}", {"status": "disabled"})
     heard = []
     for number, (email, password) in enumerate(
-        [(ana.user.email, WRONG), ("nobody@padaria.example", PASSWORD), (rui.user.email, PASSWORD), ("no address", PASSWORD)]
+        [
+            (ana.user.email, WRONG),
+            ("nobody@padaria.example", PASSWORD),
+            (rui.user.email, PASSWORD),
+            ("no address", PASSWORD),
+        ]
     ):
         browser = Browser(office.front, client=f"198.51.100.{number}")
         answers = [await browser.sign_in(email, password) for _ in range(OF_ADDRESS.free + 2)]

@@ -47,7 +47,7 @@ def test_users_keys_and_owners_are_managed_and_all_of_it_stands_in_the_audit(rec
 
     assert recado("owners", "suspend", rows.owner, "--json").json["status"] == "suspended"
     assert rows.value("SELECT status FROM owners") == "suspended"
-    assert "are answered again" in recado("owners", "activate", rows.owner).out
+    assert "those of the last 24 hours that were held meanwhile" in recado("owners", "activate", rows.owner).out
     made = recado("owners", "add", "Outra", "--json").json
     assert made["made"]
     assert recado("owners", "add", "Outra", "--json").json == made | {"made": False}

@@ -72,3 +72,21 @@ async def test_what_is_done_once_is_done_until_it_worked_and_not_again() -> None
 
     await until(sweep("once", once, once=True), sweep("others", others), done=done)
     assert tries == 2
+
+
+async def test_one_that_swallows_a_cancellation_ends_with_the_others() -> None:
+    begun, swallowed = asyncio.Event(), 0
+
+    async def swallow() -> None:
+        nonlocal swallowed
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:  # as a pool's wait does, when its connection comes at that moment
+            swallowed += 1
+            if swallowed > 1:
+                raise
+
+    await until(sweep("swallow", swallow), sweep("hang", asyncio.Event().wait), done=begun)
+    assert swallowed == 2
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("sweep-")] == []

@@ -21,6 +21,7 @@ from recado.clock import Clock
 from recado.db.pool import PASSING, Connection, Pool
 from recado.media.storage import Storage
 from recado.ops import again, recovery, retention
+from recado.stopping import AGAIN_S
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +47,23 @@ class Sweep:
 
 
 async def keep(sweeps: Sequence[Sweep]) -> None:
-    """Run each in its own task until this one is cancelled, and then leave none behind."""
-    async with asyncio.TaskGroup() as group:
-        for sweep in sweeps:
-            group.create_task(_repeat(sweep), name=f"sweep-{sweep.name}")
+    """Run each in its own task until this one is cancelled, and then leave none behind.
+
+    Not a task group: that cancels its tasks once, and one whose library swallows a cancellation (`recado.stopping`)
+    would go on for ever.
+    """
+    left = {asyncio.create_task(_repeat(sweep), name=f"sweep-{sweep.name}") for sweep in sweeps}
+    ending = False
+    while left:
+        try:
+            _, left = await asyncio.wait(left, timeout=AGAIN_S if ending else None)
+        except asyncio.CancelledError:
+            ending = True
+        if ending:
+            for task in left:
+                task.cancel()
+    if ending:
+        raise asyncio.CancelledError
 
 
 async def _repeat(sweep: Sweep) -> None:
