@@ -55,7 +55,7 @@ def answers_of(company: Company, operation: Any, token: str, known: dict[str, st
     base_url = company.product.base_url
     always = {"Origin": base_url, "Recado-Owner": known["owner_id"]}
     statuses: list[int] = []
-    versioned = any(one.get("name") == "If-Match" for one in operation.definition.raw.get("parameters", []))
+    versioned = "if-match" in {one.get("name", "").lower() for one in operation.definition.raw.get("parameters", [])}
 
     @settings(
         max_examples=6,
