@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import psycopg
 import uvloop
 
-from bench import load, stack
+from bench import load, pairs, stack
 from bench.turns import cpu_s, postmaster
 
 
@@ -20,113 +20,87 @@ async def _post(base_url: str, count: int, connections: int, first_contact: int)
     return await load.post_all(base_url, requests, connections=connections)
 
 
-def commits(home: Path, count: int = 2000) -> dict[str, float]:
+def raw_commits(conn: psycopg.Connection[Any], count: int) -> dict[str, float]:
     """One connection that commits single rows, one after the other."""
-    from recado.settings import Settings
-    from recado.wiring import database
-
-    with (
-        database(Settings(home=home, _env_file=None)) as there,
-        psycopg.connect(there.admin_url, autocommit=True) as conn,
-    ):
-        conn.execute("CREATE TABLE IF NOT EXISTS public.bench_raw (id bigserial PRIMARY KEY, body text)")
-        began = time.perf_counter()
-        for _ in range(count):
-            conn.execute("INSERT INTO public.bench_raw (body) VALUES (%s)", ["x" * 100])
-        return {"rate": round(count / (time.perf_counter() - began), 1)}
-
-
-def bare(home: Path, *, count: int) -> dict[str, Any]:
-    """The baseline route at 16 and 64 connections."""
-    port = stack.free_port()
-    base = f"http://127.0.0.1:{port}"
-    figures = {}
-    with stack.process("-m", "bench.bare", str(port), env=stack.environment(home), up=f"{base}/openapi.json"):
-        uvloop.run(_post(base, 500, 16, 0))
-        for connections in (16, 64):
-            figures[str(connections)] = uvloop.run(_post(base, count, connections, 0)).row()
-    return figures
-
-
-def accept(home: Path, *, count: int, first_contact: int = 0) -> dict[str, Any]:
-    """`recado api` at 1, 16 and 64 connections, with what each request costs."""
-    port = stack.free_port()
-    base = f"http://127.0.0.1:{port}"
-    figures: dict[str, Any] = {}
-    env = stack.environment(home, limits=ON)
-    with ExitStack() as running:
-        api = running.enter_context(
-            stack.process("-m", "recado", "api", "--port", str(port), env=env, up=f"{base}/healthz")
-        )
-        uvloop.run(_post(base, 600, 16, first_contact))
-        for connections in (1, 16, 64):
-            requests = count if connections > 1 else count // 10
-            before = cpu_s(api.pid), cpu_s(postmaster(home))
-            result = uvloop.run(_post(base, requests, connections, first_contact)).row()
-            spent = cpu_s(api.pid) - before[0], cpu_s(postmaster(home)) - before[1]
-            figures[str(connections)] = result | {
-                "api_us": round(spent[0] / requests * 1e6),
-                "postgres_us": round(spent[1] / requests * 1e6),
-            }
-    return figures
+    began = time.perf_counter()
+    for _ in range(count):
+        conn.execute("INSERT INTO public.bench_raw (body) VALUES (%s)", ["x" * 100])
+    return {"rate": round(count / (time.perf_counter() - began), 1)}
 
 
 #: Counted as always, and never reached.
 ON = "ip=600/minute;account=9000000/minute;contact=900000/minute"
 
 
-def limits(home: Path, *, count: int, rounds: int = 6, connections: int = 16) -> dict[str, Any]:
-    """`recado api` with limits and without, in turns, each pair in the other order than the one before.
+def posts(
+    base: str, pid: int, database: int | None, *, count: int, connections: int, first_contact: int = 0
+) -> dict[str, float]:
+    """So many webhooks: how many a second, how soon, and the processor's time that one took, of PostgreSQL too."""
 
-    `on_to_off` is the median of the pairs' ratios: of what was answered a second, and of the processor's time that a
-    webhook took of the API and PostgreSQL. The second tells more where the machine is not ours alone.
-    """
-    running: dict[str, tuple[str, int]] = {}
-    rates, costs = dict[str, list[float]](on=[], off=[]), dict[str, list[float]](on=[], off=[])
-    with ExitStack() as processes:
-        for name, value in (("on", ON), ("off", "off")):
-            port = stack.free_port()
-            base = f"http://127.0.0.1:{port}"
-            arguments = ("-m", "recado", "api", "--port", str(port))
-            api = processes.enter_context(
-                stack.process(*arguments, env=stack.environment(home, limits=value), up=f"{base}/healthz")
-            )
-            running[name] = base, api.pid
-            uvloop.run(_post(base, 600, connections, 1000))
-        for number in range(rounds):
-            for name in ("on", "off") if number % 2 else ("off", "on"):
-                base, pid = running[name]
-                before = cpu_s(pid) + cpu_s(postmaster(home))
-                rates[name].append(uvloop.run(_post(base, count, connections, 1000)).row()["rate"])
-                costs[name].append(round((cpu_s(pid) + cpu_s(postmaster(home)) - before) / count * 1e6))
-    return {
-        "rate": rates | {"on_to_off": _ratio(rates)},
-        "cpu_us": costs | {"on_to_off": _ratio(costs)},
-    }
+    def cpu() -> float:
+        return cpu_s(pid) + (cpu_s(database) if database is not None else 0.0)
+
+    before = cpu()
+    row = uvloop.run(_post(base, count, connections, first_contact)).row()
+    return {**row, "cpu_us": round((cpu() - before) / count * 1e6)}
 
 
-def _ratio(pairs: dict[str, list[float]]) -> float:
-    return round(median(on / off for on, off in zip(pairs["on"], pairs["off"], strict=True)), 3)
+def api(running: ExitStack, home: Path, *, limits: str = ON, first_contact: int = 0) -> tuple[str, int]:
+    """`recado api`, warm: its address and its process."""
+    return _warm(running, home, ("-m", "recado", "api", "--port"), "/healthz", first_contact, limits=limits)
 
 
-def measure(*, count: int = 6000) -> dict[str, Any]:
-    """Bare, raw commits and accept in one run on one home; ratios against the bare route, and of limits on to off."""
-    with stack.home() as home:
+def bare(running: ExitStack, home: Path) -> tuple[str, int]:
+    """The baseline route, warm."""
+    return _warm(running, home, ("-m", "bench.bare"), "/openapi.json", 0)
+
+
+def _warm(
+    running: ExitStack, home: Path, command: tuple[str, ...], up: str, first_contact: int, **settings: Any
+) -> tuple[str, int]:
+    port = stack.free_port()
+    base = f"http://127.0.0.1:{port}"
+    env = stack.environment(home, **settings)
+    started = running.enter_context(stack.process(*command, str(port), env=env, up=base + up))
+    uvloop.run(_post(base, 600, 16, first_contact))
+    return base, started.pid
+
+
+def measure(*, count: int = 3000, times: int = 4) -> dict[str, Any]:
+    """Pairs with the bare route and with raw commits, and with limits on beside off, on one home."""
+    from recado.settings import Settings
+    from recado.wiring import database
+
+    with stack.home() as home, ExitStack() as running:
+        there = running.enter_context(database(Settings(home=home, _env_file=None)))
+        conn = running.enter_context(psycopg.connect(there.admin_url, autocommit=True))
+        conn.execute("CREATE TABLE IF NOT EXISTS public.bench_raw (id bigserial PRIMARY KEY, body text)")
         stack.run(stack.set_up(home))
-        baseline = bare(home, count=count)
-        raw = commits(home)
-        accepted = accept(home, count=count)
-        limited = limits(home, count=count // 2)
-        again = bare(home, count=count)
-    ratio = {}
-    for connections in ("16", "64"):
-        base = (baseline[connections]["rate"] + again[connections]["rate"]) / 2
-        ratio[connections] = round(accepted[connections]["rate"] / base, 3)
-    return {
-        "bare": baseline,
-        "bare_again": again,
-        "raw_commit": raw,
-        "accept": accepted,
-        "ratio_to_bare": ratio,
-        "limits": limited,
-    }
+        baseline = bare(running, home)
+        ours = api(running, home)
+        unlimited = api(running, home, limits="off", first_contact=1000)
+        # As where it has run for a while: PostgreSQL knows how large the tables are.
+        stack.settle(home)
+        postgres = postmaster(home)
+
+        def bare_at(connections: int, count: int) -> pairs.Measured:
+            return posts(*baseline, None, count=count, connections=connections)
+
+        def ours_at(connections: int, count: int) -> pairs.Measured:
+            return posts(*ours, postgres, count=count, connections=connections)
+
+        figures: dict[str, Any] = {
+            f"at_{connections}": pairs.in_turn(
+                partial(bare_at, connections, some), partial(ours_at, connections, some), times=times
+            )
+            for connections, some in ((1, count // 10), (16, count), (64, count))
+        }
+        figures["to_raw_commits"] = pairs.in_turn(
+            partial(raw_commits, conn, count // 3), partial(ours_at, 16, count // 2), times=times
+        )
+        figures["limits"] = pairs.in_turn(
+            partial(posts, *unlimited, postgres, count=count // 2, connections=16, first_contact=1000),
+            partial(posts, *ours, postgres, count=count // 2, connections=16, first_contact=1000),
+            times=times + 2,
+        )
+    return figures

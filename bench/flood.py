@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from multiprocessing import get_context
 from typing import Any
 
-from bench import load, stack
-from bench.turns import cpu_s, postmaster, start
+from bench import load, pairs, stack
+from bench.turns import cpu_s, introduce, postmaster, start
 from recado.simulator.client import SimulatorClient
 
 FLOODER = 99_000_000
@@ -65,40 +65,34 @@ def _cpu(started: dict[str, Any]) -> dict[str, float]:
 
 def _shares(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
     seconds = after["at"] - before["at"]
-    return {name: round((after[name] - before[name]) / seconds, 3) for name in before if name != "at"}
+    return {f"{name}_share": round((after[name] - before[name]) / seconds, 3) for name in before if name != "at"}
 
 
-def measure(*, rate: int = 500, count: int = 200, gap_s: float = 0.1) -> dict[str, Any]:
-    """The others' latencies without and with the flood, in one run, under the limits of the default settings."""
+def measure(*, rate: int = 500, count: int = 70, gap_s: float = 0.1, times: int = 3) -> dict[str, Any]:
+    """The others' latencies without and with the flood, in turn, under the limits of the default settings."""
+    first = iter(range(1_000_000, 90_000_000, 1_000_000))
     with stack.home() as home, ExitStack() as running:
         stack.run(stack.set_up(home))
         started = start(running, home, delay_s=None)
         base = started["api_url"]
-
-        async def introduce() -> None:
-            async with SimulatorClient(started["simulator_url"]) as client:
-                await client.add_account(load.ACCOUNT_SID, load.TOKEN)
-                await client.add_number(load.ACCOUNT_SID, load.NUMBER, base + load.PATH)
-
-        stack.run(introduce())
+        stack.run(introduce(started))
         stack.run(others(started, count=30, first=500_000, gap_s=gap_s))
-        before = _cpu(started)
-        alone = stack.run(others(started, count=count, first=1_000_000, gap_s=gap_s))
-        between = _cpu(started)
-        requests = [load.webhook(base, contact=FLOODER) for _ in range(int(rate * count * gap_s))]
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as attacker:
+
+        def alone() -> dict[str, float]:
+            before = _cpu(started)
+            found = row(stack.run(others(started, count=count, first=next(first), gap_s=gap_s)))
+            return {**found, "unanswered": count - found["answered"], **_shares(before, _cpu(started))}
+
+        attacker = running.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
+
+        def beside() -> dict[str, float]:
+            # It goes on for longer than the others write, and begins before them.
+            requests = [load.webhook(base, contact=FLOODER) for _ in range(int(rate * (count * gap_s + 4)))]
             flooding = attacker.submit(_flood, base, requests, rate)
             time.sleep(2.0)
-            in_flood = _cpu(started)
-            beside = stack.run(others(started, count=int(count * 0.8), first=2_000_000, gap_s=gap_s))
-            at_end = _cpu(started)
+            found = alone()
             flood = flooding.result()
-    quiet, flooded = row(alone), row(beside)
-    return {
-        "alone": quiet,
-        "beside_the_flood": flooded,
-        "flood": flood,
-        "share_of_a_core": {"alone": _shares(before, between), "beside_the_flood": _shares(in_flood, at_end)},
-        "load_average": os.getloadavg()[0],
-        "answer_p95_growth": round(flooded["answer_p95_ms"] / quiet["answer_p95_ms"] - 1, 3),
-    }
+            return {**found, "flood_rate": flood["rate"], "flood_rate_to_asked": round(flood["rate"] / rate, 3)}
+
+        found = pairs.in_turn(alone, beside, times=times)
+    return {**found, "load_average": os.getloadavg()[0]}

@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from bench import load, stack
+from bench import ack, load, stack
 from bench.turns import cpu_s, postmaster
 from recado.simulator.client import SimulatorClient
 
@@ -57,12 +57,18 @@ def measure(*, count: int = 40, idle_s: float = 15.0) -> dict[str, Any]:
         idle = (cpu_s(serve.pid) - before) / seconds
         idle_postgres = (cpu_s(postmaster(home)) - postgres) / seconds
         latencies = stack.run(_latencies(base, simulator_url, count))
+        bare = ack.bare(running, home)
+        request_us = ack.posts(*bare, None, count=3000, connections=16)["cpu_us"]
         memory = sum(one.memory_full_info().pss for one in both(serve.pid)) / 1e6
     return {
         "idle_cpu_share_of_a_core": round(idle, 4),
         "idle_postgres_share_of_a_core": round(idle_postgres, 4),
         "memory_mb_after_work": round(memory, 1),
         "answered": len(latencies),
+        "bare_request_cpu_us": request_us,
+        # What it costs to do nothing, in requests of the bare route that would cost as much.
+        "idle_in_bare_requests_a_second": round(idle * 1e6 / request_us, 1),
+        "answer_p50_to_quiet_window": round(1 + load.percentile(latencies, 0.5) / QUIET_WINDOW_MS, 3),
         "latency_less_quiet_window_p50_ms": round(load.percentile(latencies, 0.5), 1),
         "latency_less_quiet_window_p99_ms": round(load.percentile(latencies, 0.99), 1),
     }

@@ -44,18 +44,28 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def webhook(base_url: str, *, contact: int, body: str = "Olá, que horas vocês abrem amanhã?") -> bytes:
-    """One signed inbound webhook as the bytes of an HTTP request, with a MessageSid of its own."""
+def webhook(
+    base_url: str,
+    *,
+    contact: int,
+    body: str = "Olá, que horas vocês abrem amanhã?",
+    account: tuple[str, str, str] = (ACCOUNT_SID, TOKEN, NUMBER),
+) -> bytes:
+    """One signed inbound webhook as the bytes of an HTTP request, with a MessageSid of its own.
+
+    `account` is AccountSid, token and number.
+    """
+    account_sid, token, number = account
     sid = "SM" + secrets.token_hex(16)
     phone = f"+55119{contact:08d}"
     form = {
         "SmsMessageSid": sid,
         "SmsSid": sid,
         "MessageSid": sid,
-        "AccountSid": ACCOUNT_SID,
+        "AccountSid": account_sid,
         "ApiVersion": "2010-04-01",
         "From": f"whatsapp:{phone}",
-        "To": NUMBER,
+        "To": number,
         "WaId": phone[1:],
         "ProfileName": "José 😀",
         "SmsStatus": "received",
@@ -69,7 +79,7 @@ def webhook(base_url: str, *, contact: int, body: str = "Olá, que horas vocês 
     head = (
         f"POST {PATH} HTTP/1.1\r\nHost: {urlsplit(base_url).netloc}\r\n"
         "Content-Type: application/x-www-form-urlencoded\r\nUser-Agent: TwilioProxy/1.1\r\n"
-        f"X-Twilio-Signature: {sign(base_url + PATH, TOKEN, form.items())}\r\n"
+        f"X-Twilio-Signature: {sign(base_url + PATH, token, form.items())}\r\n"
         f"I-Twilio-Idempotency-Token: {secrets.token_hex(16)}\r\nContent-Length: {len(payload)}\r\n\r\n"
     )
     return head.encode() + payload

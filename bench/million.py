@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
 
-from bench import ack, stack, turns
+from bench import ack, pairs, stack, turns
+from bench.turns import postmaster
 
 _LOAD = """
 SET search_path TO recado;
@@ -40,27 +42,6 @@ WHERE received_at < now() - interval '1 day';
 """
 
 
-# What the measurement of accept left unanswered would be answered during the next measurement of turns.
-_SETTLE = """
-UPDATE recado.messages SET status = 'answered' WHERE status = 'received';
-DELETE FROM dbos.workflow_status WHERE status IN ('ENQUEUED', 'PENDING');
-"""
-
-
-def settle(home: Path) -> None:
-    """Leave nothing to do, and the same state of the write-ahead log, for the next measurement."""
-    from recado.settings import Settings
-    from recado.wiring import database
-
-    with (
-        database(Settings(home=home, _env_file=None)) as there,
-        psycopg.connect(there.admin_url, autocommit=True) as conn,
-    ):
-        conn.execute(_SETTLE)
-        conn.execute("VACUUM ANALYZE")
-        conn.execute("CHECKPOINT")
-
-
 def load_messages(home: Path, *, messages: int, conversations: int) -> float:
     """Fill the home's database; answers the seconds it took."""
     from recado.settings import Settings
@@ -74,26 +55,36 @@ def load_messages(home: Path, *, messages: int, conversations: int) -> float:
     return time.monotonic() - began
 
 
-def measure(*, count: int = 4000, turn_count: int = 300, messages: int = 1_000_000) -> dict[str, Any]:
-    """Accept and turns before and after, on one home, and the ratio of their costs."""
-    figures: dict[str, Any] = {}
-    with stack.home() as home:
-        stack.run(stack.set_up(home))
-        for name in ("before", "after"):
-            if name == "after":
-                figures["load_seconds"] = round(load_messages(home, messages=messages, conversations=messages // 10), 1)
-            settle(home)
-            with ExitStack() as running:
-                started = turns.start(running, home, delay_s=0.0)
-                first = 20_000 if name == "before" else 40_000
-                stack.run(turns.turns(started, count=20, first_contact=first))
-                measured = stack.run(turns.turns(started, count=turn_count, first_contact=first + 100))
-            accepted = ack.accept(home, count=count, first_contact=60_000 if name == "before" else 70_000)
-            figures[name] = {"accept": accepted, "turns": measured}
-    before, after = figures["before"], figures["after"]
-    figures["cost_ratio"] = {
-        "accept_16": round(before["accept"]["16"]["rate"] / after["accept"]["16"]["rate"], 2),
-        "accept_64": round(before["accept"]["64"]["rate"] / after["accept"]["64"]["rate"], 2),
-        "turns": round(before["turns"]["rate"] / after["turns"]["rate"], 2),
-    }
+def measure(*, count: int = 2000, turn_count: int = 100, messages: int = 1_000_000, times: int = 3) -> dict[str, Any]:
+    """Turns and accept with none of it and with all of it, in turn, on two databases."""
+    numbers = iter(range(20_000_000, 90_000_000, 100_000))
+    with stack.home() as empty, stack.home() as full:
+        for home in (empty, full):
+            stack.run(stack.set_up(home))
+        figures: dict[str, Any] = {
+            "load_seconds": round(load_messages(full, messages=messages, conversations=messages // 10), 1)
+        }
+        for home in (empty, full):
+            stack.settle(home)
+        with ExitStack() as running:
+            both = [turns.start(running, home, delay_s=0.0) for home in (empty, full)]
+            for started in both:
+                stack.run(turns.introduce(started))
+
+            def answered(started: dict[str, Any], some: int = turn_count) -> dict[str, float]:
+                found: dict[str, float] = stack.run(turns.turns(started, count=some, first_contact=next(numbers)))
+                return found
+
+            for started in both:
+                answered(started, 20)
+            figures["turns"] = pairs.in_turn(partial(answered, both[0]), partial(answered, both[1]), times=times)
+        for home in (empty, full):
+            stack.settle(home)
+        with ExitStack() as running:
+            apis = [(*ack.api(running, home, first_contact=60_000), postmaster(home)) for home in (empty, full)]
+            for connections in (16, 64):
+                posts = [
+                    partial(ack.posts, *one, count=count, connections=connections, first_contact=60_000) for one in apis
+                ]
+                figures[f"accept_{connections}"] = pairs.in_turn(*posts, times=times)
     return figures

@@ -74,6 +74,29 @@ def process(
             running.wait()
 
 
+# What a measurement left unanswered would be answered during the next one.
+_SETTLE = """
+UPDATE recado.messages SET status = 'answered' WHERE status = 'received';
+DELETE FROM dbos.workflow_status WHERE status IN ('ENQUEUED', 'PENDING');
+"""
+
+
+def settle(home: Path) -> None:
+    """Leave nothing to do, and the same state of the write-ahead log, for the next measurement."""
+    import psycopg
+
+    from recado.settings import Settings
+    from recado.wiring import database
+
+    with (
+        database(Settings(home=home, _env_file=None)) as there,
+        psycopg.connect(there.admin_url, autocommit=True) as conn,
+    ):
+        conn.execute(_SETTLE)
+        conn.execute("VACUUM ANALYZE")
+        conn.execute("CHECKPOINT")
+
+
 FAQ = "# Horário\nAbrimos de segunda a sábado, das 7h às 20h.\n\n# Entrega\nEntregamos no centro, taxa de R$ 8,00.\n"
 
 

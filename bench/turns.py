@@ -1,4 +1,4 @@
-"""Turns a second in one worker, with a model that answers at once and with one that takes two seconds."""
+"""Turns a second in one worker beside a floor, with a model that answers at once and one that takes two seconds."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from bench import load, stack
+from bench import floor, load, pairs, stack
 from recado.simulator.client import SimulatorClient
+from recado.simulator.views import RestCall
 
 
 def cpu_s(pid: int) -> float:
@@ -45,7 +47,8 @@ def start(running: ExitStack, home: Path, *, delay_s: float | None, **settings: 
         running.enter_context(
             stack.process("tests/model_server.py", "--port", str(model), "--delay-s", str(delay_s), env=env, wait_s=1.0)
         )
-        env |= {"RECADO_MODEL": "openai:scripted", "OPENAI_BASE_URL": f"http://127.0.0.1:{model}/v1"}
+        started["model_url"] = f"http://127.0.0.1:{model}/v1"
+        env |= {"RECADO_MODEL": "openai:scripted", "OPENAI_BASE_URL": started["model_url"]}
     started["simulator"] = running.enter_context(
         stack.process("-m", "bench.twilio", str(simulator), env=env, up=f"{simulator_url}/sim/health")
     )
@@ -56,48 +59,99 @@ def start(running: ExitStack, home: Path, *, delay_s: float | None, **settings: 
     return started
 
 
-async def turns(started: dict[str, Any], *, count: int, first_contact: int, timeout_s: float = 180) -> dict[str, Any]:
+async def introduce(started: dict[str, Any]) -> None:
+    """Make account and number known to the simulator."""
+    async with SimulatorClient(started["simulator_url"]) as client:
+        await client.add_account(load.ACCOUNT_SID, load.TOKEN)
+        await client.add_number(load.ACCOUNT_SID, load.NUMBER, started["api_url"] + load.PATH)
+
+
+async def _last_seq(client: SimulatorClient) -> int:
+    return max((call.seq for call in await client.calls()), default=0)
+
+
+async def _created(client: SimulatorClient, after: int) -> list[RestCall]:
+    return [call for call in await client.calls(after=after) if call.operation == "create"]
+
+
+def rate(calls: Sequence[RestCall]) -> float:
+    """POSTs a second from the first to the last; nothing where there are not two."""
+    times = sorted(call.at for call in calls)
+    return round((len(times) - 1) / (times[-1] - times[0]), 1) if len(times) > 1 else 0.0
+
+
+async def turns(started: dict[str, Any], *, count: int, first_contact: int, timeout_s: float = 60) -> dict[str, float]:
     """Answer one message of each of `count` contacts, who all write at once."""
     base = started["api_url"]
     requests = [load.webhook(base, contact=first_contact + index) for index in range(count)]
+    pids = {name: started[name].pid for name in ("worker", "api", "simulator")}
+    pids["postgres"] = postmaster(started["home"])
     async with SimulatorClient(started["simulator_url"]) as client:
-        await client.add_account(load.ACCOUNT_SID, load.TOKEN)
-        await client.add_number(load.ACCOUNT_SID, load.NUMBER, base + load.PATH)
-        before = {name: cpu_s(started[name].pid) for name in ("worker", "api", "simulator")}
-        before["postgres"] = cpu_s(postmaster(started["home"]))
-        sent_before = len([call for call in await client.calls() if call.operation == "create"])
+        before = {name: cpu_s(pid) for name, pid in pids.items()}
+        after = await _last_seq(client)
         began = time.time()
         accepted = await load.post_all(base, requests, connections=16)
         deadline = time.monotonic() + timeout_s
-        while True:
-            created = [call for call in await client.calls() if call.operation == "create"][sent_before:]
-            if len(created) >= count or time.monotonic() > deadline:
-                break
+        while len(created := await _created(client, after)) < count and time.monotonic() < deadline:
             await asyncio.sleep(0.3)
-        times = sorted(call.at for call in created)
-        seconds = {name: cpu_s(started[name].pid) - before[name] for name in ("worker", "api", "simulator")}
-        seconds["postgres"] = cpu_s(postmaster(started["home"])) - before["postgres"]
+        spent = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
     return {
-        "turns": len(created),
+        "rate": rate(created),
         "lost": count - len(created),
         "accept_failed": accepted.failed,
-        "rate": round((len(times) - 1) / (times[-1] - times[0]), 1),
-        "seconds": round(times[-1] - began, 2),
-        "cpu_ms_per_turn": {name: round(value / count * 1000, 1) for name, value in seconds.items()},
+        "seconds": round(max((call.at for call in created), default=began) - began, 2),
+        **{f"{name}_ms": round(value / count * 1000, 1) for name, value in spent.items()},
     }
 
 
-def measure(*, count: int = 400) -> dict[str, Any]:
+async def _floor(
+    started: dict[str, Any], home: Path, api_url: str, *, count: int, first_contact: int
+) -> dict[str, float]:
+    """As many by the floor, of messages that an API without a worker has accepted under that home."""
+    requests = [load.webhook(api_url, contact=first_contact + index) for index in range(count)]
+    async with SimulatorClient(started["simulator_url"]) as client:
+        after = await _last_seq(client)
+        accepted = await load.post_all(api_url, requests, connections=16)
+        await floor.run(home, model_url=started["model_url"], twilio_url=started["simulator_url"])
+        created = await _created(client, after)
+    return {"rate": rate(created), "lost": count - len(created), "accept_failed": accepted.failed}
+
+
+def beside_floor(home: Path, floor_home: Path, *, delay_s: float, count: int, times: int) -> dict[str, Any]:
+    """Pairs of the floor and ours, each under its own home, with the same simulator and the same model."""
+    numbers = iter(range(0, 100_000_000, 100_000))
+    with ExitStack() as running:
+        started = start(running, home, delay_s=delay_s)
+        port = stack.free_port()
+        base = f"http://127.0.0.1:{port}"
+        env = stack.environment(floor_home, limits="off")
+        running.enter_context(stack.process("-m", "recado", "api", "--port", str(port), env=env, up=f"{base}/healthz"))
+        stack.run(introduce(started))
+
+        def ours(count: int = count) -> dict[str, float]:
+            found: dict[str, float] = stack.run(turns(started, count=count, first_contact=next(numbers)))
+            return found
+
+        def baseline(count: int = count) -> dict[str, float]:
+            found: dict[str, float] = stack.run(
+                _floor(started, floor_home, base, count=count, first_contact=next(numbers))
+            )
+            return found
+
+        baseline(20), ours(20)
+        return pairs.in_turn(baseline, ours, times=times)
+
+
+def measure(*, count: int = 150, times: int = 3) -> dict[str, Any]:
     """Both models."""
-    figures: dict[str, Any] = {}
-    for name, delay_s in (("instant", 0.0), ("two_seconds", 2.0)):
-        with stack.home() as home, ExitStack() as running:
-            stack.run(stack.set_up(home))
-            started = start(running, home, delay_s=delay_s)
-            stack.run(turns(started, count=20, first_contact=90_000))
-            figures[name] = stack.run(turns(started, count=count, first_contact=0))
-    return figures
+    with stack.home() as home, stack.home() as floor_home:
+        stack.run(stack.set_up(home))
+        stack.run(stack.set_up(floor_home))
+        return {
+            name: beside_floor(home, floor_home, delay_s=delay_s, count=count, times=times)
+            for name, delay_s in (("instant", 0.0), ("two_seconds", 2.0))
+        }
 
 
 if __name__ == "__main__":
-    print(measure(count=int(os.environ.get("COUNT", "400"))), file=sys.stdout)
+    print(measure(count=int(os.environ.get("COUNT", "150"))), file=sys.stdout)

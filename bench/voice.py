@@ -12,12 +12,14 @@ import time
 from contextlib import ExitStack
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from PIL import Image
 
-from bench import load, stack
+from bench import load, pairs, stack
 from bench.flood import others, row
+from bench.idle import QUIET_WINDOW_MS
 from bench.turns import start
 from recado.media.voice.weights import base_model_folder
 from recado.simulator.client import SimulatorClient
@@ -71,28 +73,22 @@ async def _measure(started: dict[str, Any], *, count: int, rounds: int) -> dict[
         await _answered(client, _phone(client, 0), NOTE.path)
         lone = [await _answered(client, _phone(client, 1 + index), NOTE.path) for index in range(5)]
     await _text(started, count=10, first=90_000)
-    alone: dict[str, list[float]] = {"ack": [], "answer": []}
-    beside: dict[str, list[float]] = {"ack": [], "answer": []}
-    notes = 0
-    for number in range(rounds):
-        for into, busy in ((alone, False), (beside, True)):
-            first = (number * 2 + busy + 1) * 1000
-            ended = asyncio.Event()
-            working = asyncio.create_task(_busy(started, ended, first=first)) if busy else None
-            await asyncio.sleep(1 if busy else 0)
-            found = await _text(started, count=count, first=first)
-            for name, values in found.items():
-                into[name] += values
-            ended.set()
-            if working is not None:
-                notes += await working
-    text, with_notes = row(alone), row(beside)
+    firsts = iter(range(1000, 90_000, 1000))
+
+    async def alone() -> dict[str, float]:
+        return row(await _text(started, count=count, first=next(firsts)))
+
+    async def beside() -> dict[str, float]:
+        first, ended = next(firsts), asyncio.Event()
+        working = asyncio.create_task(_busy(started, ended, first=first))
+        await asyncio.sleep(1)
+        found = row(await _text(started, count=count, first=first))
+        ended.set()
+        return {**found, "notes_answered_meanwhile": await working}
+
     return {
         "lone_note_s": [round(value, 2) for value in sorted(lone)],
-        "text": text,
-        "text_beside_notes": with_notes,
-        "notes_answered_meanwhile": notes,
-        "answer_p95_growth": round(with_notes["answer_p95_ms"] / text["answer_p95_ms"] - 1, 3),
+        "text": await pairs.in_turn_async(alone, beside, times=rounds),
     }
 
 
@@ -119,32 +115,56 @@ async def _beside_many(started: dict[str, Any], folder: Path, *, count: int) -> 
             await noisy.voice(NOTE.path)
         beside = await _pictures(client, path, count=count, first=210_000)
         await client.wait_for_replies(noisy.address, 1, 180)
-    return {"picture_s": sorted(alone), "picture_beside_many_notes_s": sorted(beside)}
+    # Not in turn: what the notes are listened to takes longer than all the pictures.
+    pictures = pairs.compared(
+        [({"answer_s": one}, {"answer_s": other}) for one, other in zip(alone, beside, strict=True)]
+    )
+    return {"pictures": pictures}
 
 
-def _words(model: Path) -> dict[str, float]:
-    """The share of words that was understood, of each committed note."""
+def _listening(model: Path) -> tuple[dict[str, float], float]:
+    """The share of words that was understood, of each committed note; the median of the seconds for `NOTE` bare."""
     from recado.media.voice.whisper import Whisper
 
-    async def listen() -> dict[str, float]:
+    async def listen() -> tuple[dict[str, float], float]:
         whisper = Whisper(str(model), threads=2, longest_s=60)
-        found = {}
-        for note in NOTES:
-            transcript = await whisper.transcribe(note.path, content_type="audio/ogg", languages={note.language: 1})
-            found[note.path.name] = round(accuracy(note.text, transcript.text), 2)
+
+        async def hear(note: Any) -> str:
+            heard = await whisper.transcribe(note.path, content_type="audio/ogg", languages={note.language: 1})
+            return heard.text
+
+        found = {note.path.name: round(accuracy(note.text, await hear(note)), 2) for note in NOTES}
+        took = []
+        for _ in range(5):
+            began = time.perf_counter()
+            await hear(NOTE)
+            took.append(time.perf_counter() - began)
         await whisper.aclose()
-        return found
+        return found, round(median(took), 2)
 
     return asyncio.run(listen())
 
 
 def measure(*, count: int = 40, rounds: int = 3) -> dict[str, Any]:
-    """One stack with everything, text with and without notes in turns."""
+    """One stack with everything, text with and without notes in turn; a lone note beside listening to it bare."""
     with stack.home() as home, ExitStack() as running:
         model = base_model_folder(home / "models")
-        words = _words(model)
+        words, bare_s = _listening(model)
         stack.run(stack.set_up(home))
-        started = start(running, home, delay_s=0.0, transcriber=f"faster-whisper:{model}", limits="off")
+        started = start(
+            running,
+            home,
+            delay_s=0.0,
+            transcriber=f"faster-whisper:{model}",
+            limits="off",
+            quiet_window_ms=QUIET_WINDOW_MS,
+        )
         figures: dict[str, Any] = stack.run(_measure(started, count=count, rounds=rounds))
         figures |= stack.run(_beside_many(started, home, count=5))
-    return figures | {"word_accuracy": words, "word_accuracy_mean": round(sum(words.values()) / len(words), 3)}
+    least_s = bare_s + QUIET_WINDOW_MS / 1000
+    return figures | {
+        "bare_note_s": bare_s,
+        "lone_note_to_bare_and_quiet_window": round(median(figures["lone_note_s"]) / least_s, 2),
+        "word_accuracy": words,
+        "word_accuracy_mean": round(sum(words.values()) / len(words), 3),
+    }
