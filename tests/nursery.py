@@ -12,6 +12,7 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import subprocess
@@ -155,6 +156,9 @@ def _become(asked: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(asked["env"])
     sys.argv = ["recado", *asked["arguments"]]
+    for folder in filter(None, asked["env"].get("PYTHONPATH", "").split(os.pathsep)):
+        if (custom := Path(folder, "sitecustomize.py")).is_file():
+            runpy.run_path(str(custom))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@
     ├── SecretError           a stored secret can't be opened with the keys there are
     ├── SignInRefused         somebody may not sign in now; carries how long to wait, never why
     ├── Busy                  too many ask for it at once: nothing was done, try again after the seconds that it carries
+    ├── TooMuch               the database can't hold what it was given: the same again ends the same way
     ├── Rejected              a webhook is refused; carries the HTTP status, never a reason for the caller
     └── SendError             a message could not be sent; carries the class that says what happens next
 
@@ -65,6 +66,10 @@ class Busy(RecadoError):
     def __init__(self, retry_after_s: int) -> None:
         super().__init__("too many ask for this at once: try again")
         self.retry_after_s = retry_after_s
+
+
+class TooMuch(RecadoError):
+    """More than the database can hold in one row, index entry or statement; nothing was stored."""
 
 
 class Rejected(RecadoError):

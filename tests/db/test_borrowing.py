@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from recado.db.borrowing import borrowed, patiently
 from recado.db.pool import Pool, open_pool, persistently
 from recado.db.scope import scoped
+from recado.errors import TooMuch
 from recado.fair import Gate
 
 WORKS = 12
@@ -75,3 +76,11 @@ async def test_a_database_that_does_not_answer_is_away() -> None:
         with patiently(Gate(1), "one"), pytest.raises((PoolTimeout, psycopg.OperationalError)):
             async with borrowed(pool):
                 pass
+
+
+async def test_what_is_too_much_for_the_database_is_said_at_once_and_not_tried_for_ever() -> None:
+    async def work() -> None:
+        raise psycopg.errors.ProgramLimitExceeded("index row size 2848 exceeds btree version 4 maximum 2704")
+
+    with pytest.raises(TooMuch, match="ProgramLimitExceeded"):
+        await persistently(work)

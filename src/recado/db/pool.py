@@ -22,6 +22,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from recado.db.adapt import ADAPTERS
 from recado.db.patience import PATIENCE_S, PatientConnection, connect_thread
+from recado.errors import TooMuch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +42,8 @@ _BUSY_S: Final = 60.0
 
 #: What a broken connection, a restart, a deadlock or an exhausted pool raise: the same transaction may be tried again.
 PASSING = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+#: The class of SQLSTATE among them that says something else: a limit of the server is passed, the next time too.
+LIMITS = "54"
 
 
 #: How long a peer may be silent, on either side of every connection: the kernels ask after 15 s whether it is there,
@@ -145,13 +148,16 @@ async def once_more(pool: Pool, work: Callable[[], Awaitable[T]]) -> T:
 async def persistently(work: Callable[[], Awaitable[T]]) -> T:
     """Do `work` until the database has answered it; for workflows, which wait out a restart rather than fail.
 
-    `work` is one transaction that may run again when its commit's outcome was lost, so it must be idempotent.
+    `work` is one transaction that may run again when its commit's outcome was lost, so it must be idempotent. Raises
+    TooMuch for what no repetition makes smaller.
     """
     pause_s = 0.05
     while True:
         try:
             return await work()
         except PASSING as error:
+            if isinstance(error, psycopg.Error) and (error.sqlstate or "").startswith(LIMITS):
+                raise TooMuch(f"the database refuses it: {type(error).__name__}") from None
             log.warning("database_unavailable", error=type(error).__name__, retry_in_s=pause_s)
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, 2.0)
