@@ -108,8 +108,8 @@ async def test_in_one_event_loop_they_are_taken_in_turn_too() -> None:
 
 
 def test_the_median_of_the_pairs_ratios_is_quoted_not_the_ratio_of_the_medians() -> None:
-    # The machine was four times as fast during the second pair, and stood still during half of the third.
-    found = pairs.in_turn(measured([], "A", 100, 400, 100), measured([], "B", 50, 200, 10), times=3)
+    # The ratio of the medians would be 0.25.
+    found = pairs.in_turn(measured([], "A", 100, 400, 200), measured([], "B", 50, 40, 100), times=3)
     assert pairs.ratio(found, "rate") == 0.5
     assert found["ratio"]["rate"] == {"median": 0.5, "least": 0.1, "most": 0.5}
 
