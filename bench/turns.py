@@ -100,6 +100,8 @@ async def turns(started: dict[str, Any], *, count: int, first_contact: int, time
         "lost": count - len(created),
         "accept_failed": accepted.failed,
         "seconds": round(max((call.at for call in created), default=began) - began, 2),
+        # Of what the floor has too.
+        "cpu_ms": round((spent["worker"] + spent["postgres"]) / count * 1000, 1),
         **{f"{name}_ms": round(value / count * 1000, 1) for name, value in spent.items()},
     }
 
@@ -111,10 +113,17 @@ async def _floor(
     requests = [load.webhook(api_url, contact=first_contact + index) for index in range(count)]
     async with SimulatorClient(started["simulator_url"]) as client:
         after = await _last_seq(client)
+        before = time.process_time() + cpu_s(postmaster(home))
         accepted = await load.post_all(api_url, requests, connections=16)
         await floor.run(home, model_url=started["model_url"], twilio_url=started["simulator_url"])
+        spent = time.process_time() + cpu_s(postmaster(home)) - before
         created = await _created(client, after)
-    return {"rate": rate(created), "lost": count - len(created), "accept_failed": accepted.failed}
+    return {
+        "rate": rate(created),
+        "lost": count - len(created),
+        "accept_failed": accepted.failed,
+        "cpu_ms": round(spent / count * 1000, 1),
+    }
 
 
 def beside_floor(home: Path, floor_home: Path, *, delay_s: float, count: int, times: int) -> dict[str, Any]:
