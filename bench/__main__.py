@@ -105,9 +105,9 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         rate("webhooks at 16 connections", part["at_16"])
         figure("p99 of webhooks at 16 connections, ms", part["at_16"]["ours"]["p99_ms"])
     if part := figures.get("turns"):
-        figure("turns to the floor's, instant model", ratio(part["instant"], "rate"), least=0.15)
+        figure("turns to the floor's, instant model", ratio(part["instant"], "rate"), least=0.12)
         figure("turns to the floor's, 2 s model", ratio(part["two_seconds"], "rate"), least=0.40)
-        figure("CPU of a turn, PostgreSQL's too, to the floor's", ratio(part["instant"], "cpu_ms"))
+        figure("CPU of a turn, PostgreSQL's too, to the floor's", ratio(part["instant"], "cpu_ms"), most=5)
         figure("turns that were lost", sum(total(one, "lost") for one in part.values()), most=0)
         rate("turns, instant model,", part["instant"])
         rate("turns, 2 s model,", part["two_seconds"])
