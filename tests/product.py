@@ -78,7 +78,7 @@ class Product:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(WAIT_S)
         if self._thread.is_alive():
-            tell_stacks("product_does_not_stop", self._loop)
+            tell_stacks(self._loop)
         assert not self._thread.is_alive(), "the product did not stop"
         if self._failure is not None:
             raise self._failure

@@ -27,6 +27,7 @@ WRONG = {
     "LIMITS": f"contact=30/{CANARY}",
     "SPLIT_CHARS": "1601",
     "TURNS_AT_ONCE": "0",
+    "TURNS_PER_HOUR": "-1",
     "DELIVERIES_AT_ONCE": "-1",
     "MEDIA_URL": f"s3://key:{CANARY}@bucket/media",
     "MEDIA_MAX_MB": "0",

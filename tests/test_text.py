@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recado.api.views import NOT_BLANK, NewConsentWord
+from recado.api.views import NOT_BLANK, Given, NewConsentWord
 from recado.assistants import knowledge, tools
 from recado.channels.twilio.content import _template
 from recado.channels.twilio.parse import contact_words, parse_inbound
@@ -73,11 +74,18 @@ def test_a_template_is_listed_without_what_no_database_takes() -> None:
     assert (found.name, found.language, found.body) == ("ab", "pt", "Oi {{1}}\ufffd")
 
 
+class Whatever(Given):
+    value: Any
+
+
 @pytest.mark.parametrize("word", ["a\0b", "a\ud800", "\ud83d\ude00"])
 def test_a_body_of_the_api_that_can_not_be_stored_is_refused_in_any_field(word: str) -> None:
     for body in ({"word": word, "action": "stop"}, {"word": "a", "action": "stop", word: 1}):
-        with pytest.raises(ValueError, match="NUL"):
+        with pytest.raises(ValueError, match="validation error"):
             NewConsentWord.model_validate(body)
+    # What no field says of itself is said of the whole.
+    with pytest.raises(ValueError, match="NUL"):
+        Whatever.model_validate({"value": [{"deep": word}]})
 
 
 async def test_a_models_arguments_are_made_storable() -> None:

@@ -100,7 +100,7 @@ class Deadline:
     def _watch(self, loop: asyncio.AbstractEventLoop | None) -> None:
         if self._met.wait(self._slow_s):
             return
-        tell_stacks("stop_is_slow", loop)
+        tell_stacks(loop)
         if self._met.wait(self._ends_s - self._slow_s):
             return
         log.error("stopped_by_force", note="it did not end in time; what it had in work is taken over by another")
@@ -123,14 +123,14 @@ def has_threads() -> bool:
     return any(one is not threading.main_thread() and not one.daemon for one in threading.enumerate())
 
 
-def tell_stacks(event: str, loop: asyncio.AbstractEventLoop | None = None) -> None:
+def tell_stacks(loop: asyncio.AbstractEventLoop | None = None) -> None:
     """Log where each thread stands, and each task of the loop."""
     frames = sys._current_frames()  # noqa: SLF001 - documented, for debuggers
     for one in threading.enumerate():
-        log.error(event, kind="thread", task=one.name, place=_thread_place(frames.get(one.ident or 0)))
+        log.error("stop_is_slow", kind="thread", task=one.name, place=_thread_place(frames.get(one.ident or 0)))
     if loop is not None:
         for task in _tasks_of(loop):
-            log.error(event, kind="task", task=_name(task), place=_tasks_place(task))
+            log.error("stop_is_slow", kind="task", task=_name(task), place=_tasks_place(task))
 
 
 def _tasks_of(loop: asyncio.AbstractEventLoop) -> Iterable[asyncio.Task[Any]]:

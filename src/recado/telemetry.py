@@ -77,6 +77,7 @@ FIELDS = frozenset(
         "version",
         "model",
         "count",
+        "bound_s",
         "kind",
     ]
 )

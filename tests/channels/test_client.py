@@ -67,7 +67,7 @@ async def test_a_messaging_service_may_choose_the_number(twilio: FakeTwilio, sen
         (400, 21211, "recipient"),
         (400, 21617, "content"),
         (400, 63038, "quota"),
-        (400, 12345, "content"),
+        (400, 12345, "look"),
         (403, None, "configuration"),
         (500, 20500, "unknown"),
         (503, None, "unknown"),

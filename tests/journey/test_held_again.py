@@ -130,8 +130,8 @@ def test_what_is_said_later_waits_behind_what_waits_for_a_limit_and_follows_it(p
     assert put_back(post, later=timedelta(minutes=16)) == 2
     rows = post.product.rows(
         "SELECT split_part(workflow_uuid, ':', 1) AS id FROM dbos.workflow_status "
-        "WHERE workflow_uuid LIKE '%%:again:%%' AND queue_partition_key = %s ORDER BY created_at, workflow_uuid",
-        str(post.conversation_id),
+        "WHERE workflow_uuid LIKE '%%:again:%%' AND queue_partition_key LIKE %s ORDER BY created_at, workflow_uuid",
+        f"%:{post.conversation_id}",
     )
     assert [row["id"] for row in rows] == [str(first), str(second)]
     post.deliver(first)

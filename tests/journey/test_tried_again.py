@@ -157,14 +157,15 @@ async def test_what_is_kept_stays_kept_when_trying_again_fails(front: Front, out
         assert (media(front)["status"], media(front)["storage_key"], again.asked) == ("stored", key, [])
 
 
-async def test_a_day_later_only_who_is_named_is_tried(front: Front, outside: Outside) -> None:
+async def test_a_day_later_nothing_is_tried_whoever_is_named(front: Front, outside: Outside) -> None:
     outside.hearing = TranscriptionFailed("no_model")
     message_id = age(front, await note(front), 25 * 3600)
     await understand(front, outside, message_id)
     await lane(front, desk_of(front, Mind()))
     assert message(front, message_id)["status"] == "answered"
     assert await listed(front) == []
-    assert await retry(front, message_id) == "queued"
+    with pytest.raises(Conflict, match="older than 24 hours"):
+        await retry(front, message_id)
 
 
 async def test_of_a_message_with_people_nothing_is_tried(front: Front, outside: Outside) -> None:

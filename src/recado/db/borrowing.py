@@ -87,7 +87,7 @@ async def _waited_for(pool: Pool) -> AsyncIterator[Connection]:
                 raise
             if _told.get(pool.name, -BUSY_S) + BUSY_S <= time.monotonic():
                 _told[pool.name] = time.monotonic()
-                log.info("connections_all_in_use", size=pool.max_size)
+                log.info("connections_all_in_use", count=pool.max_size)
     try:
         async with conn:  # a pool's connection is not closed by it
             yield conn

@@ -99,5 +99,5 @@ async def put_back_arrivals(platform: Pool, now: datetime) -> int:
                 done = await conn.execute(_RELEASE, {"owner": row["id"], "now": now, "most": 200})
                 count += len(await done.fetchall())
     if count:
-        log.info("tried_again", task="again", conversations=count)
+        log.info("tried_again", task="again", count=count)
     return count
