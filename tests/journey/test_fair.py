@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from recado.db.embedded import Lease
 from tests.conftest import SECRET_KEYS
 from tests.journey.conftest import MODEL
 from tests.model_server import ModelServer, Reply, Request
-from tests.postgres import create_database, drop_database
+from tests.postgres import Databases
 from tests.product import Company, Contact, Product
 
 #: So few, that a dozen conversations are more than a worker has in work at once.
@@ -22,19 +24,33 @@ AT_ONCE, TROUBLED = 4, 12
 
 @pytest.fixture(scope="module")
 def small(
-    cluster: Lease, template: str, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory
+    databases: Databases, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Product]:
-    """A product with one worker of few slots."""
-    url = create_database(cluster, template)
-    settings = {
-        "secret_keys": SECRET_KEYS,
-        "deliveries_at_once": AT_ONCE,
-        "turns_at_once": AT_ONCE,
-        "limits": "off",
-    }
-    with Product(url, tmp_path_factory.mktemp("small"), settings) as running:
-        yield running
-    drop_database(cluster, url)
+    """A product with one worker of few slots, a process of its own: another may be in this one."""
+    home = tmp_path_factory.mktemp("small")
+    with databases.one() as url, Product(url, home, {"secret_keys": SECRET_KEYS, "limits": "off"}, work=False) as made:
+        assert made.wiring is not None
+        env = {name: value for name, value in os.environ.items() if not name.startswith("RECADO_")} | {
+            "RECADO_HOME": str(home),
+            "RECADO_DATABASE_URL": url,
+            "RECADO_SECRET_KEYS": SECRET_KEYS,
+            "RECADO_TWILIO_API_URL": made.simulator_url,
+            "RECADO_PUBLIC_URL": made.base_url,
+            "RECADO_QUIET_WINDOW_MS": str(made.wiring.settings.quiet_window_ms),
+            "RECADO_DELIVERIES_AT_ONCE": str(AT_ONCE),
+            "RECADO_TURNS_AT_ONCE": str(AT_ONCE),
+            "RECADO_TRANSCRIBER": "none",
+        }
+        with (home / "worker.log").open("wb") as log:
+            worker = subprocess.Popen(
+                [sys.executable, "-m", "recado", "worker", "--queues", "turns,deliveries"],
+                env=env, cwd=home, stdout=log, stderr=log,
+            )  # fmt: skip
+        try:
+            yield made
+        finally:
+            worker.kill()
+            worker.wait()
 
 
 def all_say(contacts: list[Contact], body: str) -> None:
