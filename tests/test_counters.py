@@ -220,13 +220,27 @@ async def delayed(port: int, delay_s: float) -> AsyncIterator[int]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, back, 0), pump(there, writer, delay_s))
+        try:
+            await asyncio.gather(pump(reader, back, 0), pump(there, writer, delay_s))
+        finally:
+            back.close()
 
-    proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
+    calls: set[asyncio.Task[None]] = set()
+
+    async def called(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.add(asyncio.current_task())  # type: ignore[arg-type]
+        with contextlib.suppress(asyncio.CancelledError):
+            await serve(reader, writer)
+        writer.close()
+
+    proxy = await asyncio.start_server(called, "127.0.0.1", 0)
     try:
         yield proxy.sockets[0].getsockname()[1]
     finally:
         proxy.close()
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
 
 
 @pytest.mark.parametrize("delay_s", [pytest.param(delay_s, marks=needs_redis) for delay_s in (0.05, 0.2)])

@@ -262,7 +262,7 @@ def test_a_journey_with_everything_going_wrong_leaves_no_mark_anywhere(scene: Sc
     scene.product.execute("ALTER TABLE messages DISABLE TRIGGER poison")
     assert scene.post(INBOUND, scene.message(f"{POISON} {marks.body}", marks.phone)) == 200
     scene.product.execute("ALTER TABLE messages ENABLE TRIGGER poison")  # before the turn: its reply is poison
-    scene.until(lambda: any(line["logger"] == "dbos" for line in scene.lines()), "no broken workflow")
+    scene.until(lambda: scene.logged("turn_failed"), "no broken turn")
 
     scene.cut_connections()
     scene.call("GET", "/readyz")
@@ -343,7 +343,7 @@ def _ask_the_api(scene: Scene) -> None:
         (403, "/v1/twilio-accounts", {"account_sid": sid, "auth_token_ref": f"env:{marks.body}"}),
         (422, f"{accounts}/rotate", {"auth_token": f"{marks.token}\t", "auth_token_ref": None}),
         (412, f"{accounts}/finish-rotation", None),
-        (422, "/v1/numbers", {"account_id": str(account["id"]), "address": f"whatsapp:{marks.phone}"}),
+        (422, "/v1/numbers", {"account_id": str(account["id"]), "address": f"whatsapp:{marks.phone}x"}),
         (422, "/v1/assistants", {"name": "\0", "instructions": marks.instructions, "apology": marks.apology}),
     ):
         more = {} if body is None else {"json": body}

@@ -74,15 +74,19 @@ async def test_someone_who_never_stops_is_answered_after_a_bounded_number_of_win
     conversation_id = await say(front, "0")
     window = timedelta(seconds=0.8)
     turn = asyncio.create_task(hear(front, conversation_id, window=window))
-    number = 0
+    number, longest, last = 0, 0.0, time.monotonic()
     while not turn.done():
         number += 1
         assert number < 200
         await asyncio.sleep(0.1)
         await say(front, str(number))
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
     heard, took = await turn
-    assert len(heard) > 3
-    assert window.total_seconds() * (PATIENCE - 1) <= took < window.total_seconds() * PATIENCE + 5
+    assert took < window.total_seconds() * PATIENCE + 5
+    # On a machine so busy that they paused for a window, the turn was right to begin.
+    if longest < window.total_seconds() / 2:
+        assert len(heard) > 3
+        assert window.total_seconds() * (PATIENCE - 1) <= took
 
 
 async def test_what_another_turn_has_taken_is_not_heard_again(front: Front) -> None:
