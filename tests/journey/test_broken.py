@@ -16,7 +16,7 @@ from recado.conversations import messages
 from recado.db.scope import scoped
 from recado.journey.drafting import EngineFailed
 from recado.journey.pause import Later
-from recado.journey.suspects import CALM_S, Suspects, is_broken
+from recado.journey.suspects import CALM_S, HEAD_START_S, Suspects, is_broken
 from tests.journey.front import Front, open_front
 from tests.journey.test_answer import Mind, ProcessDied, deliveries, desk_of, replies, run, say, turn
 
@@ -192,25 +192,38 @@ def test_two_deaths_are_a_messages_doing_where_there_were_no_others() -> None:
     ]  # fmt: skip
 
 
-async def test_suspects_begin_one_after_the_other() -> None:
-    suspects, inside = Suspects(), list[str]()
-    first_ends = asyncio.Event()
+async def test_suspects_begin_one_after_the_other_and_none_keeps_its_slot_meanwhile() -> None:
+    now = [100.0]
+    suspects = Suspects(clock=lambda: now[0])
+    waits = []
+    async with suspects.alone():
+        for _ in range(3):
+            with pytest.raises(Later) as later:
+                async with suspects.alone():
+                    pass
+            waits.append(later.value.wait_s)
+        assert waits == [HEAD_START_S, 2 * HEAD_START_S, 3 * HEAD_START_S]
+        now[0] += HEAD_START_S
+        async with suspects.alone():  # the second, when it is due
+            now[0] += 0.1
+            with pytest.raises(Later):  # the third, who came too early
+                async with suspects.alone():
+                    pass
+        async with suspects.alone():  # whoever comes when the one before has ended
+            pass
 
-    async def first() -> None:
-        async with suspects.alone():
-            inside.append("first")
-            await first_ends.wait()
 
-    async def second() -> None:
-        async with suspects.alone():
-            inside.append("second")
+async def test_the_rest_of_a_head_start_is_waited_for() -> None:
+    now = [100.0]
+    suspects = Suspects(clock=lambda: now[0])
 
-    tasks = [asyncio.create_task(first()), asyncio.create_task(second())]
-    while not inside:
+    async def passes() -> None:
         await asyncio.sleep(0)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert inside == ["first"]
-    first_ends.set()
-    await asyncio.gather(*tasks)
-    assert inside == ["first", "second"]
+        now[0] += 0.1
+
+    async with suspects.alone():
+        now[0] += HEAD_START_S - 0.05
+        elapses = asyncio.create_task(passes())
+        async with suspects.alone():
+            assert now[0] >= 100.0 + HEAD_START_S
+        await elapses

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -15,7 +16,7 @@ import structlog
 from recado.conversations import messages
 from recado.db.pool import PASSING, Pool
 from recado.db.scope import Scope, scoped
-from recado.journey.pause import Later
+from recado.journey.pause import SHORT_S, Later
 
 log = structlog.get_logger(__name__)
 
@@ -65,30 +66,30 @@ async def blamed(scope: Scope, messages_in_hand: Iterable[Suspected], *, now: da
     return broken
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Suspects:
     """What of one worker's work was in hand when a worker died, begun one after the other."""
 
-    _next: asyncio.Lock = field(default_factory=asyncio.Lock)
+    clock: Callable[[], float] = time.monotonic
+    #: When the head start of the newest ends, and when that of the last one that waits does.
+    _free_at: float = 0.0
+    _given_until: float = 0.0
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
-        """Begin when no other suspect has just begun."""
-        await self._next.acquire()
-        released = False
-
-        def release() -> None:
-            nonlocal released
-            if not released:
-                released = True
-                self._next.release()
-
-        timer = asyncio.get_running_loop().call_later(HEAD_START_S, release)
+        """Begin when no other suspect has just begun. Raises Later while others are before it, each for its time."""
+        while (wait_s := self._free_at - self.clock()) > 0:
+            if wait_s > SHORT_S:
+                due = max(self._given_until, self._free_at)
+                self._given_until = due + HEAD_START_S
+                raise Later(due - self.clock())
+            await asyncio.sleep(wait_s)
+        ends = self._free_at = self.clock() + HEAD_START_S
         try:
             yield
         finally:
-            timer.cancel()
-            release()
+            if self._free_at == ends:
+                self._free_at = self.clock()
 
 
 async def put_back(pool: Pool, owner_id: UUID, begun: Mapping[UUID, int], *, now: datetime) -> None:
