@@ -104,7 +104,7 @@ def _loaded_by(statement: str) -> set[str]:
 
 def test_a_process_that_only_takes_webhooks_loads_no_model_no_worker_and_no_simulator() -> None:
     loaded = _loaded_by("import recado.app, recado.cli.app, recado.cli.run")
-    assert "recado.journey.accept" in loaded
+    assert "recado.journey.accept.accept" in loaded
     heavy = {"pydantic_ai", "openai", "dbos", "sqlalchemy", "alembic", "recado.simulator", "recado.worker"}
     assert loaded & heavy == set()
 
@@ -146,7 +146,7 @@ def test_a_running_api_has_loaded_no_audio_and_no_model_library(
         api.terminate()
         loaded = set(api.stdout.read().partition("LOADED")[2].split())
         api.stderr.read()
-    assert "recado.journey.accept" in loaded
+    assert "recado.journey.accept.accept" in loaded
     assert loaded & MEDIA == set()
 
 

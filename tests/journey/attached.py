@@ -11,8 +11,8 @@ from uuid import UUID
 import psycopg
 
 from recado.channels.twilio.senders import Login
-from recado.journey.answer import process_ai_response
-from recado.journey.attachments import MediaDesk, understand_media
+from recado.journey.answer.turn import process_ai_response
+from recado.journey.understand.attachments import MediaDesk, understand_media
 from recado.media.download import Downloaded
 from recado.media.reading import Reader
 from recado.media.storage import Folder
