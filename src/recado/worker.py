@@ -41,7 +41,8 @@ from recado.media import links
 from recado.media.download import DEADLINE_S, open_downloads
 from recado.media.reading import Reader
 from recado.media.scratch import scratch
-from recado.media.transcription import SPARE_S, open_transcriber
+from recado.media.transcribers import open_transcriber
+from recado.media.transcription import SPARE_S
 from recado.ops import sweeps
 from recado.ops.engine import claim_in_shares, in_its_slot
 from recado.ops.executors import Executor, keep_alive
