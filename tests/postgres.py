@@ -215,7 +215,7 @@ _SHAPE = (
         for name in _CATALOGUES
     )
     + """
-    UNION ALL SELECT 'version', version_num FROM recado.schema_version
+    UNION ALL SELECT 'version', concat(version_num, recado, functions) FROM recado.schema_version
     UNION ALL SELECT 'dbos', version::text FROM dbos.dbos_migrations
     UNION ALL SELECT 'database', concat(datallowconn, datconnlimit, datacl) FROM pg_database
               WHERE datname = current_database()

@@ -9,7 +9,7 @@ from psycopg import sql
 from recado.db.embedded import Lease
 from recado.db.migrate import migrate
 from recado.db.pool import conninfo
-from recado.db.schema import HEAD, compare, refuse
+from recado.db.schema import HEAD, Recorded, compare, refuse
 from recado.errors import SchemaError
 from tests.postgres import create_database, drop_database
 
@@ -55,13 +55,13 @@ def test_a_newer_database_is_left_alone_and_said_to_be_newer(database_url: str) 
     with pytest.raises(SchemaError, match="newer"):
         migrate(database_url)
     with pytest.raises(SchemaError, match="newer"):
-        refuse(compare("9999"))
+        refuse(compare(Recorded(version="9999", functions={}, recado="0")))
 
 
 @pytest.mark.parametrize("version", [None, "0000"])
 def test_a_missing_or_older_schema_says_what_to_do(version: str | None) -> None:
     with pytest.raises(SchemaError, match="recado migrate"):
-        refuse(compare(version))
+        refuse(compare(version and Recorded(version=version, functions={}, recado="0")))
 
 
 def test_no_migration_drops_or_deletes() -> None:
