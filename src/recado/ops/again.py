@@ -42,10 +42,8 @@ WITH due AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
     SELECT owner_id, 'deliver', 'tried_again', conversation_id, id, correlation_id FROM again
 )
-SELECT id, enqueue_across(
-    'send_whatsapp_message', 'deliveries', ARRAY[to_json(owner_id), to_json(id)],
-    workflow_id => id::text || ':again:' || (extract(epoch FROM look_again_at) * 1000)::bigint,
-    queue_partition_key => conversation_id::text)
+SELECT id, enqueue_delivery(
+    owner_id, conversation_id, id, id::text || ':again:' || (extract(epoch FROM look_again_at) * 1000)::bigint)
 FROM (SELECT * FROM again ORDER BY id) ordered
 """
 
@@ -71,11 +69,8 @@ WITH due AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
     SELECT owner_id, 'answer', 'tried_again', conversation_id, id, correlation_id FROM again
 )
-SELECT last.id, enqueue_across(
-    'process_ai_response', 'turns',
-    ARRAY[to_json(owner_id), to_json(conversation_id), to_json(gen_random_uuid()),
-          to_json((extract(epoch FROM received_at) * 1000)::bigint)],
-    workflow_id => last.id::text || ':again:' || gen_random_uuid(), queue_partition_key => conversation_id::text)
+SELECT last.id, enqueue_turn(
+    owner_id, conversation_id, gen_random_uuid(), received_at, last.id::text || ':again:' || gen_random_uuid())
 FROM (SELECT DISTINCT ON (conversation_id) * FROM again WHERE NOT awaits_media ORDER BY conversation_id, id DESC) last
 """
 

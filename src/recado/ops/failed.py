@@ -232,9 +232,7 @@ async def _send_again(platform: Connection, message: Row) -> None:
     )
     await platform.execute(
         """
-        SELECT enqueue_across(
-            'send_whatsapp_message', 'deliveries', ARRAY[to_json(%(owner_id)s::uuid), to_json(%(id)s::uuid)],
-            workflow_id => %(workflow_id)s::text, queue_partition_key => %(conversation_id)s::text)
+        SELECT enqueue_delivery(%(owner_id)s::uuid, %(conversation_id)s::uuid, %(id)s::uuid, %(workflow_id)s::text)
         """,
         {**message, "workflow_id": workflow_id},
     )
@@ -272,11 +270,9 @@ async def _answer_again(platform: Connection, message: Row) -> None:
     turn_id = message["id"] if await known.fetchone() is None else new_id()
     await platform.execute(
         """
-        SELECT enqueue_across(
-            'process_ai_response', 'turns',
-            ARRAY[to_json(%(owner_id)s::uuid), to_json(%(conversation_id)s::uuid), to_json(%(turn_id)s::uuid),
-                  to_json((extract(epoch FROM %(received_at)s::timestamptz) * 1000)::bigint)],
-            workflow_id => %(workflow_id)s::text, queue_partition_key => %(conversation_id)s::text)
+        SELECT enqueue_turn(
+            %(owner_id)s::uuid, %(conversation_id)s::uuid, %(turn_id)s::uuid, %(received_at)s::timestamptz,
+            %(workflow_id)s::text)
         """,
         {**message, "workflow_id": workflow_id, "turn_id": turn_id},
     )
@@ -288,10 +284,11 @@ UPDATE media SET status = 'waiting', reason = NULL
 WHERE owner_id = %(owner_id)s AND message_id = %(id)s
   AND reason IN ({_CURABLE})
 """  # noqa: S608 - the reasons are constants
-_FETCH_AGAIN = f"""
-SELECT {attachments.work("m", workflow_id="%(workflow_id)s::text")} FROM messages m
-WHERE m.owner_id = %(owner_id)s AND m.id = %(id)s
-"""  # noqa: S608 - the expression is a constant
+_FETCH_AGAIN = """
+SELECT enqueue_media(m.owner_id, m.conversation_id, m.id, m.received_at, has_voice(m.owner_id, m.id, m.kind),
+                     %(workflow_id)s::text)
+FROM messages m WHERE m.owner_id = %(owner_id)s AND m.id = %(id)s
+"""
 
 
 async def _note(platform: Connection, message: Row, *, step: str, sids: list[str]) -> str:

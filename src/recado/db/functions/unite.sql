@@ -73,11 +73,7 @@ BEGIN
         ), newest AS (
             SELECT id, received_at FROM moved WHERE status = 'received' AND NOT awaits_media ORDER BY id DESC LIMIT 1
         )
-        SELECT count(enqueue_work(
-            'process_ai_response', 'turns',
-            ARRAY[to_json(whose), to_json(twin.kept_id), to_json(id),
-                  to_json((extract(epoch FROM received_at) * 1000)::bigint)],
-            workflow_id => id::text || ':merged', queue_partition_key => twin.kept_id::text)) INTO work
+        SELECT count(enqueue_turn(whose, twin.kept_id, id, received_at, id::text || ':merged')) INTO work
         FROM newest;
         UPDATE conversations
         SET status = CASE WHEN twin.status = 'handoff' THEN 'handoff' ELSE status END,
