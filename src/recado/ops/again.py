@@ -11,6 +11,7 @@ from datetime import datetime
 
 import structlog
 
+from recado.conversations.parts import QUEUED_AGAIN
 from recado.db.pool import Pool
 
 log = structlog.get_logger(__name__)
@@ -20,7 +21,7 @@ CONVERSATIONS = 100
 
 # Everything of the conversation that waits for the same goes with what is due, or a later one would be said first. A
 # suspended owner's stays.
-_DELIVERIES = """
+_DELIVERIES = f"""
 WITH due AS (
     SELECT owner_id, conversation_id FROM (
         SELECT m.owner_id, m.conversation_id,
@@ -35,7 +36,7 @@ WITH due AS (
     WHERE m.look_again_at IS NOT NULL AND m.status = 'held'
     ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ), again AS (
-    UPDATE messages m SET status = 'queued', held_for = NULL, look_again_at = NULL, error_code = NULL, reason = NULL
+    UPDATE messages m SET {QUEUED_AGAIN}
     FROM waiting w WHERE m.owner_id = w.owner_id AND m.id = w.id
     RETURNING m.owner_id, m.id, m.conversation_id, m.correlation_id, w.look_again_at
 ), event AS (
@@ -45,7 +46,7 @@ WITH due AS (
 SELECT id, enqueue_delivery(
     owner_id, conversation_id, id, id::text || ':again:' || (extract(epoch FROM look_again_at) * 1000)::bigint)
 FROM (SELECT * FROM again ORDER BY id) ordered
-"""
+"""  # noqa: S608 - the columns are a constant
 
 _OWNERS = """
 SELECT o.id FROM owners o WHERE o.status = 'active' AND EXISTS (

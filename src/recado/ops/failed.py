@@ -14,8 +14,9 @@ from recado.channels.twilio.codes import CODES
 from recado.channels.twilio.numbers import OTHER_CHANNEL
 from recado.conversations import media as attachments
 from recado.conversations.holding import CAUSES, HeldFor
-from recado.conversations.parts import WAITING
+from recado.conversations.parts import WAITING, reopen
 from recado.db.pool import Connection, Row
+from recado.db.scope import Scope
 from recado.delivery.status import FAILURES
 from recado.errors import Conflict, NotFound
 from recado.ids import new_id
@@ -213,20 +214,7 @@ async def _send_again(platform: Connection, message: Row) -> None:
     again = [row for row in parts if row["status"] in FAILURES]
     if parts and not again and all(row["status"] != WAITING for row in parts):
         raise Conflict("Twilio has taken every part of the message: nothing is left to send")
-    await platform.execute(
-        """
-        UPDATE message_parts
-        SET status = 'waiting', retired_sids = array_remove(array_append(retired_sids, provider_sid), NULL),
-            provider_sid = NULL, error_code = NULL, taken_at = NULL, updated_at = now()
-        WHERE owner_id = %s AND message_id = %s AND part = ANY(%s)
-        """,
-        [message["owner_id"], message["id"], [row["part"] for row in again]],
-    )
-    await platform.execute(
-        "UPDATE messages SET status = 'queued', held_for = NULL, look_again_at = NULL, error_code = NULL, "
-        "reason = NULL WHERE owner_id = %s AND id = %s",
-        [message["owner_id"], message["id"]],
-    )
+    await reopen(Scope(platform, message["owner_id"]), message["id"])
     workflow_id = await _note(
         platform, message, step="deliver", sids=[row["provider_sid"] for row in again if row["provider_sid"]]
     )
