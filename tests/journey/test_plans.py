@@ -18,12 +18,13 @@ from bench.million import _LOAD as FULL
 from recado.channels.port import Receipt, Sent
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection, Pool
-from recado.journey import accept, confirm
-from recado.journey.accept import Acceptor
-from recado.journey.answer import process_ai_response
-from recado.journey.confirm import Callback, Confirmer
-from recado.journey.deliver import send_whatsapp_message
-from recado.journey.dispatch import DeliverDesk
+from recado.journey.accept import accept
+from recado.journey.accept.accept import Acceptor
+from recado.journey.answer.turn import process_ai_response
+from recado.journey.confirm import confirm
+from recado.journey.confirm.confirm import Callback, Confirmer
+from recado.journey.deliver.deliver import send_whatsapp_message
+from recado.journey.deliver.dispatch import DeliverDesk
 from recado.ops import again, recovery
 from tests.journey.front import ACCOUNT_SID, PUBLIC_URL, Front, open_front
 from tests.journey.test_answer import Mind, desk_of
@@ -80,7 +81,7 @@ class House:
         assert read["status"] == "read"
         await recovery.give_work_to_strays(self.platform)
         await recovery.fetch_stray_media(self.platform)
-        await recovery.give_up_late_media(self.platform, front.wiring.clock.now(), at_work=timedelta(minutes=5))
+        await recovery.give_up_late_media(self.platform, at_work=timedelta(minutes=5))
         await again.put_back_deliveries(self.platform, front.wiring.clock.now())
         await again.put_back_arrivals(self.platform, front.wiring.clock.now())
 

@@ -64,6 +64,8 @@ SERVER_KEEPALIVE = (
 BY_INDEX = "-c enable_seqscan=off"
 #: And in a table that was counted as empty one index is as good as another: see `renew_plans`.
 FIRST_PLANS = 16
+#: For connections that look up single rows by their keys and nothing else: in the index's order, never sorted.
+BY_KEY = "SET enable_bitmapscan = off;"
 
 
 def conninfo(url: str, role: Role) -> str:
