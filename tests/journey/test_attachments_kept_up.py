@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -11,7 +12,11 @@ import psycopg
 import pytest
 
 from recado.assistants import unheard
-from recado.ops import failed, recovery
+from recado.channels.port import Sender
+from recado.conversations import messages, parts
+from recado.db.scope import scoped
+from recado.ids import new_id
+from recado.ops import failed, recovery, sweeps
 from tests.journey.attached import Outside, media, message, names, note, replies, run, turn, understand
 from tests.journey.front import Front, open_front
 
