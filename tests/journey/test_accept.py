@@ -344,7 +344,9 @@ async def test_what_it_reads_does_not_grow_with_what_is_stored(front: Front, kno
             conn.execute("VACUUM ANALYZE")  # PostgreSQL knows that there is nothing; else it supposes ten pages
     async with await front.lane() as lane:
         read = []
-        for batch in range(2 * FIRST_PLANS + 4 if counted else 12):  # from the sixth on the plan is the one that is kept
+        for batch in range(
+            2 * FIRST_PLANS + 4 if counted else 12
+        ):  # from the sixth on the plan is the one that is kept
             await renew_plans(lane)
             people = [f"whatsapp:+5511987{batch:03}{number:03}" for number in range(20)]
             ids = [f"BR.{batch}{number:03}" for number in range(20)]

@@ -105,8 +105,13 @@ async def test_a_worker_whose_clock_is_ahead_asks_after_nothing_that_twilio_has_
     now = front.wiring.clock.now()
     async with scoped(front.wiring.pool, front.owner_id) as scope:
         reply = await messages.enqueue_outbound(
-            scope, conversation_id=row["conversation_id"], author="assistant", body="Olá", correlation_id=new_id(), now=now
-        )  # fmt: skip
+            scope,
+            conversation_id=row["conversation_id"],
+            author="assistant",
+            body="Olá",
+            correlation_id=new_id(),
+            now=now,
+        )
         await parts.plan(scope, reply, ("Olá",))
         await parts.move(scope, message_id=reply, part=1, sid="SM1", status="queued", error_code=None)
     assert await swept(front, "silent", Wrong(timedelta(hours=2))) == 0

@@ -8,10 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 
+from recado.conversations import messages
+from recado.db.scope import scoped
+from recado.ids import new_id
 from tests.conftest import SECRET_KEYS
 from tests.journey.conftest import MODEL
 from tests.journey.test_notes_beside import picture
@@ -123,6 +128,51 @@ def test_deliveries_that_twilio_throttles_hold_no_slot_and_go_out_in_order_when_
         contact.replies()
     first, second = contacts[0].replies(2)
     assert ("7h" in first.body, "R$ 8,00" in second.body) == (True, True)
+
+
+def test_more_throttled_deliveries_than_a_worker_has_slots_hold_none_and_another_owner_is_answered(
+    product: Product,
+) -> None:
+    troubled, other = product.company(), product.company().contact()
+    assert product.wiring is not None
+    pool, many = product.wiring.pool, product.wiring.settings.deliveries_at_once + 12
+    throttled(troubled, retry_after_s=3600)
+    owner = {"owner": troubled.owner_id, "many": many}
+    with psycopg.connect(product.database_url, options="-c search_path=recado") as conn:
+        conn.execute(
+            "INSERT INTO contacts (owner_id, id, identity_key, address) SELECT %(owner)s, "
+            "md5(%(owner)s::text || n)::uuid, a, a "
+            "FROM generate_series(1, %(many)s) n, format('whatsapp:+5511%%s', 970000000 + n) a",
+            owner,
+        )
+        conn.execute(
+            "INSERT INTO conversations (owner_id, id, number_id, contact_id, last_inbound_at) "
+            "SELECT c.owner_id, c.id, b.id, c.id, now() FROM contacts c JOIN numbers b USING (owner_id) "
+            "WHERE c.owner_id = %(owner)s",
+            owner,
+        )
+
+    async def write() -> None:
+        async with scoped(pool, troubled.owner_id) as scope:
+            found = await scope.conn.execute("SELECT id FROM conversations WHERE owner_id = %(owner)s", owner)
+            for row in await found.fetchall():
+                await messages.enqueue_outbound(
+                    scope,
+                    conversation_id=row["id"],
+                    author="api",
+                    body="Olá",
+                    correlation_id=new_id(),
+                    now=datetime.now(UTC),
+                )
+
+    product.call(write)
+    other.says("Que horas vocês abrem?")
+    assert "7h" in other.replies(timeout_s=40)[0].body
+    until(lambda: waiting(troubled) == many)
+    assert at_work(troubled, "deliveries") == 0
+    product.execute(
+        "DELETE FROM dbos.workflow_status WHERE starts_with(queue_partition_key, %s)", str(troubled.owner_id)
+    )
 
 
 def test_downloads_that_hang_are_in_the_way_of_their_own_owner_only(small: Product) -> None:

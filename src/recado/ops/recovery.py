@@ -226,18 +226,14 @@ JOIN messages m ON m.owner_id = asked.owner_id AND m.id = asked.message_id ORDER
 """
 
 
-async def ask_after_silent(
-    platform: Pool, pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
-) -> int:
+async def ask_after_silent(platform: Pool, pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]]) -> int:
     """Fetch the status of parts that Twilio took and never reported on; answers how many it told.
 
     A few of each owner, who take turns; of one owner's one at a time, so that an account that hangs or refuses holds up
     itself alone, and after two that could not be asked after the owner's others wait for the next round.
     """
     async with platform.connection() as conn:
-        cursor = await conn.execute(
-            _SILENT, {"silence_s": SILENCE_S, "each": SILENT_EACH, "most": SILENT_MOST}
-        )
+        cursor = await conn.execute(_SILENT, {"silence_s": SILENCE_S, "each": SILENT_EACH, "most": SILENT_MOST})
         rows = await cursor.fetchall()
     owned: dict[UUID, list[Row]] = {}
     for row in rows:
