@@ -93,6 +93,7 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
         (("accounts", "add", "--owner", OWNER, "--account-sid", "AC1", "--auth-token-stdin"), "empty"),
         (("accounts", "rotate", "--account", "AC1"), "--finish"),
         (("assistants", "set", "--owner", OWNER), "nothing to set"),
+        (("accounts", "set", "--account", "AC1"), "nothing to set"),
         (("assistants", "set", "--owner", OWNER, "--instructions-file", "gone.txt"), "gone.txt"),
         (("failed", "retry", "--all", OWNER), "--all"),
         (("simulator", "--account-sid", "AC1"), "AccountSid"),
