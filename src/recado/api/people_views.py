@@ -70,7 +70,9 @@ class EndedView(BaseModel):
 class NewInvitationView(InvitationView):
     """A new invitation, with its token, which is shown this once."""
 
-    token: Annotated[str, Field(description="For `POST /v1/invitations/accept`; it can't be had again. Sending it is up to you.")]
+    token: Annotated[
+        str, Field(description="For `POST /v1/invitations/accept`; it can't be had again. Sending it is up to you.")
+    ]
 
 
 class PlanView(BaseModel):

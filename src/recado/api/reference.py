@@ -101,7 +101,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         yield "<table><tr><th>parameter<th>in<th>is<th>"
         for one in parameters:
             name = escape(one["name"]) + ("" if one.get("required") else " (optional)")
-            yield f"<tr><td><code>{name}</code><td>{escape(one['in'])}<td>{_kind(one.get('schema', {}))}{_limits(one.get('schema', {}))}"
+            schema = one.get("schema", {})
+            yield f"<tr><td><code>{name}</code><td>{escape(one['in'])}<td>{_kind(schema)}{_limits(schema)}"
             yield f"<td>{_text(one.get('description', ''))}"
         yield "</table>"
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
