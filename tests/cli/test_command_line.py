@@ -97,6 +97,12 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
         (("assistants", "set", "--owner", OWNER, "--instructions-file", "gone.txt"), "gone.txt"),
         (("failed", "retry", "--all", OWNER), "--all"),
         (("simulator", "--account-sid", "AC1"), "AccountSid"),
+        (("serve", "--host", ""), "--host"),
+        (("api", "--host", " "), "--host"),
+        (("simulator", "--host", ""), "--host"),
+        (("simulator", "send", "--from", "whatsapp:+5511987654321", "--place", "nan,nan"), "within 90"),
+        (("audit", "list", "--limit", "9" * 30), "--limit"),
+        (("failed", "list", "--limit", "9" * 30), "--limit"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(bare: Terminal, arguments: tuple[str, ...], says: str) -> None:
