@@ -14,10 +14,12 @@ from uuid import UUID
 import pytest
 
 from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
+from recado.clock import uptime
 from recado.conversations import parts
 from recado.conversations.parts import Part
 from recado.db.scope import scoped
 from recado.delivery.retry import RetryPolicy
+from recado.journey.deliver import send_whatsapp_message
 from tests.journey.conftest import MODEL
 from tests.journey.post_office import SETTLE_S, PostOffice, post_office
 from tests.model_server import ModelServer, in_turn
@@ -256,6 +258,25 @@ def test_two_executors_that_both_think_a_delivery_theirs_send_it_once(post: Post
     post.deliver(message, message, message)
     assert post.bodies() == ["Olá"]
     assert post.operations().count("create") == 1
+
+
+def test_an_executor_that_was_stopped_before_it_sent_sends_nothing_once_it_goes_on(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = post.real_sender()
+
+    class Stopped(Dying):
+        """Two minutes long, in which another executor took the work over."""
+
+        async def send(self, **given: Any) -> Sent:
+            await send_whatsapp_message(post.desk, post.company.owner_id, message)
+            monkeypatch.setattr("recado.channels.twilio.client.uptime", lambda: uptime() + 120)
+            return await self.real.send(**given)
+
+    message = post.write("Olá")
+    post.deliver(message, sender=Stopped(real, after=False))
+    assert post.bodies() == ["Olá"]
+    assert post.message(message)["status"] in ("sent", "delivered", "read")
 
 
 def test_a_delivery_that_is_run_again_after_its_end_does_nothing(post: PostOffice) -> None:

@@ -10,13 +10,17 @@ from __future__ import annotations
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
 from twilio.base.exceptions import TwilioException
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
@@ -25,6 +29,7 @@ from twilio.rest import Client
 from recado.channels.port import ErrorClass, Receipt, SendError, Sent
 from recado.channels.twilio.addresses import forms_of
 from recado.channels.twilio.codes import classify, owner_text
+from recado.clock import uptime
 from recado.errors import NotFound
 from recado.hidden import status_of
 
@@ -35,7 +40,37 @@ TOO_MANY = 20429
 
 _PAGE_SIZE = 100
 _MAX_PAGES = 20
+#: Until when a request of this task may leave, by `uptime`; the official client has no place for it.
+_NOT_AFTER: ContextVar[float | None] = ContextVar("not_after", default=None)
 _silent = logging.Logger("recado.silent", logging.CRITICAL + 1)
+
+
+class _Punctual(BytesPayload):
+    """A body that is not written after the moment in `_NOT_AFTER`, whatever the process has waited for until then.
+
+    Looked at when the connection is there and the very next thing is to write: a process that was stopped meanwhile
+    goes on here.
+    """
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value)
+        self._not_after = _NOT_AFTER.get()
+        self.is_late = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if self._not_after is not None and uptime() > self._not_after:
+            self.is_late = True
+            raise TimeoutError
+        await super().write_with_length(writer, content_length)
+
+
+@contextmanager
+def _leaving_by(not_after: float | None) -> Iterator[None]:
+    token = _NOT_AFTER.set(not_after)
+    try:
+        yield
+    finally:
+        _NOT_AFTER.reset(token)
 
 
 class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
@@ -69,14 +104,16 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         """
         failure: SendError
         all_headers = dict(headers or {})
+        body: _Punctual | None = None
         if auth:
             all_headers["Authorization"] = "Basic " + b64encode(":".join(auth).encode("utf-8", "replace")).decode()
         try:
+            body = _Punctual(_encoded(data, all_headers)) if data else None
             async with self._open().request(
                 method,
                 uri,
                 params={name: str(value) for name, value in params.items()} if params else None,
-                data=_encoded(data, all_headers) if data else None,
+                data=body,
                 headers=all_headers,
                 timeout=self._timeout,
                 allow_redirects=False,
@@ -92,7 +129,13 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         except aiohttp.InvalidURL:
             failure = SendError(ErrorClass.CONFIGURATION, "The address of Twilio's API is not a valid URL.")
         except (TimeoutError, aiohttp.ClientError, OSError):
-            failure = SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+            # Too late nothing of the body has left: Twilio has no message then.
+            late = body is not None and body.is_late
+            failure = (
+                SendError(ErrorClass.RETRY, "It could not be sent in its time.")
+                if late
+                else SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+            )
         # Raised out here so that no cause hangs on it: those errors hold addresses and what people wrote.
         raise failure
 
@@ -157,6 +200,7 @@ class TwilioSender:
         content_sid: str | None = None,
         content_variables: Mapping[str, str] | None = None,
         status_callback: str | None,
+        not_after: float | None = None,
     ) -> Sent:
         """Post the message once. Raises `SendError`; its class UNKNOWN means that Twilio may have taken it."""
         optional = {
@@ -169,7 +213,8 @@ class TwilioSender:
             "content_variables": json.dumps(dict(content_variables)) if content_variables else None,
         }
         given = {name: value for name, value in optional.items() if value is not None}
-        sent = _sent(await self._call(self._client.messages.create_async(to=to, **given)))
+        with _leaving_by(not_after):
+            sent = _sent(await self._call(self._client.messages.create_async(to=to, **given)))
         if sent is None:
             raise SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
         return sent
