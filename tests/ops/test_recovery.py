@@ -259,6 +259,19 @@ async def test_fifty_that_can_not_be_asked_after_hide_and_delay_no_other_owners(
         assert set(twilio.asked) - before
 
 
+async def test_of_one_owner_those_that_always_fail_hide_no_others(front: Front) -> None:
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        other = Rows.with_an_owner(conn)
+        for number in range(10):
+            other.outbound(status="queued", parts=[("queued", f"SM-{number}")])
+        conn.execute("UPDATE message_parts SET updated_at = now() - interval '1 hour'")
+    twilio, now = Deaf(front.owner_id, hangs=False), front.wiring.clock.now()
+    async with platform(front) as pool:
+        for number in range(5):
+            await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of, now + number * SILENT)
+    assert len(set(twilio.asked)) == 10
+
+
 async def test_what_waits_is_found_without_reading_what_is_held(front: Front) -> None:
     await stray(front)
     with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:

@@ -31,7 +31,7 @@ _MARK: Final = re.compile(
     r"|<\|inner_(?:prefix|(?P<close_inner>suffix))\|>",
     re.IGNORECASE,
 )
-_CLOSES: Final = ("close", "close_kimi", "close_mistral", "close_end", "close_cohere", "close_pipe", "close_gemma", "close_med", "close_inner")
+_CLOSES: Final = tuple(name for name in _MARK.groupindex if name.startswith("close"))
 _NEXT: Final = re.compile(rf"(?P<fence>```+|~~~+)|(?P<tick>`)|(?P<mark>{_MARK.pattern})", re.IGNORECASE)
 #: gpt-oss (the harmony format): what is said is in the channel `final`.
 _CHANNEL: Final = re.compile(

@@ -213,12 +213,12 @@ WITH silent AS (
 ), picked AS (
     SELECT * FROM silent WHERE nth <= %(each)s ORDER BY nth LIMIT %(most)s
 ), locked AS (
-    SELECT p.owner_id, p.message_id, p.part, picked.nth FROM picked
+    SELECT p.owner_id, p.message_id, p.part, picked.nth, p.asked_at AS asked_before FROM picked
     JOIN message_parts p USING (owner_id, message_id, part) FOR UPDATE OF p SKIP LOCKED
 ), asked AS (
     UPDATE message_parts p SET asked_at = %(now)s FROM locked
     WHERE p.owner_id = locked.owner_id AND p.message_id = locked.message_id AND p.part = locked.part
-    RETURNING p.owner_id, p.message_id, p.part, p.provider_sid, locked.nth
+    RETURNING p.owner_id, p.message_id, p.part, p.provider_sid, locked.nth, locked.asked_before
 )
 SELECT asked.*, m.account_id FROM asked
 JOIN messages m ON m.owner_id = asked.owner_id AND m.id = asked.message_id ORDER BY asked.nth
@@ -231,7 +231,7 @@ async def ask_after_silent(
     """Fetch the status of parts that Twilio took and never reported on; answers how many it told.
 
     A few of each owner, who take turns; of one owner's one at a time, so that an account that hangs or refuses holds up
-    itself alone, and after two that could not be asked after the owner's others wait for the next round.
+    itself alone. After two that could not be asked after the owner's others wait for the next round, and come first.
     """
     async with platform.connection() as conn:
         cursor = await conn.execute(
@@ -259,10 +259,25 @@ async def ask_after_silent(
                 else:
                     failures += 1
             if failures == 2:
+                await _not_asked(platform, each[each.index(row) + 1 :])
                 break
         return told
 
     return sum(await asyncio.gather(*map(ask, owned.values())))
+
+
+_NOT_ASKED = """
+UPDATE message_parts p SET asked_at = given.asked_at
+FROM unnest(%s::uuid[], %s::uuid[], %s::smallint[], %s::timestamptz[]) AS given (owner_id, message_id, part, asked_at)
+WHERE p.owner_id = given.owner_id AND p.message_id = given.message_id AND p.part = given.part
+"""
+
+
+async def _not_asked(platform: Pool, rows: list[Row]) -> None:
+    """Give these their place back: of what was marked at once, those that fail would come first for ever."""
+    columns = ("owner_id", "message_id", "part", "asked_before")
+    async with platform.connection() as conn:
+        await conn.execute(_NOT_ASKED, [[row[column] for row in rows] for column in columns])
 
 
 async def _ask(pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]], row: Row) -> bool:
