@@ -233,6 +233,19 @@ async def test_find_gives_the_outbound_messages_since_then_newest_first(
     assert parse_qs(urlsplit(path).query) == {"To": [CONTACT], "From": [NUMBER], "PageSize": ["100"]}
 
 
+@pytest.mark.parametrize("ahead", [timedelta(hours=-3), timedelta(minutes=5), timedelta(days=2)])
+async def test_find_knows_how_far_twilios_clock_is_from_ours(
+    twilio: FakeTwilio, sender: TwilioSender, ahead: timedelta
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    made = [now, now - timedelta(minutes=4)]
+    listed = [message(f"SM{at:%H%M%S}" + "0" * 26, date_created=format_datetime(at + ahead)) for at in made]
+    twilio.gives({"messages": listed, "next_page_uri": None}, Date=format_datetime(now + ahead, usegmt=True))
+    (found,) = await sender.find(to=CONTACT, from_=NUMBER, since=now - timedelta(minutes=2))
+    assert found.date_created is not None
+    assert abs(found.date_created - now) < timedelta(seconds=30)
+
+
 async def test_find_reads_on_until_a_page_is_older_as_a_whole(twilio: FakeTwilio, sender: TwilioSender) -> None:
     def page(number: int) -> dict[str, Any]:
         made = SINCE + timedelta(minutes=2 - number)

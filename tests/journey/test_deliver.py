@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,9 @@ from recado.conversations import parts
 from recado.conversations.parts import Part
 from recado.db.scope import scoped
 from recado.delivery.retry import RetryPolicy
+from recado.journey import reconcile as reconciling
 from recado.journey.deliver import send_whatsapp_message
+from recado.journey.dispatch import DeliverDesk
 from tests.journey.conftest import MODEL
 from tests.journey.post_office import SETTLE_S, PostOffice, post_office
 from tests.model_server import ModelServer, in_turn
@@ -93,6 +95,27 @@ def test_what_twilio_took_is_looked_for_where_it_went_though_the_contact_has_ano
     with pytest.raises(ProcessDied):
         post.deliver(message, sender=Dying(post.real_sender(), after=True))
     post.product.execute("UPDATE contacts SET address = 'whatsapp:BR.123' WHERE owner_id = %s", post.company.owner_id)
+    post.deliver(message)
+    assert post.operations().count("create") == 1
+    assert [event["what"] for event in post.events(message)] == ["reconciled_taken"]
+
+
+@pytest.mark.parametrize("ahead", ["3 hours", "-3 hours", "3 minutes"])
+def test_what_twilio_took_is_found_though_the_databases_clock_is_wrong(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch, ahead: str
+) -> None:
+    post.contact.fault(operation="callback", lose=True)
+    message = post.write("Pronto!")
+    with pytest.raises(ProcessDied):
+        post.deliver(message, sender=Dying(post.real_sender(), after=True))
+    number, unit = ahead.split()
+    shift = timedelta(**{unit: int(number)})
+    post.product.execute("UPDATE delivery_attempts SET started_at = started_at + %s WHERE message_id = %s", shift, message)
+
+    async def wrong(_desk: DeliverDesk) -> datetime:
+        return datetime.now(UTC) + shift
+
+    monkeypatch.setattr(reconciling, "_database_time", wrong)
     post.deliver(message)
     assert post.operations().count("create") == 1
     assert [event["what"] for event in post.events(message)] == ["reconciled_taken"]

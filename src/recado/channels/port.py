@@ -215,6 +215,8 @@ class Sender(Protocol):
     async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
         """The outbound messages to that address created at or after `since` (to the second), newest first.
 
+        `since`, and when they were created, are by this machine's clock.
+
         For reconciling an unknown outcome: an incomplete answer is never given, it raises `SendError` instead.
         """
         ...

@@ -13,7 +13,8 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -40,6 +41,8 @@ TOO_MANY = 20429
 
 _PAGE_SIZE = 100
 _MAX_PAGES = 20
+#: Clocks that differ by no more say the same: dates of HTTP are in whole seconds, and an answer takes its time.
+_SAME_TIME = timedelta(seconds=10)
 #: Until when a request of this task may leave, by `uptime`; the official client has no place for it.
 _NOT_AFTER: ContextVar[float | None] = ContextVar("not_after", default=None)
 _silent = logging.Logger("recado.silent", logging.CRITICAL + 1)
@@ -86,6 +89,12 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(connect_s, timeout_s * 0.8))
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._ahead = timedelta(0)
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far Twilio's clock was ahead of this machine's at the last answer; nothing where both say the same."""
+        return self._ahead if abs(self._ahead) > _SAME_TIME else timedelta(0)
 
     async def request(
         self,
@@ -119,6 +128,8 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
                 allow_redirects=False,
             ) as answer:
                 text = (await answer.read()).decode("utf-8", "replace")
+                if (at := _moment(answer.headers.get("Date"))) is not None:
+                    self._ahead = at - datetime.now(UTC)
                 return _accepted(answer.status, text, answer.headers)
         except SendError as error:
             failure = error
@@ -226,24 +237,29 @@ class TwilioSender:
         nothing is listed under an address whose number has another form too, that one is asked for: Twilio may have
         corrected ours to it.
         """
-        oldest = since.astimezone(UTC).replace(microsecond=0)
         found: list[Sent] = []
         for form in forms_of(to):
-            found = found or await self._find(form, from_, oldest)
-        return sorted(found, key=lambda sent: sent.date_created or oldest, reverse=True)
+            found = found or await self._find(form, from_, since.astimezone(UTC))
+        return sorted(found, key=lambda sent: sent.date_created or since, reverse=True)
 
-    async def _find(self, to: str, from_: str | None, oldest: datetime) -> list[Sent]:
-        """Twilio lists the newest first, so the first page that is older as a whole ends the search."""
+    async def _find(self, to: str, from_: str | None, since: datetime) -> list[Sent]:
+        """Twilio lists the newest first, so the first page that is older as a whole ends the search.
+
+        Its clock may be another than ours: what it says when it lists tells how far they are apart.
+        """
         addresses = {"to": to} if from_ is None else {"to": to, "from_": from_}
         found: list[Sent] = []
         page = await self._call(self._client.messages.page_async(page_size=_PAGE_SIZE, **addresses))
+        ahead = self._http.ahead
+        oldest = (since + ahead).replace(microsecond=0)
         for _ in range(_MAX_PAGES):
             records = await self._call(_records(page))
             recent = [record for record in records if record.date_created is None or record.date_created >= oldest]
             for record in recent:
                 sent = _sent(record)
                 if sent is not None and str(record.direction).startswith("outbound"):
-                    found.append(sent)
+                    made_at = sent.date_created
+                    found.append(sent if made_at is None else replace(sent, date_created=made_at - ahead))
             page = await self._call(page.next_page_async()) if recent else None
             if page is None:
                 return found
@@ -361,13 +377,18 @@ def _retry_after_s(value: str | None) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdecimal():
         return float(value[:9])
+    at = _moment(value)
+    return None if at is None else max(0.0, (at - datetime.now(UTC)).total_seconds())
+
+
+def _moment(value: str | None) -> datetime | None:
+    """A date of HTTP."""
     try:
-        at = parsedate_to_datetime(value)
+        at = parsedate_to_datetime(value or "")
     except (ValueError, OverflowError):
         return None
     # "-0000" says UTC of a clock of unknown zone, and gives a naive time.
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _json_object(text: str) -> dict[str, Any] | None:
