@@ -110,7 +110,9 @@ def test_what_twilio_took_is_found_though_the_databases_clock_is_wrong(
         post.deliver(message, sender=Dying(post.real_sender(), after=True))
     number, unit = ahead.split()
     shift = timedelta(**{unit: int(number)})
-    post.product.execute("UPDATE delivery_attempts SET started_at = started_at + %s WHERE message_id = %s", shift, message)
+    post.product.execute(
+        "UPDATE delivery_attempts SET started_at = started_at + %s WHERE message_id = %s", shift, message
+    )
 
     async def wrong(_desk: DeliverDesk) -> datetime:
         return datetime.now(UTC) + shift
