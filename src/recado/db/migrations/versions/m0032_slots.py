@@ -1,7 +1,7 @@
 """A writer of words sees what the slot's last one wrote.
 
-The slot was taken in the statement that then counted the words. Its snapshot is older than its slot: what the one before
-had just committed there was not seen, and inserted again, which failed (unique), of two who wrote at once already.
+The slot was taken in the statement that then counted the words, whose snapshot is older than its slot: what the one
+before had just committed there was not seen, and inserted again, which failed, where two wrote at once already.
 """
 
 from __future__ import annotations
