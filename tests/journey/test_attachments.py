@@ -19,9 +19,9 @@ from recado.channels.port import ErrorClass, SendError
 from recado.errors import NotFound
 from recado.fair import Gate
 from recado.identity import plans
-from recado.journey import attachments as attaching
-from recado.journey.attachments import understand_media
-from recado.journey.language import ASSISTANTS, OF_COUNTRY, WRITTEN
+from recado.journey.understand import attachments as attaching
+from recado.journey.understand.attachments import understand_media
+from recado.journey.understand.language import ASSISTANTS, OF_COUNTRY, WRITTEN
 from recado.media.download import MediaRefused, MediaUnavailable
 from recado.media.reading import PARSERS, Read
 from recado.media.storage import StorageUnavailable

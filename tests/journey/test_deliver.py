@@ -19,9 +19,9 @@ from recado.conversations import parts
 from recado.conversations.parts import Part
 from recado.db.scope import scoped
 from recado.delivery.retry import RetryPolicy
-from recado.journey import reconcile as reconciling
-from recado.journey.deliver import send_whatsapp_message
-from recado.journey.dispatch import DeliverDesk
+from recado.journey.deliver import reconcile as reconciling
+from recado.journey.deliver.deliver import send_whatsapp_message
+from recado.journey.deliver.dispatch import DeliverDesk
 from tests.journey.conftest import MODEL
 from tests.journey.post_office import SETTLE_S, PostOffice, post_office
 from tests.model_server import ModelServer, in_turn

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from recado.ids import new_id
-from recado.journey import drafting
+from recado.journey.answer import drafting
 
 
 async def test_calls_that_hang_are_few_of_one_owner_and_hide_no_other_owners() -> None:
