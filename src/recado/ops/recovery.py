@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 #: A message without work is looked at after this time: long after its workflow would have been there.
 STRAY_S = 30
+#: How many such messages get work in one round.
+STRAYS = 100
 #: Attachments that no worker has come to after this time are given up, so that the conversation goes on.
 LATE_S = 120
 #: How often a message is given new work before it is shown as failed.
@@ -38,11 +40,19 @@ SILENCE_S = 120
 #: How many are asked after in a round, of one owner and of all; how many at once, and how long one may take.
 SILENT_EACH, SILENT_MOST, ASKED_AT_ONCE, ASK_S = 10, 100, 10, 10.0
 
+# Owners take turns: thousands of one owner's, which a number that was routed late has, hide nobody's.
 _STRAYS = """
-WITH stray AS (
-    SELECT m.owner_id, m.id, m.conversation_id, m.direction, m.received_at
+WITH RECURSIVE waiting (owner_id) AS (
+    (SELECT owner_id FROM messages WHERE status IN ('received', 'queued') ORDER BY owner_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT m.owner_id FROM messages m WHERE m.status IN ('received', 'queued')
+            AND m.owner_id > waiting.owner_id ORDER BY m.owner_id LIMIT 1)
+    FROM waiting WHERE waiting.owner_id IS NOT NULL
+), stray AS (
+    SELECT found.* FROM waiting CROSS JOIN LATERAL (
+    SELECT m.owner_id, m.id, m.conversation_id, m.direction, m.received_at, row_number() OVER (ORDER BY m.id) AS nth
     FROM messages m
-    WHERE m.status IN ('received', 'queued')
+    WHERE m.owner_id = waiting.owner_id AND m.status IN ('received', 'queued')
       -- The turn of what is being fetched takes all that waits in its conversation.
       AND (m.direction = 'outbound' OR NOT EXISTS (
             SELECT FROM messages a WHERE a.owner_id = m.owner_id AND a.conversation_id = m.conversation_id
@@ -57,7 +67,8 @@ WITH stray AS (
             WHERE w.queue_name = CASE m.direction WHEN 'inbound' THEN 'turns' ELSE 'deliveries' END
               AND w.status IN ('ENQUEUED', 'PENDING')
               AND w.queue_partition_key = lane(m.owner_id::text, m.conversation_id::text))
-    ORDER BY m.id LIMIT 100
+    ORDER BY m.id LIMIT %(most)s) found
+    ORDER BY nth, id LIMIT %(most)s
 ), counted AS (
     SELECT stray.*, (SELECT count(*) FROM generate_series(1, %(tries)s) n
                      JOIN dbos.workflow_status w ON w.workflow_uuid = stray.id::text || ':' || n) AS tries
@@ -195,7 +206,7 @@ async def give_work_to_strays(platform: Pool) -> int:
     Two workers that do so at once give the same workflow ids: the second changes nothing.
     """
     async with platform.connection() as conn:
-        rows = await (await conn.execute(_STRAYS, {"stray_s": STRAY_S, "tries": TRIES})).fetchall()
+        rows = await (await conn.execute(_STRAYS, {"stray_s": STRAY_S, "tries": TRIES, "most": STRAYS})).fetchall()
     if rows:
         log.warning("strays_enqueued", task="recovery", messages=len(rows))
     return len(rows)

@@ -1,4 +1,4 @@
-"""A writer of words sees what the slot's last one wrote.
+"""A writer of words sees what the slot's last one wrote; recovery finds what waits of each owner.
 
 The slot was taken in the statement that then counted the words, whose snapshot is older than its slot: what the one
 before had just committed there was not seen, and inserted again, which failed, where two wrote at once already.
@@ -84,6 +84,9 @@ $$
 
 
 def upgrade() -> None:
-    """Replace the two functions; nothing that is stored changes."""
+    """Replace the two functions, and an index; nothing that is stored changes."""
     op.execute(FORGET)
     op.execute(LEARN)
+    # Recovery asks each owner's oldest first.
+    op.execute("DROP INDEX messages_waiting")
+    op.execute("CREATE INDEX messages_waiting ON messages (owner_id, id) WHERE status IN ('received', 'queued')")
