@@ -95,18 +95,23 @@ FROM counted WHERE tries < %(tries)s
 """
 
 
+# What is found of each owner in turn, and each message's work by its lane: a look at all that waits would take as long
+# as there is of it, squared.
 _STRAY_MEDIA = f"""
-WITH stray AS (
-    SELECT m.owner_id, m.id, m.conversation_id, m.kind, m.received_at,
-           (SELECT count(*) FROM generate_series(1, %(tries)s) n
-            JOIN dbos.workflow_status w ON w.workflow_uuid = m.id::text || ':media:' || n) AS tries
+WITH found AS (
+    SELECT m.*, row_number() OVER (PARTITION BY m.owner_id ORDER BY m.received_at) AS nth
     FROM messages m
     WHERE m.awaits_media AND m.id < uuid_floor(now() - make_interval(secs => %(stray_s)s))
       AND NOT EXISTS (
             SELECT FROM dbos.workflow_status w
             WHERE w.queue_name IN ('voice', 'media') AND w.status IN ('ENQUEUED', 'PENDING')
+              AND w.queue_partition_key = lane(m.owner_id::text, m.conversation_id::text)
               AND starts_with(w.workflow_uuid, m.id::text))
-    ORDER BY m.received_at LIMIT 100
+), stray AS (
+    SELECT m.owner_id, m.id, m.conversation_id, m.kind, m.received_at,
+           (SELECT count(*) FROM generate_series(1, %(tries)s) n
+            JOIN dbos.workflow_status w ON w.workflow_uuid = m.id::text || ':media:' || n) AS tries
+    FROM found m ORDER BY nth, received_at LIMIT 100
 )
 SELECT id, {attachments.work("stray", workflow_id="id::text || ':media:' || (tries + 1)")}
 FROM stray WHERE tries < %(tries)s
@@ -151,19 +156,23 @@ async def give_lanes(engine: Connection) -> int:
 # Work that was enqueued for it lately, by a retry for instance, has its time too; what a living worker has begun has as
 # long as the longest note takes. The turn's id is the message's.
 _LATE = """
-WITH late AS (
-    SELECT m.owner_id, m.id FROM messages m
+WITH found AS (
+    SELECT m.owner_id, m.id, row_number() OVER (PARTITION BY m.owner_id ORDER BY m.received_at) AS nth FROM messages m
     WHERE m.awaits_media AND m.received_at < %(since)s
       AND NOT EXISTS (
             SELECT FROM dbos.workflow_status w
             WHERE w.queue_name IN ('voice', 'media') AND w.status IN ('ENQUEUED', 'PENDING')
+              AND w.queue_partition_key = lane(m.owner_id::text, m.conversation_id::text)
               AND starts_with(w.workflow_uuid, m.id::text)
               AND (w.created_at > extract(epoch FROM %(since)s::timestamptz) * 1000
                    OR w.status = 'PENDING'
                    AND w.started_at_epoch_ms > extract(epoch FROM %(begun_since)s::timestamptz) * 1000
                    AND EXISTS (SELECT FROM executors e WHERE e.id = w.executor_id)))
-    ORDER BY m.received_at LIMIT 100
-    FOR UPDATE SKIP LOCKED
+), picked AS (
+    SELECT owner_id, id FROM found ORDER BY nth, id LIMIT 100
+), late AS (
+    SELECT m.owner_id, m.id FROM picked JOIN messages m USING (owner_id, id)
+    WHERE m.awaits_media FOR UPDATE OF m SKIP LOCKED
 ), message AS (
     UPDATE messages m SET awaits_media = false FROM late WHERE m.owner_id = late.owner_id AND m.id = late.id
     RETURNING m.owner_id, m.id, m.conversation_id, m.correlation_id, m.received_at
