@@ -112,5 +112,18 @@ def test_hostile_input_costs_work_in_proportion_to_its_length() -> None:
     def cost(piece: str, chars: int) -> int:
         return lines_of(lambda: without_thoughts((piece * chars)[:chars]))
 
-    for piece in ("<think>", "</think>", "`", "`a", "```a\n", "<", "<  ", "`<think>`", "&lt;", "<|channel|>", "<a_a_", "```think\n"):
+    for piece in (
+        "<think>",
+        "</think>",
+        "`",
+        "`a",
+        "```a\n",
+        "<",
+        "<  ",
+        "`<think>`",
+        "&lt;",
+        "<|channel|>",
+        "<a_a_",
+        "```think\n",
+    ):
         assert cost(piece, 8_000) <= 5 * max(cost(piece, 2_000), 100), piece

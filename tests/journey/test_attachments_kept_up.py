@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
 
 from recado.assistants import unheard
-from recado.ops import failed, recovery
+from recado.clock import SystemClock
+from recado.ops import failed, recovery, sweeps
 from tests.cli.rows import Rows
 from tests.journey.attached import Outside, media, message, names, note, replies, run, turn, understand
 from tests.journey.front import Front, open_front
@@ -77,6 +79,28 @@ async def test_attachments_that_nobody_fetches_are_given_up_and_the_conversation
     assert (media(front)["status"], media(front)["reason"]) == ("stored", "no_speech")
     assert message(front, message_id)["status"] == "answered"
     assert names(front).count(("process_ai_response", "turns")) == 1
+
+
+async def test_a_worker_whose_clock_is_ahead_gives_up_no_attachments(front: Front) -> None:
+    class Ahead(SystemClock):
+        def now(self) -> datetime:
+            return super().now() + timedelta(minutes=10)
+
+    await note(front)
+    run(front, "UPDATE dbos.workflow_status SET created_at = 0")
+    async with front.wiring.platform_pool() as pool:
+        unused: Any = None
+        found = sweeps.of_a_worker(
+            pool=front.wiring.pool,
+            platform=pool,
+            engine=unused,
+            clock=Ahead(),
+            storage=front.wiring.storage,
+            sender_of=unused,
+            at_work=AT_WORK,
+        )
+        await next(sweep for sweep in found if sweep.name == "late_media").run()
+    assert media(front)["status"] == "waiting"
 
 
 async def test_of_many_owners_attachments_each_owners_oldest_have_their_turn(front: Front) -> None:
