@@ -48,7 +48,7 @@ async def test_requests_of_one_owner_take_their_share_of_the_connections_and_no_
     for _ in range(5):
         await asyncio.sleep(0)
     assert in_work[-1] == other
-    assert 1 < in_work.count(busy) <= (Pool.max_size - door.SPARE) // 2
+    assert 1 < in_work.count(busy) <= Pool.max_size // 2
     monkeypatch.setattr(door, "TURN_S", 0.01)
     with pytest.raises(Busy):
         await ask(busy)

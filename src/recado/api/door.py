@@ -37,8 +37,8 @@ BODY_LIMIT: Final = 256 * 1024
 #: The two ways to say who one is, as the description names them.
 SCHEME: Final = "ApiKey"
 SESSION: Final = "Session"
-#: Connections that are left to webhooks and sign-ins. The others are the owners', in shares (`recado.fair`): however
-#: many requests of one owner there are, another's have a connection at once. One waits so long for its turn.
+#: One of so many connections is left to webhooks and sign-ins. The others are the owners', in shares (`recado.fair`):
+#: however many requests of one owner there are, another's have a connection at once. One waits so long for its turn.
 SPARE: Final = 4
 TURN_S: Final = 5.0
 #: By this a platform administrator says for which owner they ask.
@@ -62,7 +62,7 @@ class Visit:
     async def scope(self) -> AsyncIterator[Scope]:
         """A transaction that sees this owner's rows, once it is the owner's turn: see `SPARE`. Raises Busy."""
         pool = self.wiring.pool
-        gate = _gates.setdefault(pool, Gate(max(1, pool.max_size - SPARE)))
+        gate = _gates.setdefault(pool, Gate(pool.max_size - pool.max_size // SPARE))
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(TURN_S):
