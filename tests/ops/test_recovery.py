@@ -260,6 +260,36 @@ async def test_fifty_that_can_not_be_asked_after_hide_and_delay_no_other_owners(
         assert set(twilio.asked) - before
 
 
+async def test_of_one_owner_those_that_always_fail_hide_no_others(front: Front) -> None:
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        other = Rows.with_an_owner(conn)
+        for number in range(10):
+            other.outbound(status="queued", parts=[("queued", f"SM-{number}")])
+        conn.execute("UPDATE message_parts SET updated_at = now() - interval '1 hour'")
+    twilio = Deaf(front.owner_id, hangs=False)
+    async with platform(front) as pool:
+        for _ in range(5):
+            await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of)
+            run(front, "UPDATE message_parts SET asked_at = asked_at - %s::interval", SILENT)
+    assert len(set(twilio.asked)) == 10
+
+
+async def test_many_that_wait_of_one_owner_hide_no_other_owners(front: Front) -> None:
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        rows = Rows.with_an_owner(conn)
+        conn.execute(
+            "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status, "
+            "correlation_id, received_at) SELECT %s, uuid_floor(now() - interval '1 hour' + n * interval '1 ms'), %s, "
+            "%s, 'inbound', 'contact', '', 'received', gen_random_uuid(), now() FROM generate_series(1, 300) n",
+            [rows.owner, rows.conversation, rows.account],
+        )
+    conversation_id = await stray(front)
+    (mine,) = front.rows("SELECT id FROM messages WHERE conversation_id = %s", conversation_id)
+    async with platform(front) as pool:
+        assert await recovery.give_work_to_strays(pool) == recovery.STRAYS
+    assert f"{mine['id']}:1" in {row["workflow_uuid"] for row in front.work()}
+
+
 async def test_what_waits_is_found_without_reading_what_is_held(front: Front) -> None:
     await stray(front)
     with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
@@ -273,7 +303,7 @@ async def test_what_waits_is_found_without_reading_what_is_held(front: Front) ->
         )
         conn.execute("ANALYZE messages")
     async with platform(front) as pool, pool.connection() as conn_:
-        given = {"stray_s": recovery.STRAY_S, "tries": recovery.TRIES}
+        given = {"stray_s": recovery.STRAY_S, "tries": recovery.TRIES, "most": recovery.STRAYS}
         plan = await (await conn_.execute("EXPLAIN (FORMAT TEXT) " + recovery._STRAYS, given)).fetchall()
         text = "\n".join(str(row["QUERY PLAN"]) for row in plan)
     assert "messages_waiting" in text

@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -96,8 +96,17 @@ def of_a_worker(
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
     at_work: timedelta,
 ) -> list[Sweep]:
-    """All that every worker looks after; `at_work` is what a worker that has begun with an attachment may take."""
+    """All that every worker looks after; `at_work` is what a worker that has begun with an attachment may take.
+
+    What is due is told by the database's clock: a worker whose own is minutes ahead must give up nothing of others.
+    """
     now = clock.now
+
+    async def deliveries() -> None:
+        await again.put_back_deliveries(platform, await _database_time(platform))
+
+    async def arrivals() -> None:
+        await again.put_back_arrivals(platform, await _database_time(platform))
 
     async def lanes() -> None:
         async with await engine() as conn:
@@ -116,8 +125,8 @@ def of_a_worker(
         soon("strays", partial(recovery.give_work_to_strays, platform)),
         soon("silent", partial(recovery.ask_after_silent, platform, pool, sender_of)),
         soon("unstarted", lambda: asyncio.to_thread(recovery.give_back_unstarted)),
-        soon("held_deliveries", lambda: again.put_back_deliveries(platform, now())),
-        soon("held_arrivals", lambda: again.put_back_arrivals(platform, now())),
+        soon("held_deliveries", deliveries),
+        soon("held_arrivals", arrivals),
         tidy("finished", partial(retention.delete_finished_workflows, platform)),
         tidy("sign_ins", lambda: retention.forget_sign_ins(platform, now=now())),
         tidy("kept_answers", lambda: retention.forget_kept_answers(platform, now=now())),
@@ -129,3 +138,11 @@ def of_a_worker(
             bound_s=600.0,
         ),
     ]
+
+
+async def _database_time(platform: Pool) -> datetime:
+    async with platform.connection() as conn:
+        row = await (await conn.execute("SELECT clock_timestamp() AS now")).fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM
+    now: datetime = row["now"]
+    return now

@@ -134,6 +134,8 @@ class TwilioWhatsAppPayload:
     def contact_address(self, name: str) -> str:
         """`From` or `To` as it came; raises `Rejected` when it is missing, too long or holds control characters."""
         value = self.required(name)
+        if is_blank(value):
+            raise Rejected(400, f"{name} is missing")
         if len(value) > _MAX_ADDRESS_CHARS or any(unicodedata.category(one) in _NOT_IN_ADDRESSES for one in value):
             raise Rejected(400, f"{name} is malformed")
         return value

@@ -19,6 +19,7 @@ import structlog
 from recado.channels.port import ErrorClass, SendError, Sent
 from recado.channels.twilio.addresses import canonical_address, is_whatsapp
 from recado.channels.twilio.codes import NOT_FINAL_CODES, classify
+from recado.clock import uptime
 from recado.conversations import consent, contacts, conversations, events, parts, templates
 from recado.conversations.conversations import Conversation
 from recado.conversations.holding import HeldFor
@@ -145,6 +146,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
         wait = await _predecessor(scope, conversation.id, message_id, part.part)
         if wait is not None and wait < desk.predecessor_s:
             return _Wait(desk.predecessor_s - wait)
+        not_after = uptime() + dispatch.LEAVES_WITHIN_S
         begun = (
             None
             if opted_out or late
@@ -164,6 +166,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
             is_last=part.part == planned[-1].part,
             attempt=attempt,
             reconcile=begun is None,
+            not_after=not_after,
         )
 
 
@@ -256,6 +259,7 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
             messaging_service_sid=conversation.messaging_service_sid,
             **dispatch.posted(desk, owner_id, job),
             status_callback=_callback_url(desk, job),
+            not_after=job.not_after,
         )
     except SendError as error:
         await _failed(desk, owner_id, job, error)

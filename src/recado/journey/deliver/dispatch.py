@@ -40,6 +40,9 @@ log = structlog.get_logger(__name__)
 PREDECESSOR_S = 5.0
 #: Twilio's Content API is asked this often before buttons become a text.
 CONTENT_TRIES = 2
+#: A message leaves so long after its attempt began, or not by that attempt: whoever takes a worker for dead posts it
+#: again after `crash_settle_s`, and the worker may only have been stopped for that long.
+LEAVES_WITHIN_S = 15.0
 #: Kinds of parts that are made at Twilio before they are posted.
 CHOICES = ("quick_replies", "list")
 
@@ -85,6 +88,7 @@ class Job:
     is_last: bool
     attempt: Attempt
     reconcile: bool
+    not_after: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
