@@ -126,6 +126,7 @@ async def working(
             clock=wiring.clock,
             storage=wiring.storage,
             sender_of=senders.of,
+            listed_of=senders.listed_of,
             at_work=timedelta(seconds=DEADLINE_S + settings.longest_note_s + SPARE_S),
         )
         tasks = [

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable
 import pytest
 
 from recado.channels.twilio.accounts import Secret
-from recado.channels.twilio.proof import prove
+from recado.channels.twilio.proof import SANDBOX, prove, senders_of
 from recado.errors import UsageError
 from recado.simulator.app import running
 from recado.simulator.client import SimulatorClient
@@ -123,3 +123,41 @@ async def test_who_proves_their_own_account_later_keeps_all_of_it_until_they_bri
     assert [row["status"] for row in (await ask("numbers", "list", "--json")).json] == ["active"]
     await ask("accounts", "remove", "--account", SID)
     assert (await ask(*add, stdin=TOKEN, url=NOWHERE)).json == claimed, "what was proven then says nothing of now"
+
+
+async def test_a_number_is_proven_once_twilio_lists_it_as_verified_and_works_before(
+    recado: Terminal, twilio: str
+) -> None:
+    def ask(*arguments: object, url: str = twilio, **more: str) -> Awaitable[Ran]:
+        return asyncio.to_thread(lambda: recado(*arguments, RECADO_TWILIO_API_URL=url, **more))
+
+    ours, strangers, waiting = "whatsapp:+551133330000", "whatsapp:+5511987654321", "whatsapp:+551133330001"
+    async with SimulatorClient(twilio) as client:
+        await client.add_number(SID, ours)
+        await client.add_number(SID, waiting, status="PENDING_VERIFICATION")
+    owner = (await ask("owners", "add", "Padaria", "--json")).json["id"]
+    account = ("accounts", "add", "--account-sid", SID, "--auth-token-stdin", "--json", "--owner", owner)
+    add = ("numbers", "add", "--account", SID, "--json", "--address")
+    await ask(*account, stdin=TOKEN, url=NOWHERE)
+    assert [(await ask(*add, address)).json["proven"] for address in (ours, SANDBOX)] == [False, False]
+    await ask(*account, stdin=TOKEN)
+    assert [(await ask(*add, address, url=NOWHERE)).json["proven"] for address in (ours, SANDBOX)] == [False, True]
+    told = [(await ask(*add, address)).json for address in (ours, strangers, waiting)]
+    assert [(number["proven"], number["status"]) for number in told] == [
+        (True, "active"),
+        (False, "active"),
+        (False, "active"),
+    ]
+    doubted = [line for line in (await ask("doctor")).out.splitlines() if "does not list it" in line]
+    assert [address in line for line, address in zip(doubted, (strangers, waiting), strict=True)] == [True, True]
+
+
+async def test_only_the_whole_list_of_senders_says_what_is_not_on_it(twilio: str) -> None:
+    numbers = [f"whatsapp:+5511333{n:05}" for n in range(120)]
+    async with SimulatorClient(twilio) as client:
+        for number in numbers:
+            await client.add_number(SID, number)
+    assert await senders_of(SID, (SID, TOKEN), messaging_url=twilio) == set(numbers)
+    assert await senders_of(SID, (SID, "8" * 32), messaging_url=twilio) is None
+    assert await senders_of(SID, (SID, TOKEN), messaging_url=NOWHERE) is None
+    assert await senders_of(SID, (SID, TOKEN), messaging_url=twilio + "/elsewhere") is None

@@ -330,16 +330,22 @@ def add_number(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Add a number to a Twilio account; what waits for an unrouted one (for a day at most) is answered then."""
+    """Add a number to a Twilio account; what waits for an unrouted one (for a day at most) is answered then.
+
+    It is proven once Twilio lists it among the account's senders. Until then it works all the same.
+    """
 
     async def main(desk: Desk) -> dict[str, Any]:
         from recado.assistants import assistant as assistants
-        from recado.channels.twilio import accounts, numbers
+        from recado.channels.twilio import accounts, numbers, proof
         from recado.db.scope import scoped
         from recado.identity import audit
 
-        owner_id = (await _account(desk, account))["owner_id"]
-        async with scoped(desk.wiring.pool, owner_id) as scope:
+        known, wiring = await _account(desk, account), desk.wiring
+        owner_id, settings = known["owner_id"], wiring.settings
+        url = settings.twilio_messaging_url or settings.twilio_api_url
+        listed = await proof.senders_of_ours(wiring.pool, wiring.keyring, owner_id, known["id"], messaging_url=url)
+        async with scoped(wiring.pool, owner_id) as scope:
             default = await assistants.ensure_default(scope)
             named = await assistants.get(scope, assistant) if assistant is not None else default
             saved = await accounts.add_number(scope, account_sid=account, address=address, assistant_id=named.id)
@@ -350,6 +356,7 @@ def add_number(
             if saved.outcome != "same" or after != before:
                 action = "add" if saved.outcome == "made" else "change"
                 await audit.record(scope, desk.caller, action, "number", str(saved.id), {"address": after.address})
+            await proof.keep_senders(scope, known["id"], listed, now=wiring.clock.now())
         return await _number(desk, saved.id)
 
     made = at_desk(main)
@@ -371,10 +378,14 @@ def list_numbers(owner: OnlyOwner = None, json: Json = False) -> None:
 
     found = at_desk(main)
     rows = [
-        (row["id"], row["address"], row["status"], row["assistant"], row["account_sid"], row["owner"]) for row in found
+        (
+            *(row["id"], row["address"], row["status"], "yes" if row["proven"] else "no", row["assistant"]),
+            *(row["account_sid"], row["owner"]),
+        )
+        for row in found
     ]
     text = table(
-        ("ID", "ADDRESS", "STATUS", "ASSISTANT", "ACCOUNT SID", "OWNER"),
+        ("ID", "ADDRESS", "STATUS", "PROVEN", "ASSISTANT", "ACCOUNT SID", "OWNER"),
         rows,
         empty="no number yet: `recado numbers add`",
     )
@@ -382,7 +393,8 @@ def list_numbers(owner: OnlyOwner = None, json: Json = False) -> None:
 
 
 _NUMBERS = """
-SELECT n.id, n.owner_id, o.name AS owner, a.account_sid, n.address, n.status, s.name AS assistant, n.created_at
+SELECT n.id, n.owner_id, o.name AS owner, a.account_sid, n.address, n.status, s.name AS assistant,
+       n.proven_at IS NOT NULL AS proven, n.created_at
 FROM numbers n
 JOIN owners o ON o.id = n.owner_id
 JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id

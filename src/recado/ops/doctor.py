@@ -307,7 +307,28 @@ async def _numbers(conn: Connection) -> list[Finding]:
     [row] = await _rows(conn, "SELECT count(*) AS n FROM numbers")
     if not row["n"]:
         return [warn("numbers", "there is no number", "recado numbers add --account AC... --address whatsapp:+...")]
-    return [ok("numbers", f"{_count(row['n'], 'number')}, none unrouted")]
+    return await _not_listed(conn) or [ok("numbers", f"{_count(row['n'], 'number')}, none unrouted")]
+
+
+async def _not_listed(conn: Connection) -> list[Finding]:
+    """Numbers of which Twilio was asked, and did not say that they are their account's."""
+    rows = await _rows(
+        conn,
+        """
+        SELECT a.account_sid, n.address
+        FROM numbers n JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
+        WHERE n.status = 'active' AND starts_with(n.address, 'whatsapp:') AND n.asked_at IS NOT NULL
+          AND n.proven_at IS NULL AND a.proven_at IS NOT NULL AND a.removed_at IS NULL ORDER BY n.id
+        """,
+    )
+    return [
+        warn(
+            "numbers",
+            f"{row['address']} is unproven: Twilio does not list it among the online senders of {row['account_sid']}",
+            "look at the account's WhatsApp senders at Twilio; recado asks again every 15 minutes",
+        )
+        for row in rows
+    ]
 
 
 async def _channels(conn: Connection) -> list[Finding]:

@@ -31,6 +31,7 @@ class NumberBody(Body):
     webhook_url: str | None = None
     status_callback_url: str | None = None
     messaging_service_sid: str | None = Field(default=None, pattern=r"^MG[0-9a-fA-F]{32}$")
+    status: str = Field(default="ONLINE", pattern=r"^[A-Z_:]{1,40}$")
 
 
 class ContactBody(Body):
