@@ -33,6 +33,7 @@ from recado.delivery.content import (
 from recado.delivery.retry import POLICY, RetryPolicy
 from recado.delivery.split import split
 from recado.errors import NotFound
+from recado.journey.suspects import Suspects
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +68,7 @@ class DeliverDesk:
     predecessor_s: float = PREDECESSOR_S
     policy: RetryPolicy = POLICY
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    suspects: Suspects = field(default_factory=Suspects)
 
     def url_for(self, conversation: Conversation) -> str | None:
         """Where Twilio reaches us for this conversation's account, if it can."""
