@@ -55,7 +55,8 @@ async def test_the_answer_about_another_account_proves_nothing_and_no_path_is_as
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         verdicts = [await prove("AC" + digit * 32, Secret(TOKEN), api_url=url) for digit in "56"]
         assert verdicts == ["unknown", "proven"]
-        for sid in (SID + "/Messages", "AC" + "5" * 30 + "..", SID + "\n", SID.lower()):
+        assert await prove(f" {SID.lower()}\n", Secret(TOKEN), api_url=url) == "unknown", "the same, and no other path"
+        for sid in (SID + "/Messages", "AC" + "5" * 30 + "..", SID + "\n5", "SK" + "5" * 32):
             with pytest.raises(UsageError):
                 await prove(sid, Secret(TOKEN), api_url=url)
 
@@ -161,3 +162,28 @@ async def test_only_the_whole_list_of_senders_says_what_is_not_on_it(twilio: str
     assert await senders_of(SID, (SID, "8" * 32), messaging_url=twilio) is None
     assert await senders_of(SID, (SID, TOKEN), messaging_url=NOWHERE) is None
     assert await senders_of(SID, (SID, TOKEN), messaging_url=twilio + "/elsewhere") is None
+
+
+async def test_an_account_in_capitals_is_the_account(recado: Terminal) -> None:
+    sid = "AC" + "5abcdef0" * 4
+    async with running() as url, SimulatorClient(url) as client:
+        await client.add_account(sid, TOKEN)
+        await client.add_number(sid, "whatsapp:+551133330000")
+
+        def ask(*arguments: object, **more: str) -> Awaitable[Ran]:
+            return asyncio.to_thread(lambda: recado(*arguments, RECADO_TWILIO_API_URL=url, **more))
+
+        owner = (await ask("owners", "add", "Padaria", "--json")).json["id"]
+        add = ("accounts", "add", "--auth-token-stdin", "--json", "--owner", owner, "--account-sid")
+        made = (await ask(*add, f" {sid.upper()} ", stdin=TOKEN)).json
+        assert (made["account_sid"], made["proven"]) == (sid, True)
+        assert (await ask(*add, sid.lower(), stdin=TOKEN)).json == made
+        upper = ("--account", sid.upper(), "--json")
+        number = (await ask("numbers", "add", *upper, "--address", "whatsapp:+551133330000")).json
+        assert (number["account_sid"], number["proven"]) == (sid, True)
+        key = ("--api-key-sid", "sk" + "AB" * 16, "--api-key-secret-stdin")
+        assert (await ask("accounts", "set", *upper, *key, stdin="secret")).json["api_key_sid"] == "SK" + "ab" * 16
+        assert (await ask("accounts", "rotate", *upper, "--auth-token-stdin", stdin="t" * 32)).json[
+            "account_sid"
+        ] == sid
+        assert (await ask("accounts", "remove", *upper)).json["account_sid"] == sid

@@ -109,6 +109,25 @@ def test_what_is_odd_is_rewritten_and_all_else_stays(rows: Rows, database_url: s
     }
 
 
+def test_sids_in_capitals_are_twilios_unless_somebody_has_them_so_already(rows: Rows, database_url: str) -> None:
+    rows.conn.execute(
+        "UPDATE twilio_accounts SET account_sid = %s, api_key_sid = %s, api_key_secret_ref = 'env:KEY' WHERE id = %s",
+        ["AC" + "AB" * 16, "SK" + "AB" * 16, rows.account],
+    )
+    rows.conn.execute("UPDATE numbers SET messaging_service_sid = %s", ["MG" + "CD" * 16])
+    for sid in ("AC" + "EF" * 16, "AC" + "ef" * 16):
+        rows.conn.execute(
+            "INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token_ref) VALUES (%s, %s, %s, 'env:TOKEN')",
+            [rows.owner, new_id(), sid],
+        )
+    migrate_again(rows, database_url)
+    found = {row[0] for row in rows.conn.execute("SELECT account_sid FROM twilio_accounts")}
+    assert found == {"AC" + "ab" * 16, "AC" + "EF" * 16, "AC" + "ef" * 16}
+    keys = rows.conn.execute("SELECT api_key_sid FROM twilio_accounts WHERE id = %s", [rows.account]).fetchone()
+    assert keys == ("SK" + "ab" * 16,)
+    assert rows.conn.execute("SELECT messaging_service_sid FROM numbers").fetchall() == [("MG" + "cd" * 16,)]
+
+
 def test_who_was_two_is_one_with_what_waits_and_who_opted_out_stays_so(rows: Rows, database_url: str) -> None:
     odd = "whatsapp: 55 (11) 98765-4321"
     twin = contact(rows, odd, odd, profile_name="Ana B.", external_id="BR.5")

@@ -8,7 +8,18 @@ from uuid import UUID
 import typer
 
 from recado.cli.app import app, group
-from recado.cli.terminal import Desk, Json, OnlyOwner, OwnerId, answer, at_desk, check_owner, secret_from_stdin, table
+from recado.cli.terminal import (
+    Desk,
+    Json,
+    OnlyOwner,
+    OwnerId,
+    answer,
+    at_desk,
+    check_owner,
+    secret_from_stdin,
+    sid,
+    table,
+)
 from recado.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +33,9 @@ app.add_typer(owners_commands)
 app.add_typer(accounts_commands)
 app.add_typer(numbers_commands)
 
-AccountSid = Annotated[str, typer.Option("--account", metavar="AC...", help="The Twilio account's AccountSid.")]
+AccountSid = Annotated[
+    str, typer.Option("--account", metavar="AC...", help="The Twilio account's AccountSid.", callback=sid)
+]
 TokenOnStdin = Annotated[
     bool,
     typer.Option("--auth-token-stdin", help="Read the auth token from standard input; a terminal asks, hidden."),
@@ -110,7 +123,7 @@ def _owner(owner: Owner) -> dict[str, Any]:
 @accounts_commands.command("add")
 def add_account(
     owner: OwnerId,
-    account_sid: Annotated[str, typer.Option("--account-sid", metavar="AC...", help="The AccountSid.")],
+    account_sid: Annotated[str, typer.Option("--account-sid", metavar="AC...", help="The AccountSid.", callback=sid)],
     auth_token_stdin: TokenOnStdin = False,
     auth_token_ref: TokenReference = None,
     json: Json = False,
@@ -273,7 +286,8 @@ def set_account(
         ),
     ] = None,
     api_key_sid: Annotated[
-        str | None, typer.Option(metavar="SK...", help="Send with this API key; '' goes back to the auth token.")
+        str | None,
+        typer.Option(metavar="SK...", help="Send with this API key; '' goes back to the auth token.", callback=sid),
     ] = None,
     api_key_secret_stdin: Annotated[
         bool, typer.Option("--api-key-secret-stdin", help="Read the API key's secret from standard input.")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from recado.cli.app import app, group
-from recado.cli.terminal import Json, answer, secret_from_stdin, table
+from recado.cli.terminal import Json, answer, secret_from_stdin, sid, table
 from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def simulator(
     """Run a local Twilio: REST API, signed webhooks, faults, and a phone in the browser."""
     if context.invoked_subcommand is not None:
         return
-    if not re.fullmatch(r"AC[0-9a-fA-F]{32}", account_sid):
+    account_sid = sid(account_sid)
+    if not re.fullmatch(r"AC[0-9a-f]{32}", account_sid):
         raise UsageError("--account-sid: an AccountSid is AC and 32 hexadecimal digits")
     if not re.fullmatch(r"whatsapp:\+[1-9]\d{6,14}", number):
         raise UsageError("--number: a number is whatsapp: and E.164, for instance whatsapp:+14155238886")

@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from recado.channels.twilio.addresses import is_whatsapp
+from recado.channels.twilio.sids import canonical_sid
 from recado.db.pool import Connection
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound, UsageError
 
 ADDRESS = re.compile(r"whatsapp:\+[1-9][0-9]{6,14}")
 OTHER_CHANNEL = "what came by another channel than WhatsApp is kept and shown: recado answers on WhatsApp only"
-MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
+MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,8 @@ async def change(scope: Scope, found: Listed, **wanted: object) -> Listed:
     as far as WhatsApp's 24-hour window reaches. Raises UsageError for what is no Messaging Service, Conflict for a
     number of another channel, which nobody can answer by.
     """
+    if isinstance(service := wanted.get("messaging_service_sid"), str):
+        wanted["messaging_service_sid"] = canonical_sid(service)
     after = replace(found, **wanted)  # type: ignore[arg-type] # mypy does not follow keywords into replace
     if after == found:
         return found

@@ -22,6 +22,7 @@ from recado.channels.port import SendError
 from recado.channels.twilio.accounts import ACCOUNT_SID, Secret, login_in, row_for_sending
 from recado.channels.twilio.addresses import canonical_address, forms_of
 from recado.channels.twilio.client import API_URL, MESSAGING_URL, TwilioHttp
+from recado.channels.twilio.sids import canonical_sid
 from recado.db.pool import Pool
 from recado.db.scope import Scope, scoped
 from recado.db.secrets import Keyring
@@ -50,6 +51,7 @@ async def prove(account_sid: str, secret: Secret, *, api_url: str | None, known:
 
     Raises UsageError for what is no AccountSid: it would be part of an address.
     """
+    account_sid = canonical_sid(account_sid)
     if not ACCOUNT_SID.fullmatch(account_sid):
         raise UsageError("an AccountSid is AC and 32 hexadecimal digits")
     token = secret.value

@@ -1,5 +1,7 @@
 """Contacts stored under an odd form of their WhatsApp address get the canonical one; who was two of them is one.
 
+Likewise SIDs that people gave in another case than Twilio's.
+
 Addresses were stored as they came until replies went to their canonical form, and the key of one with blanks or dots
 in it was that text. Another channel's addresses stay as they are. What is canonical is written down here as it was at
 this revision (`channels/twilio/addresses`).
@@ -79,6 +81,25 @@ _NUMBER = """
 UPDATE numbers n SET address = :address, version = version + 1 WHERE owner_id = :owner AND id = :id
   AND NOT EXISTS (SELECT FROM numbers t WHERE t.account_id = n.account_id AND t.address = :address)
 """
+# An AccountSid in capitals is none of Twilio's. One whose canonical form somebody has stays: no webhook is its own.
+_SIDS = (
+    """
+UPDATE twilio_accounts a SET account_sid = upper(left(a.account_sid, 2)) || lower(substr(a.account_sid, 3))
+WHERE a.account_sid <> upper(left(a.account_sid, 2)) || lower(substr(a.account_sid, 3)) AND (
+    a.removed_at IS NOT NULL OR NOT EXISTS (
+        SELECT FROM twilio_accounts t WHERE t.removed_at IS NULL AND t.id <> a.id
+          AND upper(t.account_sid) = upper(a.account_sid)))
+""",
+    """
+UPDATE twilio_accounts SET api_key_sid = upper(left(api_key_sid, 2)) || lower(substr(api_key_sid, 3))
+WHERE api_key_sid <> upper(left(api_key_sid, 2)) || lower(substr(api_key_sid, 3))
+""",
+    """
+UPDATE numbers
+SET messaging_service_sid = upper(left(messaging_service_sid, 2)) || lower(substr(messaging_service_sid, 3))
+WHERE messaging_service_sid <> upper(left(messaging_service_sid, 2)) || lower(substr(messaging_service_sid, 3))
+""",
+)
 
 
 def upgrade() -> None:
@@ -93,6 +114,8 @@ def upgrade() -> None:
     contacts = run(_ODD, fine=_FINE).all()
     suppressed = run("SELECT owner_id, identity_key FROM suppressions WHERE identity_key !~ :fine", fine=_FINE).all()
     numbers = run(_NUMBERS, fine=_FINE).all()
+    for statement in _SIDS:
+        run(statement)
     run("SET LOCAL ROLE recado_app")
     for owner, contact_id, key, address, scoped in contacts:
         run("SELECT set_config('recado.owner_id', :owner, true)", owner=str(owner))
