@@ -163,6 +163,12 @@ def test_what_came_while_the_owner_was_suspended_has_a_turn_once_they_are_active
     held = "SELECT status FROM messages WHERE owner_id = %s AND direction = 'inbound'"
     assert post.product.rows(held, owner) == [{"status": "held"}]
     post.product.execute("UPDATE owners SET status = 'active' WHERE id = %s", owner)
+    age = "UPDATE messages SET id = uuid_floor(now() - %s::interval), received_at = now() - %s::interval "
+    age += "WHERE owner_id = %s AND direction = 'inbound'"
+    post.product.execute(age, "24 h 1 min", "24 h 1 min", owner)
+    assert post.product.call(sweep) == 0, "its window is closed"
+    assert post.product.rows(held, owner) == [{"status": "held"}]
+    post.product.execute(age, "23 h 50 min", "23 h 50 min", owner)
     assert post.product.call(sweep) == 1
     assert post.product.rows(held, owner) == [{"status": "received"}]
     assert post.product.call(sweep) == 0
