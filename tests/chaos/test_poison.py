@@ -33,7 +33,7 @@ if "worker" in sys.argv:
 DIES = """
 import os, signal, sys
 if "worker" in sys.argv:
-    from recado.journey import dispatch
+    from recado.journey.deliver import dispatch
     split = dispatch.split
     def dies(body, chars):
         if "MORRE" in body:

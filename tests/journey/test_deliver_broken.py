@@ -17,8 +17,9 @@ from recado.conversations import messages
 from recado.db import pool as db
 from recado.db.scope import scoped
 from recado.ids import new_id
-from recado.journey.deliver import send_whatsapp_message
-from recado.journey.dispatch import DeliverDesk
+from recado.journey.answer.caution import apology_unless_silent
+from recado.journey.deliver.deliver import send_whatsapp_message
+from recado.journey.deliver.dispatch import DeliverDesk
 from recado.journey.pause import Later
 from recado.ops import failed
 from recado.ops.executors import Executor
@@ -73,6 +74,7 @@ class Twilio:
             media_link=lambda *_: "",
             crash_settle_s=0.0,
             predecessor_s=0.0,
+            apology=apology_unless_silent,
         )
 
 
@@ -144,7 +146,7 @@ async def test_a_delivery_whose_worker_died_twice_is_held_people_are_asked_and_n
     def dies(*_: object) -> list[str]:
         raise ProcessDied
 
-    monkeypatch.setattr("recado.journey.dispatch.split", dies)
+    monkeypatch.setattr("recado.journey.deliver.dispatch.split", dies)
     with pytest.raises(Later):
         await send_whatsapp_message(twilio.desk(), front.owner_id, message_id)
     assert one(front, message_id)["status"] == "queued", "nothing is blamed while workers go on dying"

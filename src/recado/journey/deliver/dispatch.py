@@ -45,6 +45,15 @@ CONTENT_TRIES = 2
 CHOICES = ("quick_replies", "list")
 
 
+#: What the contact of a conversation hears in place of an answer that can't be delivered; None for nothing.
+Apology = Callable[[Scope, Conversation], Awaitable[str | None]]
+
+
+async def no_apology(_scope: Scope, _conversation: Conversation) -> str | None:
+    """Nothing is said."""
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliverDesk:
     """What a delivery works with.
@@ -69,6 +78,7 @@ class DeliverDesk:
     policy: RetryPolicy = POLICY
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     suspects: Suspects = field(default_factory=Suspects)
+    apology: Apology = no_apology
 
     def url_for(self, conversation: Conversation) -> str | None:
         """Where Twilio reaches us for this conversation's account, if it can."""

@@ -24,9 +24,9 @@ from recado.conversations.turns import Turn
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
-from recado.journey.drafting import AnswerDesk, Draft, silent_for
-from recado.journey.language import spoken
+from recado.journey.answer.drafting import AnswerDesk, Draft, silent_for
 from recado.journey.suspects import blamed
+from recado.journey.understand.language import spoken
 
 log = structlog.get_logger(__name__)
 
@@ -229,6 +229,11 @@ async def give_up(
         else:
             break
     log.error("turn_broken", step="answer", owner_id=owner_id, conversation_id=conversation_id, reason=why)
+
+
+async def apology_unless_silent(scope: Scope, conversation: Conversation) -> str | None:
+    """The same, or None where nobody but people may write to them now."""
+    return await apology(scope, conversation) if silent_for(conversation) is None else None
 
 
 async def apology(scope: Scope, conversation: Conversation) -> str:

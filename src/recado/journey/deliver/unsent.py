@@ -17,8 +17,7 @@ from recado.conversations import conversations, events, messages, parts
 from recado.conversations.conversations import Conversation
 from recado.db.pool import Row
 from recado.db.scope import Scope
-from recado.journey.caution import apology
-from recado.journey.drafting import silent_for
+from recado.journey.deliver.dispatch import Apology
 from recado.journey.suspects import blamed
 
 log = structlog.get_logger(__name__)
@@ -33,7 +32,9 @@ class Suspect:
     begun_at: datetime | None
 
 
-async def hold_if_broken(scope: Scope, message: Row, conversation: Conversation, *, now: datetime) -> bool:
+async def hold_if_broken(
+    scope: Scope, message: Row, conversation: Conversation, *, apology: Apology, now: datetime
+) -> bool:
     """Hold the message if its workers die of it, and have people look; whether it was.
 
     The contact hears an apology in place of an answer. Nothing that anybody wrote is looked at. Raises Later while it
@@ -55,12 +56,13 @@ async def hold_if_broken(scope: Scope, message: Row, conversation: Conversation,
         correlation_id=message["correlation_id"],
         data=data,
     )
-    if message["author"] == "assistant" and silent_for(conversation) is None:
+    words = await apology(scope, conversation) if message["author"] == "assistant" else None
+    if words is not None:
         await messages.enqueue_outbound(
             scope,
             conversation_id=conversation.id,
             author="system",
-            body=await apology(scope, conversation),
+            body=words,
             correlation_id=message["correlation_id"],
             reply_to=message["reply_to"],
             now=now,

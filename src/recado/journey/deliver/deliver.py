@@ -31,11 +31,11 @@ from recado.delivery.content import Attachment, TemplateUse, from_json
 from recado.delivery.retry import Action, decide
 from recado.delivery.status import FAILURES, LEFT
 from recado.delivery.window import window
-from recado.journey import dispatch, unsent
-from recado.journey.dispatch import DeliverDesk, Job, Unmade, Unsendable
-from recado.journey.late import carry_or_hold
+from recado.journey.deliver import dispatch, unsent
+from recado.journey.deliver.dispatch import DeliverDesk, Job, Unmade, Unsendable
+from recado.journey.deliver.late import carry_or_hold
+from recado.journey.deliver.reconcile import reconcile
 from recado.journey.pause import SHORT_S
-from recado.journey.reconcile import reconcile
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +131,9 @@ async def _next(
             return _Wait(0.0)  # the contact has become another meanwhile: their opt-outs have another lock
         if message["starts"] and not alone:
             return _Suspected()
-        if message["starts"] and await unsent.hold_if_broken(scope, message, conversation, now=now):
+        if message["starts"] and await unsent.hold_if_broken(
+            scope, message, conversation, apology=desk.apology, now=now
+        ):
             return None
         if not is_whatsapp(conversation.contact_address):
             await parts.stop(scope, message_id, error_code=None, reason="other_channel")
