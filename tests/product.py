@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 
 from recado.app import bind, create_app, server
 from recado.assistants import assistant, knowledge
-from recado.channels.twilio import accounts
+from recado.channels.twilio import accounts, proof
 from recado.db.scope import scoped
 from recado.identity import owners
 from recado.settings import Settings
@@ -188,12 +188,13 @@ async def establish(
     async with await wiring.connect("recado_platform") as conn:
         owner = await owners.add(conn, "Padaria " + secrets.token_hex(8))
     async with scoped(wiring.pool, owner.id) as scope:
-        await accounts.add_account(
+        added = await accounts.add_account(
             scope, wiring.keyring, account_sid=account_sid, auth_token=token, proven_at=wiring.clock.now()
         )
         made = await assistant.ensure_default(scope)
         await assistant.set(scope, None, instructions=instructions, model=model, language="pt")
         await accounts.add_number(scope, account_sid=account_sid, address=number, assistant_id=made.id)
+        await proof.keep_senders(scope, added.id, frozenset({number}), now=wiring.clock.now())
         if faq:
             await knowledge.replace(scope, source="faq.md", entries=knowledge.read_markdown(faq), language="pt")
     return owner.id

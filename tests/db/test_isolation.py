@@ -57,6 +57,8 @@ DEFINERS = {
     "administrator_stands(uuid)",
     "count_stored()",
     "lose_unproven_account(text,timestamp with time zone)",
+    "prove_numbers(uuid,text[],text[],timestamp with time zone)",  # a number is whose Twilio says last
+    "forget_proof()",  # a trigger, of the account that is removed
     "password_salt(text)",
     "api_key_by_hash(bytea)",
     "meter_part()",

@@ -81,6 +81,7 @@ async def swept(front: Front, name: str, clock: Wrong) -> object:
             clock=clock,
             storage=wiring.storage,
             sender_of=nobody,
+            listed_of=nobody,
             at_work=AT_WORK,
         )
         (sweep,) = [one for one in found if one.name == name]

@@ -20,13 +20,14 @@ from recado.channels.port import Sender
 from recado.clock import Clock
 from recado.db.pool import PASSING, Connection, Pool
 from recado.media.storage import Storage
-from recado.ops import again, recovery, retention
+from recado.ops import again, proving, recovery, retention
 from recado.stopping import AGAIN_S
 
 log = structlog.get_logger(__name__)
 
 #: What is looked for often, because somebody waits for it.
 SOON_S = 10.0
+NUMBERS_S = 60.0
 #: How long one run may take, if nothing else is said.
 BOUND_S = 30.0
 
@@ -94,11 +95,13 @@ def of_a_worker(
     clock: Clock,
     storage: Storage,
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
+    listed_of: Callable[[UUID, UUID], Awaitable[frozenset[str] | None]],
     at_work: timedelta,
 ) -> list[Sweep]:
     """All that every worker looks after; `at_work` is what a worker that has begun with an attachment may take.
 
     What is due is told by the database's clock: a worker whose own is minutes ahead must give up nothing of others.
+    `listed_of` asks Twilio for the senders of an account, of owner and account.
     """
     now = clock.now
 
@@ -127,6 +130,7 @@ def of_a_worker(
         soon("unstarted", lambda: asyncio.to_thread(recovery.give_back_unstarted)),
         soon("held_deliveries", deliveries),
         soon("held_arrivals", arrivals),
+        Sweep(name="numbers", period_s=NUMBERS_S, run=lambda: proving.prove_numbers(platform, pool, listed_of, now())),
         tidy("finished", partial(retention.delete_finished_workflows, platform)),
         tidy("sign_ins", lambda: retention.forget_sign_ins(platform, now=now())),
         tidy("kept_answers", lambda: retention.forget_kept_answers(platform, now=now())),
