@@ -4,54 +4,42 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.fleet import Fleet
-from tests.nursery import Child, Nursery
+from tests.nursery import Nursery
 
 NO_DATABASE = {"RECADO_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
 
 
-@pytest.fixture
-def born() -> Callable[[], set[psutil.Process]]:
-    """The processes that came from this one since, and live."""
-    before = set(psutil.Process().children(recursive=True))
-
-    def living() -> set[psutil.Process]:
-        now = set(psutil.Process().children(recursive=True)) - before
-        return {process for process in now if process.status() != psutil.STATUS_ZOMBIE}
-
-    return living
+def begun(before: set[psutil.Process]) -> set[psutil.Process]:
+    """The processes that came from this one since then."""
+    return set(psutil.Process().children(recursive=True)) - before
 
 
-@pytest.fixture
-def env() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("RECADO_")} | NO_DATABASE
+def living(processes: set[psutil.Process]) -> set[psutil.Process]:
+    """Those that run, whoever's children they are by now."""
+    return {process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE}
 
 
-@pytest.fixture
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
-    yield made
-    made.close()
-
-
-def test_a_fork_ends_with_the_code_and_the_log_of_a_process_of_its_own_and_one_that_runs_ends_with_the_nursery(
-    nursery: Nursery, env: dict[str, str], tmp_path: Path, born: Callable[[], set[psutil.Process]]
-) -> None:
-    wrong = nursery.start(["api", "--port", "none"], env=env, log=tmp_path / "wrong.log")
-    assert wrong.wait(60) == 2
-    assert "--port" in (tmp_path / "wrong.log").read_text()
-    running: Child = nursery.start(["simulator", "--port", "0"], env=env, log=tmp_path / "running.log")
-    running.send_signal(0)
-    assert running.pid in {process.pid for process in born()}
-    assert running.poll() is None
-    nursery.close()
-    assert born() == set()
+def test_a_fork_is_a_process_of_its_own_and_what_still_runs_ends_with_the_nursery(tmp_path: Path) -> None:
+    before = begun(set())
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RECADO_")} | NO_DATABASE
+    nursery = Nursery()
+    try:
+        wrong = nursery.start(["api", "--port", "none"], env=env, log=tmp_path / "wrong.log")
+        assert wrong.wait(60) == 2
+        assert "--port" in (tmp_path / "wrong.log").read_text()
+        running = nursery.start(["simulator", "--port", "0"], env=env, log=tmp_path / "running.log")
+        processes = begun(before)
+        assert running.pid in {process.pid for process in processes}
+        assert running.poll() is None
+    finally:
+        nursery.close()
+    assert living(processes) == set()
 
 
 class Failing(Fleet):
@@ -61,16 +49,22 @@ class Failing(Fleet):
         return None
 
     def _until_up(self, url: str, timeout_s: float = 150.0) -> None:
-        living = {name for name, member in self.members.items() if member.process and member.process.poll() is None}
-        raise RuntimeError(f"no answer while {sorted(living)} run")
+        assert [name for name, member in self.members.items() if member.process] == ["api0", "worker0"]
+        raise Failed(psutil.Process().children(recursive=True))
 
 
-def test_a_fleet_that_does_not_come_up_leaves_no_process_and_no_thread(
-    tmp_path: Path, born: Callable[[], set[psutil.Process]]
-) -> None:
-    threads = set(threading.enumerate())
-    fleet = Failing(home=tmp_path, apis=1, workers=1, settings=NO_DATABASE)
-    with pytest.raises(RuntimeError, match=r"while \['api0', 'worker0'\] run"), fleet:
+class Failed(Exception):
+    pass
+
+
+def test_a_fleet_that_does_not_come_up_leaves_no_process_and_no_thread(tmp_path: Path) -> None:
+    before, threads = begun(set()), set(threading.enumerate())
+    with (
+        pytest.raises(Failed) as failed,
+        Failing(home=tmp_path, apis=1, workers=1, settings=NO_DATABASE),
+    ):
         pass
-    assert born() == set()
-    assert [thread for thread in set(threading.enumerate()) - threads if thread.is_alive()] == []
+    processes = set(failed.value.args[0]) - before
+    assert len(processes) == 3
+    assert living(processes) == set()
+    assert set(threading.enumerate()) <= threads
