@@ -31,10 +31,10 @@ from recado.db.pool import PASSING, Connection
 from recado.edge import FAILED, Callers, Edge
 from recado.errors import RecadoError, Rejected
 from recado.identity import keys
-from recado.journey import accept as accepting
-from recado.journey import confirm as confirming
-from recado.journey import receive as receiving
-from recado.journey.limits import MessageLimits
+from recado.journey.accept import accept as accepting
+from recado.journey.confirm import confirm as confirming
+from recado.journey.receive import door as receiving
+from recado.journey.receive.limits import MessageLimits
 from recado.ops import health
 from recado.settings import Network, limits_of
 from recado.wiring import Wiring

@@ -29,19 +29,20 @@ from recado.channels.twilio.senders import Senders
 from recado.db import pool as db
 from recado.db.borrowing import patiently
 from recado.fair import Gate
-from recado.journey import sight
-from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
-from recado.journey.answer import AnswerDesk, process_ai_response
-from recado.journey.attachments import MediaDesk, understand_media
-from recado.journey.deliver import send_whatsapp_message
-from recado.journey.dispatch import DeliverDesk
-from recado.journey.drafting import EngineFailed
+from recado.journey.accept.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
+from recado.journey.answer import sight
+from recado.journey.answer.drafting import EngineFailed
+from recado.journey.answer.turn import AnswerDesk, process_ai_response
+from recado.journey.deliver.deliver import send_whatsapp_message
+from recado.journey.deliver.dispatch import DeliverDesk
 from recado.journey.pause import SHORT_WINDOW_S, give_way
+from recado.journey.understand.attachments import MediaDesk, understand_media
 from recado.media import links
 from recado.media.download import DEADLINE_S, open_downloads
 from recado.media.reading import Reader
 from recado.media.scratch import scratch
-from recado.media.transcription import SPARE_S, open_transcriber
+from recado.media.transcribers import open_transcriber
+from recado.media.transcription import SPARE_S
 from recado.ops import sweeps
 from recado.ops.engine import claim_in_shares, in_its_slot
 from recado.ops.executors import Executor, keep_alive

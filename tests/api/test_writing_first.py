@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from recado.identity import owners
-from recado.journey import accept
+from recado.journey.accept import accept
 from tests.api.conftest import TOGETHER
 from tests.api.programs import Office
 from tests.api.test_sending import SID, attachment, close_window, template

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from recado import __version__
-from recado.cli.app import app
+from recado.cli.commands import app
 from tests.cli.conftest import Terminal
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
@@ -126,7 +126,9 @@ def test_a_reader_that_stops_early_is_no_failure(bare: Terminal) -> None:
 
 def test_help_loads_neither_database_nor_server_nor_models(bare: Terminal) -> None:
     heavy = ("psycopg", "sqlalchemy", "dbos", "fastapi", "uvicorn", "aiohttp", "twilio", "pydantic_ai", "cryptography")
-    script = f"import sys; from recado.cli.app import app; print([name for name in {heavy} if name in sys.modules])"
+    script = (
+        f"import sys; from recado.cli.commands import app; print([name for name in {heavy} if name in sys.modules])"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=bare.environment
     )

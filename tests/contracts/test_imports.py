@@ -110,8 +110,8 @@ def _loaded_by(statement: str) -> set[str]:
 
 
 def test_a_process_that_only_takes_webhooks_loads_no_model_no_worker_and_no_simulator() -> None:
-    loaded = _loaded_by("import recado.app, recado.cli.app, recado.cli.run")
-    assert "recado.journey.accept" in loaded
+    loaded = _loaded_by("import recado.app, recado.cli.commands, recado.cli.run")
+    assert "recado.journey.accept.accept" in loaded
     heavy = {"pydantic_ai", "openai", "dbos", "sqlalchemy", "alembic", "recado.simulator", "recado.worker"}
     assert loaded & heavy == set()
 
@@ -120,7 +120,7 @@ def test_a_process_that_only_takes_webhooks_loads_no_model_no_worker_and_no_simu
 MEDIA = {
     *("av", "ctranslate2", "faster_whisper", "huggingface_hub", "numpy", "onnxruntime", "tinytag", "tokenizers"),
     *("PIL", "docx", "odfdo", "pptx", "pypdf", "python_calamine", "vobject"),
-    *("openai", "pydantic_ai", "recado.worker", "recado.media.transcription"),
+    *("openai", "pydantic_ai", "recado.worker", "recado.media.transcribers"),
 }
 
 
@@ -153,11 +153,11 @@ def test_a_running_api_has_loaded_no_audio_and_no_model_library(
         api.terminate()
         loaded = set(api.stdout.read().partition("LOADED")[2].split())
         api.stderr.read()
-    assert "recado.journey.accept" in loaded
+    assert "recado.journey.accept.accept" in loaded
     assert loaded & MEDIA == set()
 
 
 def test_the_command_line_starts_without_loading_the_product() -> None:
-    loaded = _loaded_by("import recado.cli.app")
+    loaded = _loaded_by("import recado.cli.commands")
     heavy = {"fastapi", "uvicorn", "psycopg", "aiohttp", "dbos", "sqlalchemy", "recado.app", "recado.wiring"}
     assert loaded & heavy == set()

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from recado import errors
 from recado.channels.port import ErrorClass
 from recado.channels.twilio.codes import CODES
-from recado.cli.app import app
+from recado.cli.commands import app
 from recado.conversations.holding import CAUSES
-from recado.journey.attachments import Own
+from recado.journey.understand.attachments import Own
 from recado.media.download import Absence, Refusal
 from recado.media.transcription import Failure
 from recado.ops.failed import REASONS

@@ -21,8 +21,8 @@ from recado.app import create_app
 from recado.channels.twilio.directory import Directory
 from recado.channels.twilio.parse import parse_inbound
 from recado.db.pool import Connection
-from recado.journey import accept
-from recado.journey.accept import Accepted, Arrival, arrival
+from recado.journey.accept import accept
+from recado.journey.accept.accept import Accepted, Arrival, arrival
 from recado.settings import Settings
 from recado.wiring import Wiring, wire
 from tests import lending

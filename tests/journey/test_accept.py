@@ -22,8 +22,8 @@ from recado.db.embedded import Lease
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import Connection
 from recado.db.scope import scoped
-from recado.journey import accept
-from recado.journey.accept import Accepted
+from recado.journey.accept import accept
+from recado.journey.accept.accept import Accepted
 from recado.ops import recovery
 from tests.channels.examples import inbound
 from tests.journey.front import ACCOUNT_SID, NUMBER, Front, message_sid, open_front

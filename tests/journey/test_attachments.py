@@ -17,8 +17,8 @@ from recado.assistants import unheard
 from recado.channels.port import ErrorClass, SendError
 from recado.errors import NotFound
 from recado.identity import plans
-from recado.journey.attachments import understand_media
-from recado.journey.language import ASSISTANTS, OF_COUNTRY, WRITTEN
+from recado.journey.understand.attachments import understand_media
+from recado.journey.understand.language import ASSISTANTS, OF_COUNTRY, WRITTEN
 from recado.media.download import MediaRefused, MediaUnavailable
 from recado.media.storage import StorageUnavailable
 from recado.media.transcription import Languages, Transcript, TranscriptionFailed

@@ -10,10 +10,10 @@ from uuid import UUID
 import pytest
 
 from recado.db.scope import scoped
-from recado.journey import caution
-from recado.journey.answer import process_ai_response
-from recado.journey.caution import IN_CIRCLES, SAME_WORDS
-from recado.journey.drafting import AnswerDesk
+from recado.journey.answer import caution
+from recado.journey.answer.caution import IN_CIRCLES, SAME_WORDS
+from recado.journey.answer.drafting import AnswerDesk
+from recado.journey.answer.turn import process_ai_response
 from tests.journey.front import Front, open_front
 from tests.journey.test_answer import Mind, desk_of, replies, run, say, turn
 from tests.product import establish

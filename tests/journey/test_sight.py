@@ -18,8 +18,9 @@ from recado.conversations.media import Media
 from recado.conversations.reading import Reading
 from recado.db.scope import scoped
 from recado.ids import new_id
-from recado.journey.sight import MOST_PICTURES, look, worth_showing
-from recado.media.storage import Folder, key_of
+from recado.journey.answer.sight import MOST_PICTURES, look, worth_showing
+from recado.media.folder import Folder
+from recado.media.storage import key_of
 from tests.journey.front import Front, message_sid, open_front
 from tests.journey.test_answer import Mind, desk_of, turn
 

@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from recado.journey.language import ASSISTANTS, OF_COUNTRY
+from recado.journey.understand.language import ASSISTANTS, OF_COUNTRY
 from recado.media.transcription import TranscriptionFailed
 from recado.media.voice import ears
 from recado.media.voice.whisper import Whisper

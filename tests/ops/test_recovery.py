@@ -18,7 +18,7 @@ from recado.conversations import messages, parts
 from recado.db.pool import Pool
 from recado.db.scope import scoped
 from recado.ids import new_id
-from recado.journey import aftermath
+from recado.journey.deliver import aftermath
 from recado.ops import recovery
 from tests.cli.rows import Rows
 from tests.journey.front import Front, open_front

@@ -23,7 +23,7 @@ from recado.conversations import media as attachments
 from recado.db.pool import PASSING, Connection, Pool, Row
 from recado.db.scope import scoped
 from recado.errors import NotFound
-from recado.journey import aftermath
+from recado.journey.deliver import aftermath
 
 log = structlog.get_logger(__name__)
 

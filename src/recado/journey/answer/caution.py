@@ -24,9 +24,9 @@ from recado.conversations.turns import Turn
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
-from recado.journey.drafting import AnswerDesk, Draft, silent_for
-from recado.journey.language import spoken
+from recado.journey.answer.drafting import AnswerDesk, Draft, silent_for
 from recado.journey.suspects import blamed
+from recado.journey.understand.language import spoken
 
 log = structlog.get_logger(__name__)
 

@@ -29,11 +29,11 @@ from recado.delivery.content import Attachment, TemplateUse, from_json
 from recado.delivery.retry import Action, decide
 from recado.delivery.status import FAILURES, LEFT
 from recado.delivery.window import window
-from recado.journey import dispatch
-from recado.journey.dispatch import DeliverDesk, Job, Unmade, Unsendable
-from recado.journey.late import carry_or_hold
+from recado.journey.deliver import dispatch
+from recado.journey.deliver.dispatch import DeliverDesk, Job, Unmade, Unsendable
+from recado.journey.deliver.late import carry_or_hold
+from recado.journey.deliver.reconcile import reconcile
 from recado.journey.pause import SHORT_S
-from recado.journey.reconcile import reconcile
 
 log = structlog.get_logger(__name__)
 

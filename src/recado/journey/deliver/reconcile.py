@@ -16,8 +16,8 @@ from recado.db.borrowing import borrowed
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.delivery.same import same, says_nothing
-from recado.journey import aftermath
-from recado.journey.dispatch import DeliverDesk, Job
+from recado.journey.deliver import aftermath
+from recado.journey.deliver.dispatch import DeliverDesk, Job
 
 log = structlog.get_logger(__name__)
 

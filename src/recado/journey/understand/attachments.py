@@ -33,9 +33,9 @@ from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
 from recado.fair import Gate
 from recado.identity import plans
-from recado.journey.language import learn, may_be_spoken
 from recado.journey.pause import Later
 from recado.journey.suspects import Suspects, blamed, put_back
+from recado.journey.understand.language import learn, may_be_spoken
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
 from recado.media.reading import Read
 from recado.media.storage import Storage, key_of

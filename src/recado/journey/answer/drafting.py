@@ -1,6 +1,6 @@
 """What makes a Draft: the reply that an assistant, or what stands in for it, would give to what was heard.
 
-Nothing is stored here: `recado.journey.answer` decides whether the draft becomes the reply.
+Nothing is stored here: `recado.journey.answer.turn` decides whether the draft becomes the reply.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from recado.delivery.content import TemplateUse
 from recado.errors import RecadoError
 from recado.identity import plans
 from recado.identity.plans import Budget
-from recado.journey import sight
-from recado.journey.language import learn, spoken
+from recado.journey.answer import sight
 from recado.journey.suspects import Suspects
+from recado.journey.understand.language import learn, spoken
 
 log = structlog.get_logger(__name__)
 

@@ -20,8 +20,8 @@ from recado.channels.twilio.parse import is_call, parse_receipt
 from recado.conversations import parts
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import Connection
-from recado.journey.aftermath import entailed, opts_out
-from recado.journey.receive import TWIML, Door
+from recado.journey.deliver.aftermath import entailed, opts_out
+from recado.journey.receive.door import TWIML, Door
 
 log = structlog.get_logger(__name__)
 
