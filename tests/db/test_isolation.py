@@ -21,7 +21,7 @@ from recado.wiring import Database, database
 from tests.conftest import SECRET_KEYS
 from tests.db.logins import at_home, external, migrated
 from tests.db.owned_rows import ROWS, Conn, Tenant, insert, settle
-from tests.postgres import Databases
+from tests.lending import Databases
 
 #: Tables without an owner, and what of them the application's role may do.
 OWNERLESS = {

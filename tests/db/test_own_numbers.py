@@ -10,7 +10,7 @@ import pytest
 
 from recado.db.pool import conninfo
 from tests.db.owned_rows import Conn, Tenant, insert, settle
-from tests.postgres import Databases
+from tests.lending import Databases
 
 KEY = "whatsapp:+5511987654321"
 
