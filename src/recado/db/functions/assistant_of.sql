@@ -1,5 +1,5 @@
--- The assistant of a number: the one it names, or the owner's default one; none where there is neither. Planned as part
--- of the statement that calls it, under whose rights it works.
+-- The assistant of a number: the one it names, or the owner's default one; none where there is neither. Planned as
+-- part of the statement that calls it, under whose rights it works.
 CREATE OR REPLACE FUNCTION assistant_of(whose uuid, number uuid) RETURNS SETOF assistants
 LANGUAGE sql STABLE AS $$
     SELECT a.* FROM recado.numbers n

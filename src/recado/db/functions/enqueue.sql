@@ -1,5 +1,5 @@
--- Has the workflow engine do work for an owner, through the door of who asks: one owner's, or across owners.
--- What is enqueued is said by `enqueue_turn`, `enqueue_delivery` and `enqueue_media` alone.
+-- Has the workflow engine do work for an owner, through the door of who asks: one owner's, or across owners. What
+-- is enqueued is said by `enqueue_turn`, `enqueue_delivery` and `enqueue_media` alone.
 CREATE OR REPLACE FUNCTION enqueue(name text, queue text, args json[], workflow_id text, conversation_id uuid)
 RETURNS text
 LANGUAGE plpgsql AS $$

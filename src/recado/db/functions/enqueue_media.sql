@@ -1,5 +1,5 @@
--- The fetching of what came with a message, and where there is `voice` that it is made text; the turn follows from that.
--- Once for each `workflow_id`.
+-- The fetching of what came with a message, and where there is `voice` that it is made text; the turn follows from
+-- that. Once for each `workflow_id`.
 CREATE OR REPLACE FUNCTION enqueue_media(
     owner_id uuid, conversation_id uuid, message_id uuid, received_at timestamptz, voice boolean, workflow_id text
 ) RETURNS text

@@ -5,6 +5,7 @@ CREATE OR REPLACE FUNCTION next_event_id() RETURNS bigint
 LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('recado.event_ticket', true) IS DISTINCT FROM 'held' THEN
+        -- The first half of these locks' keys, of which nothing else has two halves: "even", of event.
         PERFORM pg_advisory_xact_lock_shared(1702258030, nextval('recado.events_id_seq')::bit(32)::int);
         PERFORM set_config('recado.event_ticket', 'held', true);
     END IF;
