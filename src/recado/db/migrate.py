@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from recado import __version__
 from recado.db import functions
 from recado.db.pool import guarded
-from recado.db.schema import HEAD, RECORDED, Recorded, compare, recorded
+from recado.db.schema import BASELINE, BEFORE_BASELINE, HEAD, RECORDED, Recorded, compare, recorded
 from recado.errors import RecadoError, SchemaError
 
 #: Any two migrations of one database wait for each other.
@@ -180,6 +180,11 @@ def _check(before: Recorded | None) -> None:
         assert before is not None  # noqa: S101 - a missing one is not newer
         theirs = before.version if before.version != HEAD else f"{HEAD} with the functions of recado {before.recado}"
         raise SchemaError(f"the database has schema {theirs}, newer than this recado's {HEAD}: nothing done")
+    if before is not None and before.version < BASELINE:
+        raise SchemaError(
+            f"the database has schema {before.version}, older than {BASELINE}, with which this recado's migrations "
+            f"begin: nothing done; run `recado migrate` of the sources' commit {BEFORE_BASELINE}, then this one"
+        )
 
 
 def _put_functions(conn: sa.Connection) -> list[str]:
