@@ -93,8 +93,9 @@ def _columns(conn: psycopg.Connection[Any], table: int) -> list[str]:
 
 def _constraints(conn: psycopg.Connection[Any], table: int) -> list[str]:
     found = conn.execute(
-        """
-        SELECT 'CONSTRAINT ' || conname || ' ' || pg_get_constraintdef(oid) AS line FROM pg_constraint
+        r"""
+        SELECT 'CONSTRAINT ' || conname || ' ' || regexp_replace(pg_get_constraintdef(oid), '\s+', ' ', 'g') AS line
+        FROM pg_constraint
         WHERE conrelid = %s AND contype IN ('p', 'u', 'f', 'c', 'x')
         ORDER BY array_position('{p,u,f,c,x}', contype), conname
         """,

@@ -517,7 +517,7 @@ CREATE INDEX messages_look_again ON messages (owner_id, conversation_id, id) WHE
 CREATE UNIQUE INDEX messages_provider_sid ON messages (account_id, provider_sid) WHERE (provider_sid IS NOT NULL);
 CREATE INDEX messages_reply_to ON messages (owner_id, reply_to) WHERE (reply_to IS NOT NULL);
 CREATE INDEX messages_turn ON messages (owner_id, turn_id) WHERE (turn_id IS NOT NULL);
-CREATE INDEX messages_waiting ON messages (id) WHERE (status IN ('received', 'queued'));
+CREATE INDEX messages_waiting ON messages (owner_id, id) WHERE (status IN ('received', 'queued'));
 ALTER TABLE messages ENABLE ROW LEVEL SECURITY; ALTER TABLE messages FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON messages TO recado_app USING (owner_id = ( SELECT
     (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
@@ -535,6 +535,8 @@ CREATE TABLE numbers (
     created_at             timestamptz NOT NULL DEFAULT now(),
     version                integer NOT NULL DEFAULT 1,
     messaging_service_sid  text,
+    proven_at              timestamptz,
+    asked_at               timestamptz,
     CONSTRAINT numbers_pkey PRIMARY KEY (owner_id, id),
     CONSTRAINT numbers_account_id_address_key UNIQUE (account_id, address),
     CONSTRAINT numbers_owner_id_account_id_fkey FOREIGN KEY (owner_id, account_id) REFERENCES
@@ -750,16 +752,10 @@ CREATE TABLE twilio_accounts (
     CONSTRAINT twilio_accounts_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
     CONSTRAINT twilio_accounts_account_sid_check CHECK (account_sid ~ '^AC[0-9a-fA-F]{32}$'),
     CONSTRAINT twilio_accounts_api_key_sid_check CHECK (api_key_sid ~ '^SK[0-9a-fA-F]{32}$'),
-    CONSTRAINT twilio_accounts_one_api_key_secret CHECK (num_nonnulls(api_key_secret, api_key_secret_ref) =
-CASE
-    WHEN (api_key_sid IS NULL) THEN 0
-    ELSE 1
-END)),
-    CONSTRAINT twilio_accounts_one_auth_token CHECK (num_nonnulls(auth_token, auth_token_ref) =
-CASE
-    WHEN (removed_at IS NULL) THEN 1
-    ELSE 0
-END)),
+    CONSTRAINT twilio_accounts_one_api_key_secret CHECK (num_nonnulls(api_key_secret, api_key_secret_ref) = CASE WHEN
+        (api_key_sid IS NULL) THEN 0 ELSE 1 END),
+    CONSTRAINT twilio_accounts_one_auth_token CHECK (num_nonnulls(auth_token, auth_token_ref) = CASE WHEN (removed_at
+        IS NULL) THEN 1 ELSE 0 END),
     CONSTRAINT twilio_accounts_one_secondary_token CHECK (num_nonnulls(secondary_token, secondary_token_ref) <= 1),
     CONSTRAINT twilio_accounts_public_url_check CHECK (public_url ~ '^https?://'),
     CONSTRAINT twilio_accounts_removed CHECK ((removed_at IS NULL) = (removed_why IS NULL)),
@@ -767,6 +763,8 @@ END)),
 );
 CREATE UNIQUE INDEX twilio_accounts_sid ON twilio_accounts (account_sid) WHERE (removed_at IS NULL);
 CREATE INDEX twilio_accounts_sids ON twilio_accounts (account_sid);
+CREATE TRIGGER forget_proof AFTER UPDATE OF removed_at ON twilio_accounts FOR EACH ROW WHEN (((new.removed_at IS NOT
+    NULL) AND (old.removed_at IS NULL))) EXECUTE FUNCTION forget_proof();
 CREATE TRIGGER tell_change AFTER INSERT OR DELETE OR UPDATE ON twilio_accounts FOR EACH ROW EXECUTE FUNCTION
     tell_change();
 ALTER TABLE twilio_accounts ENABLE ROW LEVEL SECURITY; ALTER TABLE twilio_accounts FORCE ROW LEVEL SECURITY;
@@ -869,6 +867,9 @@ GRANT EXECUTE ON FUNCTION enqueue_work(text,text,json[],text,text) TO recado_app
 --     recado_platform
 REVOKE ALL ON FUNCTION executor_deaths_since(timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION executor_deaths_since(timestamptz) TO recado_app;
+-- functions/forget_proof.sql: forget_proof() RETURNS trigger; works as recado_platform
+REVOKE ALL ON FUNCTION forget_proof() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION forget_proof() TO recado_app;
 -- functions/forget_words.sql: forget_words() RETURNS trigger
 -- functions/grow_version.sql: grow_version() RETURNS trigger
 -- functions/has_voice.sql: has_voice(whose uuid, message uuid, kind text) RETURNS boolean
@@ -895,6 +896,10 @@ GRANT EXECUTE ON FUNCTION meter_part() TO recado_app;
 -- functions/password_salt.sql: password_salt(address text) RETURNS bytea; works as recado_platform
 REVOKE ALL ON FUNCTION password_salt(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION password_salt(text) TO recado_app;
+-- functions/prove_numbers.sql: prove_numbers(account uuid, has text[], shared text[], at timestamptz) RETURNS void;
+--     works as recado_platform
+REVOKE ALL ON FUNCTION prove_numbers(uuid,text[],text[],timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION prove_numbers(uuid,text[],text[],timestamptz) TO recado_app;
 -- functions/refused.sql: refused(whose uuid, message uuid, nth smallint, code integer) RETURNS boolean
 -- functions/session_by_hash.sql: session_by_hash(hash bytea) RETURNS TABLE(owner_id uuid, id uuid, user_id uuid,
 --     created_at timestamptz, last_seen_at timestamptz, revoked_at timestamptz, role text, email text); works as
