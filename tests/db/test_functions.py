@@ -72,6 +72,22 @@ def test_functions_in_plain_sql_name_what_is_there(conn: Conn) -> None:
                 conn.execute(file.read_bytes())
 
 
+def test_nothing_that_is_stored_was_computed_by_a_function_whose_file_may_change(conn: Conn) -> None:
+    """Indexes, constraints and generated columns would keep what the function said before."""
+    kept = """
+        SELECT p.proname, d.classid::regclass::text, d.objid FROM pg_depend d
+        JOIN pg_proc p ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid
+        WHERE p.pronamespace = 'recado'::regnamespace AND (
+            d.classid IN ('pg_constraint'::regclass, 'pg_class'::regclass)
+            OR d.classid = 'pg_attrdef'::regclass AND EXISTS (
+                SELECT FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
+                WHERE f.oid = d.objid AND a.attgenerated <> ''))
+    """
+    assert conn.execute(kept).fetchall() == []
+    conn.execute("CREATE INDEX ON conversations (lane(owner_id::text, id::text))")
+    assert [row[0] for row in conn.execute(kept).fetchall()] == ["lane"]
+
+
 async def test_a_changed_file_is_applied_once_and_the_schema_is_behind_until_then(
     conn: Conn, database_url: str
 ) -> None:

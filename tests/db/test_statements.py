@@ -13,6 +13,7 @@ from psycopg import errors
 from recado.db.pool import Role, conninfo
 from recado.journey.accept import accept
 from recado.journey.confirm import confirm
+from recado.ops import failed
 from tests.db.statements import Statement, statements
 from tests.lending import Databases
 
@@ -152,3 +153,14 @@ def test_every_statement_of_the_source_can_be_planned_as_the_role_that_executes_
 def test_what_can_not_be_found_in_the_source_is_known_and_why() -> None:
     assert {(one.module, one.where) for one in statements() if one.sql is None} == set(NOT_FOUND)
     assert set(PARTS) <= {(one.module, one.where) for one in statements()}
+
+
+def test_what_may_be_cured_is_found_by_an_index_whatever_words_there_are(
+    connections: dict[Role, psycopg.Connection],
+) -> None:
+    conn = connections["recado_platform"]
+    with conn.transaction(force_rollback=True):
+        conn.execute("SET LOCAL enable_seqscan = off")
+        query = f"EXPLAIN SELECT owner_id, message_id FROM media WHERE reason IN ({failed._CURABLE})"
+        plan_of = "".join(line for (line,) in conn.execute(query))  # type: ignore[call-overload]
+    assert "media_reason" in plan_of
