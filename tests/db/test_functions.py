@@ -133,6 +133,14 @@ async def test_functions_of_a_newer_recado_are_left_alone(conn: Conn, database_u
         assert await state(app) == "newer"
 
 
+def test_no_role_of_the_product_may_make_anything_in_the_schema_and_the_engine_sees_nothing_of_it(conn: Conn) -> None:
+    rights = """
+        SELECT role, right_ FROM unnest(ARRAY['recado_app', 'recado_platform', 'recado_engine']) role,
+               unnest(ARRAY['USAGE', 'CREATE']) right_ WHERE has_schema_privilege(role, 'recado', right_)
+    """
+    assert set(conn.execute(rights)) == {("recado_app", "USAGE"), ("recado_platform", "USAGE")}
+
+
 ENQUEUE = """
 SELECT enqueue_turn(%(owner)s, %(conversation)s, %(id)s, now(), 'turn'),
        enqueue_delivery(%(owner)s, %(conversation)s, %(id)s, 'delivery'),
