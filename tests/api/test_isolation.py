@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from recado.api.door import GuardedRoute
 from recado.api.install import PARTS
+from recado.api.shared.door import GuardedRoute
 from tests.api.programs import JPEG, Office, Program
 from tests.journey.front import ACCOUNT_SID
 

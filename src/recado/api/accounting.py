@@ -10,10 +10,10 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from recado.api import pages
-from recado.api.door import PLATFORM, GuardedRoute, Person, Visit, needs, person, visit
-from recado.api.pages import Cursor, Limit, Page
-from recado.api.problems import FieldError, Problem, describe
+from recado.api.shared import pages
+from recado.api.shared.door import PLATFORM, GuardedRoute, Person, Visit, needs, person, visit
+from recado.api.shared.pages import Cursor, Limit, Page
+from recado.api.shared.problems import FieldError, Problem, describe
 from recado.api.views import AuditView, PlanView, PlatformAuditView, UsageView, UsedView
 from recado.identity import audit, plans
 

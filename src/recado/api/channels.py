@@ -10,8 +10,6 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import SecretStr
 
-from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, etag, once
-from recado.api.door import GuardedRoute, Visit, needs, visit
 from recado.api.forms import (
     ApiKeyOfTwilio,
     NewNumber,
@@ -20,7 +18,10 @@ from recado.api.forms import (
     SecondToken,
     TwilioAccountChange,
 )
-from recado.api.problems import Problem, describe, wrong
+from recado.api.shared.door import GuardedRoute, Visit, needs, visit
+from recado.api.shared.once import IdempotencyKey, once
+from recado.api.shared.problems import Problem, describe, wrong
+from recado.api.shared.versions import IfMatch, check_version, demand, etag
 from recado.api.views import NumberView, TwilioAccountView
 from recado.assistants import assistant
 from recado.channels.twilio import accounts, listing, numbers, proof

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from recado.api import pages
-from recado.api.acting import IdempotencyKey, once
-from recado.api.door import GuardedRoute, Visit, needs, visit
-from recado.api.pages import Cursor, Limit, Page
-from recado.api.problems import FieldError, Problem, describe
+from recado.api.shared import pages
+from recado.api.shared.door import GuardedRoute, Visit, needs, visit
+from recado.api.shared.once import IdempotencyKey, once
+from recado.api.shared.pages import Cursor, Limit, Page
+from recado.api.shared.problems import FieldError, Problem, describe
 from recado.api.views import ConsentWordView, NewConsentWord
 from recado.conversations import consent
 from recado.db.scope import Scope

@@ -16,20 +16,18 @@ from recado.api import (
     answering,
     channels,
     consent,
-    description,
     media,
     owners,
     people,
-    problems,
     reading,
-    reference,
     sending,
     sessions,
     templates,
     writing,
 )
-from recado.api.door import OWNER_HEADER, SCHEME, SESSION
-from recado.api.problems import ProblemDocument
+from recado.api.shared import description, problems, reference
+from recado.api.shared.door import OWNER_HEADER, SCHEME, SESSION
+from recado.api.shared.problems import ProblemDocument
 from recado.identity import sessions as sessions_of_people
 from recado.wiring import Wiring
 

@@ -17,10 +17,10 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import ClientDisconnect
 
-from recado.api.acting import IdempotencyKey, once
 from recado.api.contents import MediaView
-from recado.api.door import GuardedRoute, UploadRoute, Visit, needs, visit
-from recado.api.problems import Problem, describe
+from recado.api.shared.door import GuardedRoute, UploadRoute, Visit, needs, visit
+from recado.api.shared.once import IdempotencyKey, once
+from recado.api.shared.problems import Problem, describe
 from recado.api.views import MediaLinkView
 from recado.conversations import media
 from recado.conversations.media import STORED, Media

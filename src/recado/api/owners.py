@@ -7,12 +7,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from recado.api import pages
-from recado.api.acting import Found, IdempotencyKey, IfMatch, check_version, demand, etag, once_across
-from recado.api.door import PLATFORM, GuardedRoute, Person, person
-from recado.api.pages import Cursor, Limit, Page
 from recado.api.people_views import NewOwner, OwnerChange, PlanView
-from recado.api.problems import describe, wrong
+from recado.api.shared import pages
+from recado.api.shared.door import PLATFORM, GuardedRoute, Person, person
+from recado.api.shared.once import Found, IdempotencyKey, once_across
+from recado.api.shared.pages import Cursor, Limit, Page
+from recado.api.shared.problems import describe, wrong
+from recado.api.shared.versions import IfMatch, check_version, demand, etag
 from recado.api.views import OwnerView
 from recado.db.pool import Connection
 from recado.errors import NotFound

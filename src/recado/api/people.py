@@ -8,10 +8,6 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from psycopg_pool import AsyncConnectionPool
 
-from recado.api import pages
-from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, etag, once
-from recado.api.door import OPEN, GuardedRoute, Visit, needs, platform, visit
-from recado.api.pages import Cursor, Limit, Page
 from recado.api.people_views import (
     Acceptance,
     EndedKeyView,
@@ -20,7 +16,12 @@ from recado.api.people_views import (
     UserChange,
     UserWithKeysView,
 )
-from recado.api.problems import Problem, describe, wrong
+from recado.api.shared import pages
+from recado.api.shared.door import OPEN, GuardedRoute, Visit, needs, platform, visit
+from recado.api.shared.once import IdempotencyKey, once
+from recado.api.shared.pages import Cursor, Limit, Page
+from recado.api.shared.problems import Problem, describe, wrong
+from recado.api.shared.versions import IfMatch, check_version, demand, etag
 from recado.api.views import InvitationView, KeyView, NewKey, NewKeyView, UserView
 from recado.db.scope import Scope
 from recado.errors import NotFound, UsageError

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from recado.api import pages
-from recado.api.acting import etag
-from recado.api.door import GuardedRoute, Visit, needs, visit
-from recado.api.pages import Cursor, Limit, Page
-from recado.api.problems import describe
+from recado.api.shared import pages
+from recado.api.shared.door import GuardedRoute, Visit, needs, visit
+from recado.api.shared.pages import Cursor, Limit, Page
+from recado.api.shared.problems import describe
+from recado.api.shared.versions import etag
 from recado.api.showing import shown
 from recado.api.views import (
     AssistantView,

@@ -8,10 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import ConfigDict, Field
 
-from recado.api.acting import IdempotencyKey, once
-from recado.api.door import GuardedRoute, Visit, needs, visit
 from recado.api.forms import CANONICAL
-from recado.api.problems import describe, wrong
+from recado.api.shared.door import GuardedRoute, Visit, needs, visit
+from recado.api.shared.once import IdempotencyKey, once
+from recado.api.shared.problems import describe, wrong
 from recado.api.showing import shown
 from recado.api.views import NO_NUL, NOT_BLANK, Given, MessageView
 from recado.channels.twilio import numbers

@@ -8,11 +8,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request, Response
 from psycopg_pool import AsyncConnectionPool
 
-from recado.api import browsers, pages
-from recado.api.door import OPEN, SIGNED_IN, GuardedRoute, Person, person, platform, source
-from recado.api.pages import Cursor, Limit, Page
 from recado.api.people_views import Credentials, CurrentSessionView, EndedView, MeView, NewPassword, SessionView
-from recado.api.problems import Problem, describe
+from recado.api.shared import browsers, pages
+from recado.api.shared.door import OPEN, SIGNED_IN, GuardedRoute, Person, person, platform, source
+from recado.api.shared.pages import Cursor, Limit, Page
+from recado.api.shared.problems import Problem, describe
 from recado.errors import SignInRefused
 from recado.identity import audit, sessions, users
 from recado.identity import sign_in as signing_in

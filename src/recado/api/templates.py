@@ -9,11 +9,11 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from recado.api import pages
-from recado.api.acting import IfMatch, check_version, demand, etag
-from recado.api.door import GuardedRoute, Visit, needs, visit
-from recado.api.pages import Cursor, Limit, Page
-from recado.api.problems import describe
+from recado.api.shared import pages
+from recado.api.shared.door import GuardedRoute, Visit, needs, visit
+from recado.api.shared.pages import Cursor, Limit, Page
+from recado.api.shared.problems import describe
+from recado.api.shared.versions import IfMatch, check_version, demand, etag
 from recado.api.views import NO_NUL, Given
 from recado.assistants import assistant
 from recado.conversations import templates

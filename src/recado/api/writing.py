@@ -7,10 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, Body, Depends, Request, Response
 
-from recado.api.acting import IdempotencyKey, IfMatch, check_version, demand, etag, once
-from recado.api.door import GuardedRoute, Visit, needs, visit
 from recado.api.forms import Assignment, ContactChange
-from recado.api.problems import describe, wrong
+from recado.api.shared.door import GuardedRoute, Visit, needs, visit
+from recado.api.shared.once import IdempotencyKey, once
+from recado.api.shared.problems import describe, wrong
+from recado.api.shared.versions import IfMatch, check_version, demand, etag
 from recado.api.views import ContactView, ConversationView, Reason
 from recado.conversations import contacts, conversations
 from recado.conversations.states import Action

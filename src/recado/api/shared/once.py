@@ -1,4 +1,4 @@
-"""Requests that act: in one transaction, once for an `Idempotency-Key`, and only on the version that was read.
+"""Requests that act: in one transaction, and once for an `Idempotency-Key`.
 
 The same key with the same request gets the same answer, status included, for a day; of two at once, one acts and the
 other waits for its answer. Answers are stored sealed: one may show a secret that nobody can have again. They are rows
@@ -17,8 +17,9 @@ from typing import Annotated, TypeVar
 from fastapi import Header, Request, Response
 from pydantic import BaseModel
 
-from recado.api.door import Person, Visit
-from recado.api.problems import Problem, of_error, respond
+from recado.api.shared.door import Person, Visit
+from recado.api.shared.problems import Problem, of_error, respond
+from recado.api.shared.versions import etag
 from recado.db.pool import Connection
 from recado.db.scope import Scope
 from recado.errors import SecretError
@@ -34,10 +35,6 @@ IdempotencyKey = Annotated[
         "answer and nothing is done again. The same key with another request is 422.",
     ),
 ]
-IfMatch = Annotated[
-    str | None,
-    Header(pattern=r'^"[0-9]{1,9}"$', description="The `ETag` of the version that you read; 412 if there is a newer."),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +46,6 @@ class Found:
 
 Done = BaseModel | Found
 W = TypeVar("W", Scope, Connection)
-
-
-def etag(version: int) -> str:
-    """The entity tag of a version."""
-    return f'"{version}"'
-
-
-def demand(if_match: str | None) -> str:
-    """The version that a change is meant for. Raises Problem (428) where the caller does not say which."""
-    if if_match is None:
-        raise Problem(428, "a change needs the header If-Match, with the ETag of what you read")
-    return if_match
-
-
-def check_version(if_match: str | None, version: int) -> None:
-    """Raise Problem (412) when the caller read another version than this one."""
-    if if_match is not None and if_match != etag(version):
-        raise Problem(412, "somebody changed it since you read it: read it again", headers={"ETag": etag(version)})
 
 
 async def once(

@@ -17,8 +17,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
-from recado.api import browsers
-from recado.api.problems import FieldError, Problem
+from recado.api.shared import browsers
+from recado.api.shared.problems import FieldError, Problem
 from recado.db.pool import Connection, Pool
 from recado.db.scope import Scope, scoped
 from recado.errors import NotFound

@@ -14,7 +14,7 @@ from uuid import UUID
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from recado.api.problems import FieldError, Problem
+from recado.api.shared.problems import FieldError, Problem
 
 LIMIT: Final = 50
 MOST: Final = 100

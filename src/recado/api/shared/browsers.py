@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from fastapi import Request, Response
 
-from recado.api.problems import Problem
+from recado.api.shared.problems import Problem
 from recado.identity import known_browsers, sessions
 from recado.identity.sessions import Cookie
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from recado.api.problems import of_status
+from recado.api.shared.problems import of_status
 
 _JSON: Final = "application/json"
 _MOMENT: Final = "2026-11-23T14:05:00Z"
