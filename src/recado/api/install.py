@@ -12,19 +12,19 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from recado.api import (
-    accounting,
-    answering,
-    channels,
-    consent,
+    assistants,
+    audit,
+    consent_words,
+    conversations,
     media,
     owners,
-    people,
     reading,
-    sending,
     sessions,
     templates,
-    writing,
+    twilio_accounts,
+    users,
 )
+from recado.api.messages import routes as messages
 from recado.api.shared import description, problems, reference
 from recado.api.shared.door import OWNER_HEADER, SCHEME, SESSION
 from recado.api.shared.problems import ProblemDocument
@@ -35,15 +35,15 @@ from recado.wiring import Wiring
 PARTS = (
     sessions,
     reading,
-    sending,
-    writing,
-    channels,
-    answering,
+    messages,
+    conversations,
+    twilio_accounts,
+    assistants,
     templates,
-    accounting,
-    people,
+    audit,
+    users,
     media,
-    consent,
+    consent_words,
     owners,
 )
 

@@ -1,0 +1,1 @@
+"""Messages: what was written, shown and sent."""
