@@ -1,58 +1,47 @@
-"""Routes that give account: what was used of a plan, and who did what."""
+"""The audit: who did what, for an owner's admins, and of everybody for platform administrators."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
-from typing import Annotated, get_args
+from datetime import datetime
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
 
-from recado.api.shared import pages
-from recado.api.shared.door import PLATFORM, GuardedRoute, Person, Visit, needs, person, visit
+from recado.api.shared import examples, pages
+from recado.api.shared.door import ADMIN, PLATFORM, Administrator, GuardedRoute, Who
 from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import FieldError, Problem, describe
-from recado.api.views import AuditView, PlanView, PlatformAuditView, UsageView, UsedView
-from recado.identity import audit, plans
+from recado.identity import audit
+
+
+class AuditView(BaseModel):
+    """One thing that somebody did. Those who run the installation (`platform`, `cli`) have no name here."""
+
+    id: Annotated[str, Field(examples=["4711"])]
+    at: datetime
+    caller_kind: Literal["key", "user", "platform", "cli"]
+    caller_id: UUID | None
+    caller_name: Annotated[str | None, Field(examples=["CRM"])]
+    action: Annotated[str, Field(examples=["close"])]
+    thing: Annotated[str, Field(examples=["conversation"])]
+    thing_id: Annotated[str | None, Field(examples=[examples.ID])]
+    data: Annotated[dict[str, Any] | None, Field(examples=[{"reason": "resolved"}])]
+
+
+class PlatformAuditView(AuditView):
+    """One thing that somebody did, with the names of those who run the installation; without an owner, to that."""
+
+    owner_id: UUID | None
+
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
-Who = Annotated[Visit, Depends(visit)]
 
 
-@router.get("/usage", tags=["Usage"], operation_id="get_usage", responses=describe(), openapi_extra=needs("read"))
-async def get_usage(
-    who: Who,
-    period: Annotated[
-        str | None,
-        Query(
-            pattern=r"^20[0-9]{2}-(0[1-9]|1[0-2])$",
-            description="A month in UTC. Not given: the present one.",
-            examples=["2026-11"],
-        ),
-    ] = None,
-) -> UsageView:
-    """What the owner used in a month, and what its plan allows."""
-    now = who.wiring.clock.now() if period is None else datetime.fromisoformat(f"{period}-01").replace(tzinfo=UTC)
-    month = plans.period_of(now)
-    async with who.scope() as scope:
-        plan = await plans.of_owner(scope.conn, scope.owner_id)
-        used = {item.metric: item for item in await plans.usage(scope, month)}
-        state = await plans.state(scope, now)
-    metrics = [
-        UsedView(
-            metric=metric,
-            amount=used[metric].amount if metric in used else 0,
-            limit=used[metric].limit if metric in used else None,
-        )
-        for metric in get_args(plans.Metric)
-    ]
-    shown = PlanView.model_validate(plan, from_attributes=True) if plan else None
-    return UsageView(period=f"{month:%Y-%m}", state=state, plan=shown, metrics=metrics)
-
-
-@router.get("/audit", tags=["Audit"], operation_id="list_audit", responses=describe(), openapi_extra=needs("admin"))
+@router.get("/audit", tags=["Audit"], operation_id="list_audit", responses=describe(), openapi_extra=ADMIN)
 async def list_audit(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[AuditView]:
     """Who did what to which of the owner's things, newest first."""
     before = _before(cursor)
@@ -69,7 +58,7 @@ async def list_audit(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT
     openapi_extra=PLATFORM,
 )
 async def list_platform_audit(
-    who: Annotated[Person, Depends(person)],
+    who: Administrator,
     owner_id: Annotated[UUID | None, Query(description="Only what was done to this owner's things.")] = None,
     platform_only: Annotated[bool, Query(description="Only what was done to no owner's things.")] = False,
     cursor: Cursor = None,

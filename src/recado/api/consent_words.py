@@ -1,26 +1,53 @@
-"""Routes about consent: the words of the owner's own by which contacts opt out and in."""
+"""Consent words: the owner's own, by which contacts opt out and in."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from recado.api.shared import pages
-from recado.api.shared.door import GuardedRoute, Visit, needs, visit
+from recado.api.shared.door import ADMIN, READ, GuardedRoute, Who
+from recado.api.shared.forms import NO_NUL, Given
 from recado.api.shared.once import IdempotencyKey, once
 from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import FieldError, Problem, describe
-from recado.api.views import ConsentWordView, NewConsentWord
 from recado.conversations import consent
 from recado.db.scope import Scope
 from recado.identity import audit
 
+
+class ConsentWordView(BaseModel):
+    """A word of the owner's own by which contacts opt out or in, as it is compared."""
+
+    id: UUID
+    word: Annotated[str, Field(examples=["chega de mensagens"])]
+    action: Literal["stop", "start"]
+    language: Literal["pt", "es", "en"] | None
+    created_at: datetime
+
+
+class NewConsentWord(Given):
+    """A word or short phrase that opts out (`stop`) or in (`start`) when it is the whole message."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"word": "Chega de mensagens", "action": "stop"}]}
+    )
+
+    word: Annotated[
+        str,
+        Field(min_length=1, max_length=64, pattern=NO_NUL, description="Case, accents and punctuation are nothing."),
+    ]
+    action: Literal["stop", "start"]
+    language: Annotated[
+        Literal["pt", "es", "en"] | None, Field(description="Of the word, which the confirmation is then in.")
+    ] = None
+
+
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
-READ = needs("read")
-ADMIN = needs("admin")
-Who = Annotated[Visit, Depends(visit)]
 
 
 @router.get(

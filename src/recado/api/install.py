@@ -15,13 +15,20 @@ from recado.api import (
     assistants,
     audit,
     consent_words,
+    contacts,
     conversations,
+    events,
+    invitations,
+    keys,
+    knowledge,
     media,
+    numbers,
     owners,
-    reading,
+    plans,
     sessions,
     templates,
     twilio_accounts,
+    usage,
     users,
 )
 from recado.api.messages import routes as messages
@@ -31,20 +38,27 @@ from recado.api.shared.problems import ProblemDocument
 from recado.identity import sessions as sessions_of_people
 from recado.wiring import Wiring
 
-#: Whoever is signed in comes first: `/users/me` and `/owners/me` are no ids.
+#: The nouns, in the order of the description; within one, words come before ids: `/users/me` is none.
 PARTS = (
     sessions,
-    reading,
-    messages,
-    conversations,
-    twilio_accounts,
-    assistants,
-    templates,
-    audit,
     users,
-    media,
-    consent_words,
+    invitations,
+    keys,
     owners,
+    plans,
+    twilio_accounts,
+    numbers,
+    templates,
+    assistants,
+    knowledge,
+    contacts,
+    consent_words,
+    conversations,
+    messages,
+    media,
+    events,
+    usage,
+    audit,
 )
 
 

@@ -1,4 +1,4 @@
-"""Routes of attachments: uploading one to send, looking at one, and the links that open one without a key."""
+"""Attachments: uploading one to send, looking at one, and the links that open one without a key."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.message import Message
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from recado.api.contents import MediaView
-from recado.api.shared.door import GuardedRoute, UploadRoute, Visit, needs, visit
+from recado.api.shared.door import READ, WRITE, GuardedRoute, UploadRoute, Who
 from recado.api.shared.once import IdempotencyKey, once
 from recado.api.shared.problems import Problem, describe
-from recado.api.views import MediaLinkView
 from recado.conversations import media
 from recado.conversations.media import STORED, Media
 from recado.db.scope import Scope, scoped
@@ -35,12 +34,41 @@ from recado.media.scratch import scratch
 from recado.media.storage import Storage, StorageUnavailable, key_of, new_file
 from recado.wiring import Wiring
 
+
+class MediaView(BaseModel):
+    """An attachment. Its content is what `GET /v1/media/{media_id}/link` leads to, once it is `stored`."""
+
+    id: UUID
+    message_id: UUID | None
+    status: Annotated[
+        Literal["waiting", "stored", "refused", "failed"],
+        Field(description="`refused`: it may not be kept, and is not asked for again. `failed`: it could not be had."),
+    ]
+    reason: Annotated[
+        str | None, Field(description="Why it was refused, could not be had, or could not be made text, in a word.")
+    ]
+    content_type: Annotated[str | None, Field(description="What it is, by its content.", examples=["image/jpeg"])]
+    announced_type: Annotated[str, Field(description="What its sender says it is.")]
+    file_name: Annotated[
+        str | None, Field(description="As its sender named it, with an ending of its type and nothing invisible.")
+    ]
+    size_bytes: int | None
+    duration_s: float | None
+    width: int | None
+    height: int | None
+    pages: int | None
+    text: Annotated[str | None, Field(description="What a document says, as far as it was read.")]
+
+
+class MediaLinkView(BaseModel):
+    """A link to an attachment's content; whoever has it needs no key."""
+
+    url: str
+    expires_at: datetime
+
+
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
 public = APIRouter()
-READ = needs("read")
-WRITE = needs("write")
-Who = Annotated[Visit, Depends(visit)]
-
 LINK: Final = timedelta(minutes=15)
 _RANGE: Final = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 #: A browser shows these and runs nothing of them; everything else is for saving.
@@ -54,6 +82,13 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex",
     "Accept-Ranges": "bytes",
+}
+_FILE: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "The file itself. Its `Content-Type` may be left to the server; what counts is the content.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
 
 
@@ -81,15 +116,6 @@ async def link_media(request: Request, who: Who, media_id: UUID) -> MediaLinkVie
     token = links.sign(who.wiring.keyring, who.owner_id, media_id, expires_at=expires_at)
     base = who.wiring.settings.public_url or str(request.base_url)
     return MediaLinkView(url=links.link(base, token), expires_at=expires_at)
-
-
-_FILE: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "description": "The file itself. Its `Content-Type` may be left to the server; what counts is the content.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
 
 
 async def upload_media(

@@ -1,46 +1,147 @@
-"""Routes that set up how messages come and go: Twilio accounts, the rotation of their tokens, numbers."""
+"""Twilio accounts: through which messages come and go, and the rotation of their tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
-from pydantic import SecretStr
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
-from recado.api.forms import (
-    ApiKeyOfTwilio,
-    NewNumber,
-    NewTwilioAccount,
-    NumberChange,
-    SecondToken,
-    TwilioAccountChange,
-)
-from recado.api.shared.door import GuardedRoute, Visit, needs, visit
+from recado.api.shared import pages
+from recado.api.shared.door import ADMIN, READ, GuardedRoute, Visit, Who
+from recado.api.shared.forms import NO_NUL, Given
 from recado.api.shared.once import IdempotencyKey, once
+from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import Problem, describe, wrong
 from recado.api.shared.versions import IfMatch, check_version, demand, etag
-from recado.api.views import NumberView, TwilioAccountView
-from recado.assistants import assistant
-from recado.channels.twilio import accounts, listing, numbers, proof
+from recado.channels.twilio import accounts, listing, proof
 from recado.channels.twilio.accounts import Secret
 from recado.channels.twilio.listing import TwilioAccount
 from recado.channels.twilio.proof import Verdict
 from recado.db.scope import Scope
-from recado.errors import Conflict, NotFound
+from recado.errors import Conflict
 from recado.identity import audit
 
+_SID: Final = "0123456789abcdef0123456789abcdef"
+#: A token, a key's secret: one line of printable ASCII.
+Token = Annotated[SecretStr, Field(min_length=1, max_length=512, description="Kept encrypted, never shown again.")]
+Reference = Annotated[
+    str,
+    Field(
+        max_length=600,
+        pattern=NO_NUL,
+        description="Instead of the value: where it is kept. For the platform's administrators only; 403 for others.",
+    ),
+]
+PublicUrl = Annotated[
+    str,
+    BeforeValidator(lambda given: given.strip() if isinstance(given, str) else given),
+    Field(max_length=2_000, pattern=r"^[hH][tT][tT][pP][sS]?://[^\s\\]+$"),
+]
+
+
+class TwilioAccountView(BaseModel):
+    """A Twilio account; what opens it is never shown. `version` is its ETag."""
+
+    id: UUID
+    account_sid: Annotated[str, Field(examples=["AC" + "0" * 32])]
+    api_key_sid: Annotated[
+        str | None, Field(examples=["SK" + "0" * 32], description="Null: messages are sent with the account's token.")
+    ]
+    public_url: Annotated[
+        str | None,
+        Field(examples=["https://hooks.example.com"], description="Null: Twilio calls the installation's address."),
+    ]
+    rotating: Annotated[bool, Field(description="Whether a second auth token counts beside the first.")]
+    proven: Annotated[
+        bool,
+        Field(
+            description="Whether Twilio has confirmed AccountSid and token. Until then whoever proves that the account "
+            "is theirs gets it."
+        ),
+    ]
+    removed_at: datetime | None
+    removed_why: Annotated[
+        Literal["removed", "lost"] | None,
+        Field(
+            description="`removed` by its owner, or `lost` to another who proved it. Adding it again brings it back."
+        ),
+    ]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+class ApiKeyOfTwilio(Given):
+    """An API key of the Twilio account, to send with instead of its auth token."""
+
+    sid: Annotated[str, Field(pattern=r"^SK[0-9a-fA-F]{32}$")]
+    secret: Token | None = None
+    secret_ref: Reference | None = None
+
+
+class NewTwilioAccount(Given):
+    """A Twilio account to add. One of `auth_token` and `auth_token_ref` is needed."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"account_sid": f"AC{_SID}", "auth_token": _SID}]}
+    )
+
+    account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-fA-F]{32}$")]
+    auth_token: Token | None = None
+    auth_token_ref: Reference | None = None
+    secondary_token: Annotated[Token | None, Field(description="The second token of a rotation under way.")] = None
+    secondary_token_ref: Reference | None = None
+    api_key: ApiKeyOfTwilio | None = None
+    public_url: PublicUrl | None = None
+
+
+class TwilioAccountChange(Given):
+    """What of a Twilio account changes; fields that are not given stay."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"public_url": "https://hooks.example.com/padaria"}]}
+    )
+
+    auth_token: Annotated[Token | None, Field(description="Replaces the token at once; `rotate` has no gap.")] = None
+    auth_token_ref: Reference | None = None
+    api_key: Annotated[ApiKeyOfTwilio | None, Field(description="Null: send with the auth token again.")] = None
+    public_url: Annotated[PublicUrl | None, Field(description="Null: the installation's address again.")] = None
+
+
+class SecondToken(Given):
+    """The token that is to follow: one of the two."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"auth_token": _SID[::-1]}]})
+
+    auth_token: Token | None = None
+    auth_token_ref: Reference | None = None
+
+
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
-ADMIN = needs("admin")
-Who = Annotated[Visit, Depends(visit)]
 _CHANGING: dict[str, Any] = {
     "tags": ["Twilio accounts"],
     "response_model": TwilioAccountView,
     "responses": describe(404, 409, 412, 428, sends={200: ["ETag"]}),
     "openapi_extra": ADMIN,
 }
+
+
+@router.get(
+    "/twilio-accounts",
+    tags=["Twilio accounts"],
+    operation_id="list_twilio_accounts",
+    responses=describe(),
+    openapi_extra=READ,
+)
+async def list_twilio_accounts(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[TwilioAccountView]:
+    """The owner's Twilio accounts, oldest first."""
+    after = pages.read(cursor)
+    async with who.scope() as scope:
+        return pages.page(TwilioAccountView, await listing.accounts(scope, after=after, limit=limit), limit)
 
 
 @router.post(
@@ -86,6 +187,21 @@ async def add_twilio_account(
         return await _account(scope, saved.id)
 
     return await once(request, who, idempotency_key, add, status=201, location="/v1/twilio-accounts/{id}")
+
+
+@router.get(
+    "/twilio-accounts/{account_id}",
+    tags=["Twilio accounts"],
+    operation_id="get_twilio_account",
+    responses=describe(404, sends={200: ["ETag"]}),
+    openapi_extra=READ,
+)
+async def get_twilio_account(who: Who, account_id: UUID, response: Response) -> TwilioAccountView:
+    """A Twilio account, with the ETag that a change needs."""
+    async with who.scope() as scope:
+        found = await listing.account(scope, account_id)
+    response.headers["ETag"] = etag(found.version)
+    return TwilioAccountView.model_validate(found, from_attributes=True)
 
 
 @router.patch("/twilio-accounts/{account_id}", operation_id="change_twilio_account", **_CHANGING)
@@ -273,76 +389,3 @@ def _key(who: Visit, given: ApiKeyOfTwilio | None) -> Secret | None:
     if secret is None:
         raise wrong("api_key.secret", "is needed")
     return secret
-
-
-@router.post(
-    "/numbers",
-    tags=["Numbers"],
-    operation_id="add_number",
-    status_code=201,
-    response_model=NumberView,
-    responses=describe(409, sends={201: ["ETag", "Location"]}),
-    openapi_extra=ADMIN,
-)
-async def add_number(request: Request, who: Who, given: NewNumber, idempotency_key: IdempotencyKey = None) -> Response:
-    """Add a number, or route one that got messages unrouted: those of the last 24 hours are answered then."""
-
-    async def add(scope: Scope) -> NumberView:
-        try:
-            account = await listing.account(scope, given.account_id)
-        except NotFound:
-            raise wrong("account_id", "is no Twilio account of this owner") from None
-        if account.removed_at is not None:
-            raise wrong("account_id", "is a Twilio account that was removed: add it again")
-        await _check_assistant(scope, given.assistant_id)
-        try:
-            before = await numbers.by_address(scope, account.id, given.address)
-        except NotFound:
-            before = None
-        if before is not None and before.status == "active":
-            raise Conflict("the Twilio account has this number already: change that one")
-        saved = await accounts.add_number(
-            scope, account_sid=account.account_sid, address=given.address, assistant_id=given.assistant_id
-        )
-        made = await numbers.look(scope, saved.id, lock=True)
-        made = await numbers.change(scope, made, messaging_service_sid=given.messaging_service_sid)
-        await audit.record(scope, who.caller, "add", "number", str(made.id), {"address": given.address})
-        return NumberView.model_validate(made, from_attributes=True)
-
-    return await once(request, who, idempotency_key, add, status=201, location="/v1/numbers/{id}")
-
-
-@router.patch(
-    "/numbers/{number_id}",
-    tags=["Numbers"],
-    operation_id="change_number",
-    responses=describe(404, 412, 428, sends={200: ["ETag"]}),
-    openapi_extra=ADMIN,
-)
-async def change_number(
-    who: Who, number_id: UUID, given: NumberChange, response: Response, if_match: IfMatch = None
-) -> NumberView:
-    """Change who answers for a number, whether it is answered, and which Messaging Service sends. Needs `If-Match`."""
-    version = demand(if_match)
-    wanted = {name: getattr(given, name) for name in given.model_fields_set}
-    if wanted.get("status", "") is None:
-        del wanted["status"]
-    async with who.scope() as scope:
-        found = await numbers.look(scope, number_id, lock=True)
-        check_version(version, found.version)
-        await _check_assistant(scope, wanted.get("assistant_id"))
-        changed = await numbers.change(scope, found, **wanted)
-        if changed != found:
-            data = {"changed": sorted(name for name in wanted if getattr(changed, name) != getattr(found, name))}
-            await audit.record(scope, who.caller, "change", "number", str(number_id), data)
-    response.headers["ETag"] = etag(changed.version)
-    return NumberView.model_validate(changed, from_attributes=True)
-
-
-async def _check_assistant(scope: Scope, assistant_id: UUID | None) -> None:
-    if assistant_id is None:
-        return
-    try:
-        await assistant.look(scope, assistant_id)
-    except NotFound:
-        raise wrong("assistant_id", "is no assistant of this owner") from None

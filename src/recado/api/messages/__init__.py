@@ -1,1 +1,1 @@
-"""Messages: what was written, shown and sent."""
+"""Messages: their `routes`, `forms` and `views`, and how what was given becomes something to send (`outgoing`)."""

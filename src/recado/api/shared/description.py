@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from recado.api.shared import examples
 from recado.api.shared.problems import of_status
 
 _JSON: Final = "application/json"
 _MOMENT: Final = "2026-11-23T14:05:00Z"
-_ID: Final = "01980c5e-6f3a-7c11-9f0b-2f4a8d1e5b77"
 
 
 def complete(schema: dict[str, Any]) -> None:
@@ -42,8 +42,8 @@ def _exemplify(carrier: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 def example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
     """An instance of the schema: its own example if it has one, else one made of its parts' examples."""
-    if examples := schema.get("examples"):
-        return examples[0]
+    if own := schema.get("examples"):
+        return own[0]
     if "$ref" in schema:
         return example(schemas[schema["$ref"].rpartition("/")[2]], schemas)
     if "const" in schema:
@@ -58,5 +58,5 @@ def example(schema: dict[str, Any], schemas: dict[str, Any]) -> Any:
     if kind == "array":
         return [example(schema["items"], schemas)] if "items" in schema else []
     if kind == "string":
-        return {"uuid": _ID, "date-time": _MOMENT}.get(schema.get("format", ""), "text")
+        return {"uuid": examples.ID, "date-time": _MOMENT}.get(schema.get("format", ""), "text")
     return {"integer": schema.get("minimum", 1), "number": 0.5, "boolean": False}.get(kind or "")

@@ -10,10 +10,10 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 from uuid import UUID
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
@@ -121,6 +121,14 @@ def needs(scope: KeyScope) -> dict[str, Any]:
 SIGNED_IN: Final[dict[str, Any]] = {"security": [{SESSION: []}]}
 PLATFORM: Final[dict[str, Any]] = {"security": [{SESSION: ["platform"]}]}
 OPEN: Final[dict[str, Any]] = {"security": []}
+#: What a route about an owner's things says of itself.
+READ: Final = needs("read")
+WRITE: Final = needs("write")
+ADMIN: Final = needs("admin")
+#: Who asks, as the parameter of a route: with READ, WRITE or ADMIN, with SIGNED_IN, with PLATFORM.
+Who = Annotated[Visit, Depends(visit)]
+Myself = Annotated[Person, Depends(person)]
+Administrator = Annotated[Person, Depends(person)]
 
 
 class GuardedRoute(APIRoute):

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
-import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -14,8 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from recado.errors import Busy, Conflict, Forbidden, NotFound, UsageError
-
-log = structlog.get_logger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 TITLES: Final[dict[int, str]] = {
