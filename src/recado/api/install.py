@@ -79,6 +79,12 @@ def install(app: FastAPI, wiring: Wiring, source_of: Callable[[Scope], str]) -> 
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to extend it
+    # Before FastAPI's own, which renders hundreds of kilobytes for each stranger who asks.
+    app.router.routes[:0] = _descriptions(app)
+
+
+def _descriptions(app: FastAPI) -> list[BaseRoute]:
+    """The routes that describe all others, for programs and for people; each is rendered once."""
 
     @cache
     def rendered() -> bytes:
@@ -97,10 +103,12 @@ def install(app: FastAPI, wiring: Wiring, source_of: Callable[[Scope], str]) -> 
     async def style(_: Request) -> Response:
         return Response(reference.STYLE, media_type="text/css", headers=reference.HEADERS)
 
-    # Before FastAPI's own, which renders hundreds of kilobytes for each stranger who asks.
-    app.router.routes.insert(0, Route("/openapi.json", description_of_all, include_in_schema=False))
-    for path, endpoint in ((reference.PATH, page_of_all), (reference.STYLE_PATH, style)):
-        app.router.routes.insert(0, Route(path, endpoint, include_in_schema=False))
+    described = (
+        ("/openapi.json", description_of_all),
+        (reference.PATH, page_of_all),
+        (reference.STYLE_PATH, style),
+    )
+    return [Route(path, endpoint, include_in_schema=False) for path, endpoint in described]
 
 
 @cache

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.message import Message
 from pathlib import Path
@@ -18,7 +19,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from recado.api.shared.door import READ, WRITE, GuardedRoute, UploadRoute, Who
+from recado.api.shared.door import READ, WRITE, GuardedRoute, UploadRoute, Visit, Who
 from recado.api.shared.once import IdempotencyKey, once
 from recado.api.shared.problems import Problem, describe
 from recado.conversations import media
@@ -131,46 +132,22 @@ async def upload_media(
 
     413 as well where the owner's plan has no room for it.
     """
-    media_id = new_id()
-    key = key_of(who.owner_id, media_id)
+    uploaded = await _store(request, who, content_type)
     used = False
-    with scratch(who.wiring.settings.home) as folder:
-        path = folder / "upload"
-        digest, size = await _receive(request, path)
-        kind = await asyncio.to_thread(sniff.settle, path, content_type)
-        if kind is None:
-            raise Problem(415, "WhatsApp does not carry files of this type, or it is not what its Content-Type says")
-        match content.unsendable(kind, size):
-            case "type":
-                raise Problem(415, f"WhatsApp does not carry files of the type {kind}")
-            case "size":
-                raise Problem(413, f"WhatsApp carries {content.most_bytes(kind)} bytes of this type at most")
-        await who.wiring.storage.put(key, path, content_type=kind)
 
     async def keep(scope: Scope) -> MediaView:
         nonlocal used
-        if not await plans.has_room(scope, size):
+        if not await plans.has_room(scope, uploaded.size):
             raise Problem(413, "the plan has no room for it: so much of attachments is kept already")
         used = True  # from here on there may be a row; the file of one that is rolled back is swept
-        await media.add_upload(
-            scope,
-            media_id,
-            content_type=kind,
-            file_name=_file_name(content_disposition, kind),
-            size_bytes=size,
-            sha256=digest,
-            storage_key=key,
-            now=who.wiring.clock.now(),
-        )
-        await audit.record(scope, who.caller, "upload", "media", str(media_id))
-        return _view(await media.get(scope, media_id))
+        return await _add(scope, who, uploaded, content_disposition)
 
-    asked = f"{kind}\n{content_disposition}\n".encode() + digest
+    asked = f"{uploaded.kind}\n{content_disposition}\n".encode() + uploaded.digest
     try:
         return await once(request, who, idempotency_key, keep, status=201, location="/v1/media/{id}", asked=asked)
     finally:
         if not used:  # the request was here before, or is refused
-            await who.wiring.storage.delete(key)
+            await who.wiring.storage.delete(uploaded.key)
 
 
 router.add_api_route(
@@ -185,6 +162,51 @@ router.add_api_route(
     openapi_extra=WRITE | _FILE,
     route_class_override=UploadRoute,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Uploaded:
+    """A file that is stored, and of which there is no row yet."""
+
+    id: UUID
+    key: str
+    kind: str
+    size: int
+    digest: bytes
+
+
+async def _store(request: Request, who: Visit, announced: str) -> _Uploaded:
+    """Store the body. Raises Problem (413, 415) for what WhatsApp does not carry."""
+    media_id = new_id()
+    key = key_of(who.owner_id, media_id)
+    with scratch(who.wiring.settings.home) as folder:
+        path = folder / "upload"
+        digest, size = await _receive(request, path)
+        kind = await asyncio.to_thread(sniff.settle, path, announced)
+        if kind is None:
+            raise Problem(415, "WhatsApp does not carry files of this type, or it is not what its Content-Type says")
+        match content.unsendable(kind, size):
+            case "type":
+                raise Problem(415, f"WhatsApp does not carry files of the type {kind}")
+            case "size":
+                raise Problem(413, f"WhatsApp carries {content.most_bytes(kind)} bytes of this type at most")
+        await who.wiring.storage.put(key, path, content_type=kind)
+    return _Uploaded(id=media_id, key=key, kind=kind, size=size, digest=digest)
+
+
+async def _add(scope: Scope, who: Visit, uploaded: _Uploaded, disposition: str) -> MediaView:
+    await media.add_upload(
+        scope,
+        uploaded.id,
+        content_type=uploaded.kind,
+        file_name=_file_name(disposition, uploaded.kind),
+        size_bytes=uploaded.size,
+        sha256=uploaded.digest,
+        storage_key=uploaded.key,
+        now=who.wiring.clock.now(),
+    )
+    await audit.record(scope, who.caller, "upload", "media", str(uploaded.id))
+    return _view(await media.get(scope, uploaded.id))
 
 
 async def _receive(request: Request, path: Path) -> tuple[bytes, int]:

@@ -18,7 +18,7 @@ from recado.api.shared.problems import describe, wrong
 from recado.api.shared.versions import IfMatch, check_version, demand, etag
 from recado.db.scope import Scope
 from recado.identity import audit, keys, users
-from recado.identity.callers import Role
+from recado.identity.callers import Caller, Role
 from recado.identity.passwords import MOST_CHARS
 from recado.identity.users import NAME_CHARS, User
 
@@ -133,14 +133,7 @@ async def change_user(
             now=who.wiring.clock.now(),
             by=who.caller,
         )
-        if after.name != before.name:
-            await audit.record(scope, who.caller, "rename", "user", str(user_id))
-        if after.role != before.role:
-            await audit.record(scope, who.caller, "set_role", "user", str(user_id), {"role": after.role})
-        if after.status != before.status:
-            await audit.record(
-                scope, who.caller, "disable" if after.status == "disabled" else "enable", "user", str(user_id)
-            )
+        await _record(scope, who.caller, before, after)
         if given.end_keys:
             if after.role == "admin" and after.status == "active":
                 raise wrong("end_keys", "is for whoever is disabled, or no admin any more")
@@ -154,6 +147,17 @@ async def signed_in_user(who: Person) -> User:
     """The user whose session it is."""
     async with who.where() as where:
         return await users.get(where, who.session.user_id)
+
+
+async def _record(scope: Scope, caller: Caller, before: User, after: User) -> None:
+    """Each change in the audit by its own word."""
+    if after.name != before.name:
+        await audit.record(scope, caller, "rename", "user", str(after.id))
+    if after.role != before.role:
+        await audit.record(scope, caller, "set_role", "user", str(after.id), {"role": after.role})
+    if after.status != before.status:
+        action = "disable" if after.status == "disabled" else "enable"
+        await audit.record(scope, caller, action, "user", str(after.id))
 
 
 async def _with_keys(who: Visit, scope: Scope, found: User) -> UserWithKeysView:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
 from fastapi import Header, Request, Response
 from pydantic import BaseModel
@@ -94,52 +96,50 @@ async def _once(
     body = await request.body() if asked is None else asked
     asked = "\n".join((request.method, request.url.path, request.url.query)).encode() + b"\n" + body
     async with transaction as where:
-        conn, owner_id = whose(where)
         entry = await _claim(where, who, key, asked)
         if isinstance(entry, Response):
             return entry
         try:
             # A savepoint: what a refused request had begun is undone, and the refusal is kept as its answer.
-            async with conn.transaction():
+            async with whose(where)[0].transaction():
                 response = _answer(*answered, await work(where))
         except Exception as error:
             problem = of_error(error)
             if problem is None:
                 raise
             response = respond(problem)
-        answer = {
-            "status": response.status_code,
-            "headers": [[name, value] for name, value in response.headers.items() if name != "content-length"],
-            "body": bytes(response.body).decode(),
-        }
-        sealed = who.wiring.keyring.seal(json.dumps(answer), owner_id=owner_id, row=_row(entry))
-        await conn.execute(
-            "UPDATE idempotency_keys SET answer = %s WHERE owner_id IS NOT DISTINCT FROM %s AND id = %s",
-            [sealed, owner_id, entry],
-        )
+        await _keep(where, who, entry, response)
     return response
 
 
-async def _claim(where: Where, who: Visit | Person, key: str, asked: bytes) -> Response | object:
+async def _keep(where: Where, who: Visit | Person, entry: UUID, response: Response) -> None:
+    """Keep the answer of an entry, sealed."""
+    conn, owner_id = whose(where)
+    answer = {
+        "status": response.status_code,
+        "headers": [[name, value] for name, value in response.headers.items() if name != "content-length"],
+        "body": bytes(response.body).decode(),
+    }
+    sealed = who.wiring.keyring.seal(json.dumps(answer), owner_id=owner_id, row=_row(entry))
+    await conn.execute(
+        "UPDATE idempotency_keys SET answer = %s WHERE owner_id IS NOT DISTINCT FROM %s AND id = %s",
+        [sealed, owner_id, entry],
+    )
+
+
+async def _claim(where: Where, who: Visit | Person, key: str, asked: bytes) -> Response | UUID:
     """The id of a new entry for this key, or the answer that the request got before."""
     conn, owner_id = whose(where)
+    entry, request_hash, now = new_id(), hashlib.sha256(asked).digest(), who.wiring.clock.now()
+    await _forget_old(where, now)
     parameters = {
         "owner": owner_id,
-        "id": new_id(),
+        "id": entry,
         "caller": who.caller.id,
         "key": hashlib.sha256(key.encode()).digest(),
-        "request": hashlib.sha256(asked).digest(),
-        "now": who.wiring.clock.now(),
-        "old": who.wiring.clock.now() - KEPT,
+        "request": request_hash,
+        "now": now,
     }
-    await conn.execute(
-        """
-        DELETE FROM idempotency_keys WHERE id IN (
-            SELECT id FROM idempotency_keys WHERE owner_id IS NOT DISTINCT FROM %(owner)s AND created_at < %(old)s
-            ORDER BY created_at LIMIT 100 FOR UPDATE SKIP LOCKED)
-        """,
-        parameters,
-    )
     # Waits for another request with this key to commit, and then finds its entry.
     made = await conn.execute(
         """
@@ -150,7 +150,7 @@ async def _claim(where: Where, who: Visit | Person, key: str, asked: bytes) -> R
         parameters,
     )
     if made.rowcount:
-        return parameters["id"]
+        return entry
     row = await (
         await conn.execute(
             """
@@ -162,8 +162,25 @@ async def _claim(where: Where, who: Visit | Person, key: str, asked: bytes) -> R
     ).fetchone()
     if row is None or row["answer"] is None:
         raise Problem(409, "the request with this Idempotency-Key is gone: use a new key")
-    if row["request_hash"] != parameters["request"]:
+    if row["request_hash"] != request_hash:
         raise Problem(422, "this Idempotency-Key was used for another request")
+    return _kept(who, owner_id, row)
+
+
+async def _forget_old(where: Where, now: datetime) -> None:
+    conn, owner_id = whose(where)
+    await conn.execute(
+        """
+        DELETE FROM idempotency_keys WHERE id IN (
+            SELECT id FROM idempotency_keys WHERE owner_id IS NOT DISTINCT FROM %(owner)s AND created_at < %(old)s
+            ORDER BY created_at LIMIT 100 FOR UPDATE SKIP LOCKED)
+        """,
+        {"owner": owner_id, "old": now - KEPT},
+    )
+
+
+def _kept(who: Visit | Person, owner_id: UUID | None, row: Mapping[str, Any]) -> Response:
+    """The answer that an entry keeps. Raises Problem (409) where it can't be opened any more."""
     try:
         opened = who.wiring.keyring.open(row["answer"], owner_id=owner_id, row=_row(row["id"]))
         answer = json.loads(opened)
@@ -172,7 +189,7 @@ async def _claim(where: Where, who: Visit | Person, key: str, asked: bytes) -> R
     return Response(answer["body"], answer["status"], headers=dict(answer["headers"]))
 
 
-def _row(entry: object) -> str:
+def _row(entry: UUID) -> str:
     return f"idempotency_keys/{entry}/answer"
 
 
