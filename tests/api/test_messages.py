@@ -210,47 +210,22 @@ async def test_once_the_window_is_closed_only_a_template_is_taken_and_the_answer
     assert len(office.front.stored()) == 1
 
 
-async def test_a_conversation_shows_how_long_its_window_is_open(office: Office) -> None:
-    close_window(office, hours=23)
-    shown = (await office.admin.get(path(office)))["window"]
-    assert shown["open"] is True
-    assert 3500 < shown["seconds_left"] <= 3600
-    assert shown["closes_at"].endswith("Z")
-    close_window(office)
-    closed = await office.admin.get("/v1/conversations")
-    assert (closed["items"][0]["window"]["open"], closed["items"][0]["window"]["seconds_left"]) == (False, 0)
-    taken = await office.admin.ask("POST", f"{path(office)}/take")
-    assert taken.json()["window"]["open"] is False
+async def test_a_message_is_stored_with_its_delivery(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}/messages"
+    answer = await office.admin.ask("POST", path, json={"body": "Pronto!"})
+    assert answer.status_code == 201
+    sent = answer.json()
+    assert (sent["author"], sent["direction"], sent["status"], sent["body"]) == ("api", "outbound", "queued", "Pronto!")
+    assert [row["workflow_uuid"] for row in office.front.work() if row["queue_name"] == "deliveries"] == [sent["id"]]
 
 
-async def test_templates_are_listed_with_their_status_to_their_owner_only(office: Office) -> None:
-    await template(office, "rejected")
-    [shown] = (await office.admin.get("/v1/templates"))["items"]
-    assert (shown["content_sid"], shown["status"], shown["rejection_reason"]) == (SID, "rejected", "too vague")
-    assert (shown["variables"], shown["body"]) == (["1", "2"], BODY)
-    stranger = await office.stranger()
-    assert (await stranger.get("/v1/templates"))["items"] == []
-
-
-async def test_the_fallback_is_chosen_for_an_assistant_and_taken_back(office: Office) -> None:
-    await template(office)
-    assistant = f"/v1/assistants/{office.ids['assistant_id']}"
-    at = f"{assistant}/fallback-template"
-    version = {"If-Match": (await office.admin.ask("GET", assistant)).headers["ETag"]}
-    chosen = {"content_sid": SID, "variables": {"1": "{contact_name}", "2": "{text}"}}
-    answer = await office.admin.ask("PUT", at, json=chosen, headers=version)
-    assert (answer.status_code, answer.json()) == (200, chosen)
-    assert office.front.rows("SELECT fallback_template FROM assistants")[0]["fallback_template"] == chosen
-    assert (await office.admin.ask("PUT", at, json=chosen)).status_code == 428
-    assert (await office.admin.ask("PUT", at, json=chosen, headers=version)).status_code == 412
-    version = {"If-Match": answer.headers["ETag"]}
-    for wrong in (
-        {"content_sid": SID, "variables": {"1": "{contact_name}", "2": "olá"}},
-        {"content_sid": SID, "variables": {"2": "{text}"}},
-        {"content_sid": "HX" + "6" * 32, "variables": {"1": "{text}"}},
-    ):
-        assert (await office.admin.ask("PUT", at, json=wrong, headers=version)).status_code == 422
-    answer = await office.admin.ask("PUT", at, json={"content_sid": None}, headers=version)
-    assert answer.json() == {"content_sid": None, "variables": {}}
-    assert office.front.rows("SELECT fallback_template FROM assistants")[0]["fallback_template"] is None
-    assert (await (await office.program("write")).ask("PUT", at, json=chosen)).status_code == 403
+async def test_a_conversation_shows_its_messages_newest_first(office: Office) -> None:
+    path = f"/v1/conversations/{office.conversation_id}/messages"
+    await office.admin.ask("POST", path, json={"body": "Olá"})
+    page = await office.admin.get(path)
+    assert [(item["direction"], item["body"]) for item in page["items"]] == [("outbound", "Olá"), ("inbound", "Oi")]
+    newest = await office.admin.get(f"/v1/messages/{page['items'][0]['id']}")
+    assert newest == page["items"][0] | {"parameters": None}
+    first = await office.admin.get(path, params={"limit": 1})
+    second = await office.admin.get(path, params={"limit": 1, "cursor": first["next"]})
+    assert [*first["items"], *second["items"]] == page["items"]

@@ -1,4 +1,4 @@
-"""Assistants and knowledge over the API."""
+"""Knowledge over the API."""
 
 from __future__ import annotations
 
@@ -6,89 +6,16 @@ import asyncio
 import hashlib
 import time
 from itertools import count, islice
-from typing import Any
-from uuid import UUID
 
-import httpx2
 import pytest
 
-from recado.assistants import assistant, knowledge
+from recado.assistants import knowledge
 from recado.db.scope import Scope, scoped
 from tests.api.programs import Office
+from tests.api.test_assistants import audited
 
 LETTERS = str.maketrans("0123456789", "ghijklmnop")
 FAQ = "# Qual o horário?\nAbrimos das 7h às 20h.\n\n# Fazem entrega?\nSim, no centro.\n"
-
-
-def audited(office: Office) -> list[str]:
-    return [row["action"] for row in office.front.rows("SELECT action FROM audit ORDER BY id")]
-
-
-async def make(office: Office, name: str, **more: Any) -> httpx2.Response:
-    return await office.admin.ask("POST", "/v1/assistants", json={"name": name, **more})
-
-
-async def test_an_assistant_is_made_beside_the_default_one(office: Office) -> None:
-    answer = await make(
-        office, "  night   shift ", instructions="Seja breve.", model="openai:gpt-5-mini", language="es"
-    )
-    assert answer.status_code == 201, answer.text
-    made = answer.json()
-    assert (made["name"], made["instructions"], made["model"], made["language"], made["is_default"]) == (
-        *("night shift", "Seja breve.", "openai:gpt-5-mini", "es", False),
-    )
-    read = await office.admin.ask("GET", answer.headers["Location"])
-    assert (read.json(), read.headers["ETag"]) == (made, answer.headers["ETag"])
-    assert (await make(office, "night shift")).status_code == 409
-    assert audited(office) == ["add"]
-
-
-@pytest.mark.parametrize("model", ["test", "gpt-5-mini", "openai:", "open ai:x", "openai:a b"])
-async def test_what_is_no_model_is_refused(office: Office, model: str) -> None:
-    answer = await make(office, "night", model=model)
-    assert answer.status_code == 422
-    assert "PROVIDER:MODEL" in answer.text
-    assert audited(office) == []
-
-
-async def test_of_two_who_make_the_default_assistant_at_once_the_last_is_it(office: Office) -> None:
-    pool, owner_id = office.front.wiring.pool, office.front.owner_id
-    made = [(await make(office, name)).json()["id"] for name in ("night", "day")]
-
-    async def second() -> None:
-        async with scoped(pool, owner_id) as scope:
-            await assistant.hold_default(scope)
-            await assistant.make_default(scope, UUID(made[1]))
-
-    async with scoped(pool, owner_id) as scope:
-        await assistant.hold_default(scope)
-        await assistant.make_default(scope, UUID(made[0]))
-        waiting = asyncio.create_task(second())
-        assert not (await asyncio.wait([waiting], timeout=0.3))[0]
-    await waiting
-    answers = await asyncio.gather(*(make(office, f"a{n}", is_default=True) for n in range(4)))
-    assert {answer.status_code for answer in answers} == {201}
-    items = (await office.admin.get("/v1/assistants"))["items"]
-    assert len(items) == 7
-    assert [item["is_default"] for item in items].count(True) == 1
-
-
-async def test_another_assistant_becomes_the_default_and_answers_where_none_is_named(office: Office) -> None:
-    made = (await make(office, "night")).json()
-    path = f"/v1/assistants/{made['id']}"
-    answer = await office.admin.ask(
-        "PATCH", path, json={"is_default": True}, headers={"If-Match": f'"{made["version"]}"'}
-    )
-    assert (answer.status_code, answer.json()["is_default"]) == (200, True)
-    before = await office.admin.get(f"/v1/assistants/{office.ids['assistant_id']}")
-    assert (before["is_default"], before["version"]) == (False, 2)
-    async with scoped(office.front.wiring.pool, office.front.owner_id) as scope:
-        assert str((await assistant.get(scope, None)).id) == made["id"]
-    again = await office.admin.ask(
-        "PATCH", path, json={"is_default": True}, headers={"If-Match": answer.headers["ETag"]}
-    )
-    assert again.headers["ETag"] == answer.headers["ETag"]
-    assert audited(office) == ["add", "change"]
 
 
 async def test_a_source_is_known_replaced_and_forgotten(office: Office) -> None:
