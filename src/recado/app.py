@@ -115,9 +115,11 @@ def create_app(wiring: Wiring) -> FastAPI:
     )
 
     async def inbound(request: Request) -> Response:
+        """What contacts write. 200: stored, now or before; repeated, it changes nothing."""
         return await receiving.receive(request, door, acceptor, limits, wiring.clock)
 
     async def outbound(request: Request) -> Response:
+        """What became of what was sent: Twilio's status callbacks, in whatever order they come."""
         return await confirming.confirm(request, door, confirmer)
 
     app.add_middleware(Shortcut, handlers={WEBHOOKS + "/inbound": inbound, WEBHOOKS + "/outbound": outbound})
@@ -143,7 +145,7 @@ def create_app(wiring: Wiring) -> FastAPI:
             response_class=Response,
             responses=_CONTRACT,
             openapi_extra=_FORM,
-            summary=(endpoint.__doc__ or path),
+            summary=path,
         )
 
     @app.get("/healthz", tags=["Operations"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -11,7 +12,11 @@ import psycopg
 import pytest
 
 from recado.assistants import unheard
-from recado.ops import failed, recovery
+from recado.channels.port import Sender
+from recado.conversations import messages, parts
+from recado.db.scope import scoped
+from recado.ids import new_id
+from recado.ops import failed, recovery, sweeps
 from tests.journey.attached import Outside, media, message, names, note, replies, run, turn, understand
 from tests.journey.front import Front, open_front
 
@@ -47,7 +52,70 @@ def age(front: Front, message_id: UUID, seconds: int) -> UUID:
 
 async def late(front: Front) -> int:
     async with front.wiring.platform_pool() as pool:
-        return await recovery.give_up_late_media(pool, front.wiring.clock.now(), at_work=AT_WORK)
+        return await recovery.give_up_late_media(pool, at_work=AT_WORK)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A worker's clock that is so far ahead."""
+
+    ahead: timedelta
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+async def nobody(_owner_id: UUID, _account_id: UUID) -> Sender:
+    raise AssertionError
+
+
+async def swept(front: Front, name: str, clock: Wrong) -> object:
+    """What that sweep of a worker with such a clock does."""
+    wiring = front.wiring
+    async with wiring.platform_pool() as platform:
+        found = sweeps.of_a_worker(
+            pool=wiring.pool,
+            platform=platform,
+            engine=lambda: wiring.connect("recado_engine"),
+            clock=clock,
+            storage=wiring.storage,
+            sender_of=nobody,
+            at_work=AT_WORK,
+        )
+        (sweep,) = [one for one in found if one.name == name]
+        return await sweep.run()
+
+
+@pytest.mark.parametrize(
+    ("age_s", "ahead", "given_up"),
+    [(30, timedelta(hours=2), 0), (recovery.LATE_S + 5, timedelta(hours=-2), 1)],
+)
+async def test_a_worker_whose_clock_is_wrong_gives_attachments_up_no_sooner_and_no_later(
+    front: Front, age_s: int, ahead: timedelta, given_up: int
+) -> None:
+    message_id = await note(front)
+    run(front, "UPDATE dbos.workflow_status SET created_at = created_at - %s * 1000", age_s)
+    age(front, message_id, age_s)
+    assert await swept(front, "late_media", Wrong(ahead)) == given_up
+
+
+async def test_a_worker_whose_clock_is_ahead_asks_after_nothing_that_twilio_has_just_taken(front: Front) -> None:
+    await front.accept(await front.arrival("Oi"))
+    (row,) = front.rows("SELECT conversation_id FROM messages")
+    now = front.wiring.clock.now()
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        reply = await messages.enqueue_outbound(
+            scope,
+            conversation_id=row["conversation_id"],
+            author="assistant",
+            body="Olá",
+            correlation_id=new_id(),
+            now=now,
+        )
+        await parts.plan(scope, reply, ("Olá",))
+        await parts.move(scope, message_id=reply, part=1, sid="SM1", status="queued", error_code=None)
+    assert await swept(front, "silent", Wrong(timedelta(hours=2))) == 0
+    assert front.rows("SELECT asked_at FROM message_parts") == [{"asked_at": None}]
 
 
 async def strays(front: Front) -> tuple[int, int]:

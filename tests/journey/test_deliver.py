@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -18,6 +19,7 @@ from recado.conversations import parts
 from recado.conversations.parts import Part
 from recado.db.scope import scoped
 from recado.delivery.retry import RetryPolicy
+from recado.journey.pause import Later, give_way
 from tests.journey.conftest import MODEL
 from tests.journey.post_office import SETTLE_S, PostOffice, post_office
 from tests.model_server import ModelServer, in_turn
@@ -173,6 +175,39 @@ def test_nothing_is_posted_again_while_twilios_list_can_not_be_read(post: PostOf
     post.deliver(post.write("Olá"), public_url=None, settle_s=0.0, reconcile_poll_s=0.02)
     assert post.bodies() == ["Olá"]
     assert post.operations() == ["create", "list", "list", "list", "list"]
+
+
+@dataclass(slots=True)
+class Unlisted:
+    """A sender whose list can't be read, as with a revoked token."""
+
+    retry_after_s: float | None = None
+    asked: int = 0
+
+    async def find(self, **_: Any) -> list[Sent]:
+        self.asked += 1
+        raise SendError(ErrorClass.UNKNOWN, "no list", retry_after_s=self.retry_after_s)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "retry_after_s", "at_least"),
+    [(0, None, 0.3), (600, None, 300), (86_000, None, 900), (10, 120, 120), (10, 86_400, 900)],
+)
+def test_while_twilios_list_fails_it_is_asked_for_more_and_more_rarely_and_the_slot_is_given_back(
+    post: PostOffice, age_s: int, retry_after_s: float | None, at_least: float
+) -> None:
+    message = post.write("Olá")
+    with pytest.raises(ProcessDied):
+        post.deliver(message, sender=Dying(post.real_sender(), after=False))
+    post.product.execute(
+        "UPDATE delivery_attempts SET started_at = started_at - make_interval(secs => %s) WHERE message_id = %s",
+        age_s, message,
+    )  # fmt: skip
+    twilio: Any = Unlisted(retry_after_s)
+    with pytest.raises(Later) as later:
+        post.deliver(message, sender=twilio, pause=partial(give_way, short_s=0.1))
+    assert at_least <= later.value.wait_s < at_least + 60
+    assert twilio.asked == 1
 
 
 @pytest.mark.parametrize("fault", ["error-before", "error-after", None])

@@ -143,8 +143,9 @@ async def ask(front: Front, witness: Witness, *, later: timedelta) -> int:
     async def sender_of(_owner_id: UUID, _account_id: UUID) -> Sender:
         return witness  # type: ignore[return-value]
 
+    run(front, "UPDATE message_parts SET updated_at = updated_at - %s::interval", later)
     async with platform(front) as pool:
-        return await recovery.ask_after_silent(pool, front.wiring.pool, sender_of, front.wiring.clock.now() + later)
+        return await recovery.ask_after_silent(pool, front.wiring.pool, sender_of)
 
 
 async def taken(front: Front, status: str = "queued") -> UUID:
@@ -247,15 +248,15 @@ async def test_fifty_that_can_not_be_asked_after_hide_and_delay_no_other_owners(
         conn.execute(
             "UPDATE message_parts SET updated_at = now() - interval '1 hour' WHERE owner_id = %s", [other.owner]
         )
-    twilio, now = Deaf(front.owner_id, hangs=hangs), front.wiring.clock.now()
+    twilio = Deaf(front.owner_id, hangs=hangs)
     async with platform(front) as pool:
-        assert await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of, now) == 1
+        assert await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of) == 1
         (row,) = front.rows("SELECT status FROM messages WHERE id = %s", message_id)
         assert row["status"] == "delivered"
         assert len(twilio.asked) <= 1 + recovery.SILENT_EACH
         # Those that failed take their turn again: another round asks after others.
         before = set(twilio.asked)
-        await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of, now)
+        await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of)
         assert set(twilio.asked) - before
 
 

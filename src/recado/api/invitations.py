@@ -50,13 +50,8 @@ class InvitationView(BaseModel):
 class NewInvitationView(InvitationView):
     """A new invitation, with its token, which is shown this once."""
 
-    token: Annotated[str, Field(description="For `POST /v1/invitations/accept`; it can't be had again.")]
-    link: Annotated[
-        str | None,
-        Field(
-            description="Where the invited choose their password, with the token after the #, which browsers send to "
-            "nobody. Null when RECADO_PUBLIC_URL is not set. Sending it to them is up to you."
-        ),
+    token: Annotated[
+        str, Field(description="For `POST /v1/invitations/accept`; it can't be had again. Sending it is up to you.")
     ]
 
 
@@ -121,12 +116,7 @@ async def invite(request: Request, who: Who, given: NewInvitation, idempotency_k
         )
         data = {"role": made.role, "resets_password": made.resets_password}
         await audit.record(scope, who.caller, "add", "invitation", str(made.id), data)
-        public_url = who.wiring.settings.public_url
-        return NewInvitationView(
-            **_invitation(made).model_dump(),
-            token=token,
-            link=f"{public_url}/console/invitations#{token}" if public_url else None,
-        )
+        return NewInvitationView(**_invitation(made).model_dump(), token=token)
 
     return await once(request, who, idempotency_key, make, status=201)
 

@@ -284,6 +284,8 @@ def set_account(
     json: Json = False,
 ) -> None:
     """Change how an account is called and sent with; what is not given stays."""
+    if public_url is None and api_key_sid is None and not api_key_secret_stdin and api_key_secret_ref is None:
+        raise UsageError("nothing to set: give --public-url, or --api-key-sid with its secret")
     if bool(api_key_sid) != (api_key_secret_stdin or api_key_secret_ref is not None):
         raise UsageError("an API key is its SID and its secret: --api-key-sid with --api-key-secret-stdin or -ref")
     if api_key_secret_stdin and api_key_secret_ref is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from recado.cli.app import app, group
-from recado.cli.terminal import Json, answer, secret_from_stdin, table
+from recado.cli.terminal import Host, Json, answer, secret_from_stdin, table
 from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ URL = f"http://127.0.0.1:{PORT}"
 @simulator_commands.callback(invoke_without_command=True, no_args_is_help=False)
 def simulator(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = PORT,
     account_sid: Annotated[str, typer.Option(metavar="AC...", help="AccountSid of its one account.")] = ACCOUNT_SID,
     number: Annotated[str, typer.Option(metavar="whatsapp:+E164", help="The account's number.")] = NUMBER,
@@ -256,7 +256,7 @@ def _place(text: str | None) -> tuple[float, float] | None:
         latitude, longitude = (float(part) for part in text.split(","))
     except ValueError:
         raise UsageError("--place: two numbers with a comma, for instance -23.5614,-46.6559") from None
-    if abs(latitude) > 90 or abs(longitude) > 180:
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # so that what is no number is not within
         raise UsageError("--place: latitude is within 90 degrees, longitude within 180")
     return latitude, longitude
 

@@ -33,6 +33,17 @@ Result = Mapping[str, Any] | Sequence[Any]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OwnerId = Annotated[UUID, typer.Option("--owner", metavar="ID", help="The owner's id, of `recado owners list`.")]
 OnlyOwner = Annotated[UUID | None, typer.Option("--owner", metavar="ID", help="Only this owner's.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most, newest first.")]
+
+
+def _address(given: str) -> str:
+    # An empty one, for instance of a variable that is not set, would be every address of the machine.
+    if not given.strip() or not given.isascii():
+        raise typer.BadParameter("must be an address of this machine, for instance 127.0.0.1")
+    return given
+
+
+Host = Annotated[str, typer.Option(help="Address to listen on.", callback=_address)]
 
 SECRET_CHARS = 4096
 

@@ -59,9 +59,18 @@ SERVER_KEEPALIVE = (
 )
 
 
+#: A statement's plan is made once and kept, perhaps while its tables were empty or nearly so: reading all of them was
+#: cheapest then, and costs more with every row until PostgreSQL next counts them. Wherever an index serves it is taken.
+BY_INDEX = "-c enable_seqscan=off"
+#: And in a table that was counted as empty one index is as good as another: see `renew_plans`.
+FIRST_PLANS = 16
+#: For connections that look up single rows by their keys and nothing else: in the index's order, never sorted.
+BY_KEY = "SET enable_bitmapscan = off;"
+
+
 def conninfo(url: str, role: Role) -> str:
     """The URL with the settings that every connection of the product has."""
-    options = f"-c role={role} -c search_path=recado -c timezone=UTC -c plan_cache_mode=force_generic_plan"
+    options = f"-c role={role} -c search_path=recado -c timezone=UTC -c plan_cache_mode=force_generic_plan {BY_INDEX}"
     return make_conninfo(url, application_name="recado", **guarded(options))
 
 
@@ -75,6 +84,19 @@ def guarded(options: str = "") -> dict[str, Any]:
     }
 
 
+async def renew_plans(conn: Connection) -> None:
+    """Count a use of the connection; after 16, 32, 64 ... of them, have its plans made anew when they are next needed.
+
+    So a plan was made when the tables had half as many rows at least, as far as this connection's own work goes, and
+    that costs less and less. Where others fill them, PostgreSQL counts anew within a minute or so.
+    """
+    if isinstance(conn, PatientConnection):
+        conn.uses += 1
+        if conn.uses >= FIRST_PLANS << conn.renewals:
+            conn.renewals += 1
+            await conn.execute("DISCARD PLANS", prepare=False)
+
+
 @asynccontextmanager
 async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> AsyncIterator[Pool]:
     """A pool of at most `size` connections under `role`; it opens without waiting for the database.
@@ -85,6 +107,7 @@ async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> Async
         conninfo(url, role),
         connection_class=PatientConnection[Row],
         kwargs={"row_factory": dict_row, "autocommit": True, "context": ADAPTERS},
+        check=renew_plans,
         min_size=least,
         max_size=size,
         timeout=3,  # a webhook's caller waits this long at most to hear 503
@@ -116,7 +139,7 @@ def engine(url: str, *, size: int) -> sa.Engine:
     """The workflow engine's pool of connections, for its threads, under its role."""
     import sqlalchemy as sa
 
-    arguments = {"application_name": "recado dbos", **guarded("-c role=recado_engine")}
+    arguments = {"application_name": "recado dbos", **guarded(f"-c role=recado_engine {BY_INDEX}")}
     made = sa.create_engine(
         sa.make_url(url).set(drivername="postgresql+psycopg"),
         connect_args=arguments,

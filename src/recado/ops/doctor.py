@@ -395,7 +395,8 @@ def examine_settings(settings: Settings) -> list[Finding]:
         if settings.trusted_proxies:
             text = "RECADO_PUBLIC_URL is not set: signatures hold by the proxies' headers, but no status comes back"
             return [warn("public url", text, fix)]
-        return [fail("public url", "RECADO_PUBLIC_URL is not set: signatures can't hold, no status comes back", fix)]
+        text = "RECADO_PUBLIC_URL is not set: only calls by plain http that no proxy changed hold, no status comes back"
+        return [fail("public url", text, fix)]
     parts = urlsplit(settings.public_url)
     host = parts.hostname or ""
     if "_" in host:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -137,19 +137,20 @@ async def give_lanes(engine: Connection) -> int:
     return (await engine.execute(_WITHOUT_LANE)).rowcount
 
 
-# Work that was enqueued for it lately, by a retry for instance, has its time too; what a living worker has begun has as
+# By the database's clock, as the engine's rows are: a worker's may be ahead, and would give up what has just come. Work
+# that was enqueued for it lately, by a retry for instance, has its time too; what a living worker has begun has as
 # long as the longest note takes. The turn's id is the message's.
 _LATE = """
 WITH late AS (
     SELECT m.owner_id, m.id FROM messages m
-    WHERE m.awaits_media AND m.received_at < %(since)s
+    WHERE m.awaits_media AND m.received_at < now() - make_interval(secs => %(late_s)s)
       AND NOT EXISTS (
             SELECT FROM dbos.workflow_status w
             WHERE w.queue_name IN ('voice', 'media') AND w.status IN ('ENQUEUED', 'PENDING')
               AND starts_with(w.workflow_uuid, m.id::text)
-              AND (w.created_at > extract(epoch FROM %(since)s::timestamptz) * 1000
+              AND (w.created_at > extract(epoch FROM now() - make_interval(secs => %(late_s)s)) * 1000
                    OR w.status = 'PENDING'
-                   AND w.started_at_epoch_ms > extract(epoch FROM %(begun_since)s::timestamptz) * 1000
+                   AND w.started_at_epoch_ms > extract(epoch FROM now() - %(at_work)s::interval) * 1000
                    AND EXISTS (SELECT FROM executors e WHERE e.id = w.executor_id)))
     ORDER BY m.received_at LIMIT 100
     FOR UPDATE SKIP LOCKED
@@ -157,7 +158,7 @@ WITH late AS (
     UPDATE messages m SET awaits_media = false FROM late WHERE m.owner_id = late.owner_id AND m.id = late.id
     RETURNING m.owner_id, m.id, m.conversation_id, m.correlation_id, m.received_at
 ), given_up AS (
-    UPDATE media SET status = 'failed', reason = 'late', settled_at = %(now)s FROM message
+    UPDATE media SET status = 'failed', reason = 'late', settled_at = now() FROM message
     WHERE media.owner_id = message.owner_id AND media.message_id = message.id AND media.status = 'waiting'
 ), event AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
@@ -176,14 +177,13 @@ FROM message
 """
 
 
-async def give_up_late_media(platform: Pool, now: datetime, *, at_work: timedelta) -> int:
+async def give_up_late_media(platform: Pool, *, at_work: timedelta) -> int:
     """Let the turns have messages whose attachments nobody has settled in time; answers how many there were.
 
     `at_work` is what a worker that has begun may take. Who fetches them later still does so (`journey/attachments`).
     """
     async with platform.connection() as conn:
-        late = {"now": now, "since": now - timedelta(seconds=LATE_S), "begun_since": now - at_work}
-        rows = await (await conn.execute(_LATE, late)).fetchall()
+        rows = await (await conn.execute(_LATE, {"late_s": LATE_S, "at_work": at_work})).fetchall()
     if rows:
         log.warning("media_late", task="recovery", messages=len(rows))
     return len(rows)
@@ -209,14 +209,15 @@ WITH silent AS (
            row_number() OVER (PARTITION BY p.owner_id ORDER BY coalesce(p.asked_at, p.updated_at)) AS nth
     FROM message_parts p
     WHERE p.status IN ('accepted', 'scheduled', 'queued', 'sending') AND p.provider_sid IS NOT NULL
-      AND greatest(p.updated_at, p.asked_at) < %(before)s AND p.updated_at > %(since)s
+      AND greatest(p.updated_at, p.asked_at) < now() - make_interval(secs => %(silence_s)s)
+      AND p.updated_at > now() - interval '5 hours'
 ), picked AS (
     SELECT * FROM silent WHERE nth <= %(each)s ORDER BY nth LIMIT %(most)s
 ), locked AS (
     SELECT p.owner_id, p.message_id, p.part, picked.nth FROM picked
     JOIN message_parts p USING (owner_id, message_id, part) FOR UPDATE OF p SKIP LOCKED
 ), asked AS (
-    UPDATE message_parts p SET asked_at = %(now)s FROM locked
+    UPDATE message_parts p SET asked_at = now() FROM locked
     WHERE p.owner_id = locked.owner_id AND p.message_id = locked.message_id AND p.part = locked.part
     RETURNING p.owner_id, p.message_id, p.part, p.provider_sid, locked.nth
 )
@@ -225,25 +226,14 @@ JOIN messages m ON m.owner_id = asked.owner_id AND m.id = asked.message_id ORDER
 """
 
 
-async def ask_after_silent(
-    platform: Pool, pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]], now: datetime
-) -> int:
+async def ask_after_silent(platform: Pool, pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]]) -> int:
     """Fetch the status of parts that Twilio took and never reported on; answers how many it told.
 
     A few of each owner, who take turns; of one owner's one at a time, so that an account that hangs or refuses holds up
     itself alone, and after two that could not be asked after the owner's others wait for the next round.
     """
     async with platform.connection() as conn:
-        cursor = await conn.execute(
-            _SILENT,
-            {
-                "now": now,
-                "before": now - timedelta(seconds=SILENCE_S),
-                "since": now - timedelta(hours=5),
-                "each": SILENT_EACH,
-                "most": SILENT_MOST,
-            },
-        )
+        cursor = await conn.execute(_SILENT, {"silence_s": SILENCE_S, "each": SILENT_EACH, "most": SILENT_MOST})
         rows = await cursor.fetchall()
     owned: dict[UUID, list[Row]] = {}
     for row in rows:

@@ -112,9 +112,9 @@ def of_a_worker(
     return [
         Sweep(name="lanes", period_s=SOON_S, run=lanes, once=True),
         soon("stray_media", partial(recovery.fetch_stray_media, platform)),
-        soon("late_media", lambda: recovery.give_up_late_media(platform, now(), at_work=at_work)),
+        soon("late_media", partial(recovery.give_up_late_media, platform, at_work=at_work)),
         soon("strays", partial(recovery.give_work_to_strays, platform)),
-        soon("silent", lambda: recovery.ask_after_silent(platform, pool, sender_of, now())),
+        soon("silent", partial(recovery.ask_after_silent, platform, pool, sender_of)),
         soon("unstarted", lambda: asyncio.to_thread(recovery.give_back_unstarted)),
         soon("held_deliveries", lambda: again.put_back_deliveries(platform, now())),
         soon("held_arrivals", lambda: again.put_back_arrivals(platform, now())),
