@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recado.api.shared import pages
 from recado.api.shared.door import ADMIN, READ, GuardedRoute, Who
-from recado.api.shared.forms import NO_NUL, Given
+from recado.api.shared.forms import NO_NUL, Given, Language
 from recado.api.shared.once import IdempotencyKey, once
 from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import FieldError, Problem, describe
@@ -26,7 +26,7 @@ class ConsentWordView(BaseModel):
     id: UUID
     word: Annotated[str, Field(examples=["chega de mensagens"])]
     action: Literal["stop", "start"]
-    language: Literal["pt", "es", "en"] | None
+    language: Language | None
     created_at: datetime
 
 
@@ -42,9 +42,7 @@ class NewConsentWord(Given):
         Field(min_length=1, max_length=64, pattern=NO_NUL, description="Case, accents and punctuation are nothing."),
     ]
     action: Literal["stop", "start"]
-    language: Annotated[
-        Literal["pt", "es", "en"] | None, Field(description="Of the word, which the confirmation is then in.")
-    ] = None
+    language: Annotated[Language | None, Field(description="Of the word, which the confirmation is then in.")] = None
 
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
