@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -31,11 +32,13 @@ from recado.db.borrowing import patiently
 from recado.fair import Gate
 from recado.journey.accept.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
 from recado.journey.answer import sight
+from recado.journey.answer.caution import apology_unless_silent
 from recado.journey.answer.drafting import EngineFailed
 from recado.journey.answer.turn import AnswerDesk, process_ai_response
 from recado.journey.deliver.deliver import send_whatsapp_message
 from recado.journey.deliver.dispatch import DeliverDesk
 from recado.journey.pause import SHORT_WINDOW_S, give_way
+from recado.journey.suspects import Suspects
 from recado.journey.understand.attachments import MediaDesk, understand_media
 from recado.media import links
 from recado.media.download import DEADLINE_S, open_downloads
@@ -127,6 +130,7 @@ async def working(
             clock=wiring.clock,
             storage=wiring.storage,
             sender_of=senders.of,
+            listed_of=senders.listed_of,
             at_work=timedelta(seconds=DEADLINE_S + settings.longest_note_s + SPARE_S),
         )
         tasks = [
@@ -196,9 +200,11 @@ async def _launch(
     }
     DBOS(config=config)
     gate = Gate(max(1, wiring.pool.max_size - SPARE_CONNECTIONS))
-    _register(wiring, senders, gate)
+    # Of what was in hand at a death one thing begins at a time, whatever it is.
+    suspects = Suspects()
+    _register(wiring, senders, gate, suspects)
     if media_desk is not None:
-        _register_media(media_desk, gate)
+        _register_media(replace(media_desk, suspects=suspects), gate)
     DBOS.listen_queues([*queues, VOICE] if MEDIA in queues else list(queues))
     DBOS.launch()
     claim_in_shares(_get_dbos_instance()._sys_db, EACH)  # noqa: SLF001
@@ -232,7 +238,7 @@ def _engine_url(url: str) -> str:
     return url.replace("postgres://", "postgresql://", 1)
 
 
-def _register(wiring: Wiring, senders: Senders, gate: Gate) -> None:
+def _register(wiring: Wiring, senders: Senders, gate: Gate, suspects: Suspects) -> None:
     """The workflows under the names that `accept` and `answer` enqueue; arguments are ids and times only."""
     settings = wiring.settings
     answer_desk = AnswerDesk(
@@ -247,6 +253,7 @@ def _register(wiring: Wiring, senders: Senders, gate: Gate) -> None:
         look=partial(sight.look, wiring.storage, settings.home),
         pause=partial(give_way, short_s=SHORT_WINDOW_S),
         turns_per_hour=settings.turns_per_hour,
+        suspects=suspects,
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,
@@ -257,6 +264,8 @@ def _register(wiring: Wiring, senders: Senders, gate: Gate) -> None:
         contents_of=senders.contents_of,
         media_link=partial(_media_link, wiring),
         pause=give_way,
+        suspects=suspects,
+        apology=apology_unless_silent,
     )
 
     @DBOS.workflow(name="process_ai_response")

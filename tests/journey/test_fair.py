@@ -21,8 +21,8 @@ from tests.conftest import SECRET_KEYS
 from tests.journey.conftest import MODEL
 from tests.journey.test_notes_beside import picture
 from tests.journey.test_voice import sends
+from tests.lending import Databases
 from tests.model_server import ModelServer, Reply, Request
-from tests.postgres import Databases
 from tests.product import Company, Contact, Product
 
 #: So few, that a dozen conversations are more than a worker has in work at once.

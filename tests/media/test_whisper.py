@@ -93,6 +93,19 @@ async def test_a_prompt_that_the_model_only_repeats_is_not_what_was_said() -> No
     assert (reading.text, reading.language) == ("Boa tarde!", "pt")
 
 
+async def test_a_piece_of_sound_is_encoded_once_however_often_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[object] = []
+
+    def encode(_model: object, features: object) -> int:
+        encoded.append(features)
+        return len(encoded)
+
+    monkeypatch.setattr(ears.WhisperModel, "encode", encode)
+    model = ears.Remembering.__new__(ears.Remembering)
+    one, other = np.zeros((80, 3000), np.float32), np.ones((80, 3000), np.float32)
+    assert [model.encode(sound) for sound in (one, one.copy(), other, other, one)] == [1, 1, 2, 2, 3]
+
+
 async def test_in_silence_nothing_is_heard(whisper: Whisper, tmp_path: Path) -> None:
     silence = sound(tmp_path / "silence.wav", seconds=5, sample=lambda _: 0)
     transcript = await whisper.transcribe(silence, content_type="audio/ogg", languages={"pt": 1})

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recado.api.shared import pages
 from recado.api.shared.door import ADMIN, READ, GuardedRoute, Who
-from recado.api.shared.forms import NO_NUL, NOT_BLANK, Given, Language
+from recado.api.shared.forms import NO_NUL, NOT_BLANK, SID, Given, Language
 from recado.api.shared.once import IdempotencyKey, once
 from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import describe
@@ -105,7 +105,8 @@ class NewFallback(Given):
     )
 
     content_sid: Annotated[
-        str | None, Field(pattern=r"^HX[0-9a-fA-F]{32}$", description="Null: none, late replies are held.")
+        Annotated[str, SID, Field(pattern=r"^HX[0-9a-f]{32}$")] | None,
+        Field(description="Null: none, late replies are held."),
     ]
     variables: Annotated[dict[str, Annotated[str, Field(max_length=1_000, pattern=NO_NUL)]], Field(max_length=50)] = (
         Field(default_factory=dict)

@@ -10,19 +10,19 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from recado.api.shared import examples, pages
-from recado.api.shared.door import ADMIN, READ, GuardedRoute, Who
-from recado.api.shared.forms import CANONICAL, Given
+from recado.api.shared.door import ADMIN, READ, GuardedRoute, Visit, Who
+from recado.api.shared.forms import CANONICAL, SID, Given
 from recado.api.shared.once import IdempotencyKey, once
 from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import describe, wrong
 from recado.api.shared.versions import IfMatch, check_version, demand, etag
 from recado.assistants import assistant
-from recado.channels.twilio import accounts, listing, numbers
+from recado.channels.twilio import accounts, listing, numbers, proof
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound
 from recado.identity import audit
 
-ServiceSid = Annotated[str, Field(pattern=r"^MG[0-9a-fA-F]{32}$")]
+ServiceSid = Annotated[str, SID, Field(pattern=r"^MG[0-9a-f]{32}$")]
 
 
 class NumberView(BaseModel):
@@ -36,6 +36,7 @@ class NumberView(BaseModel):
     messaging_service_sid: Annotated[
         str | None, Field(examples=["MG" + "0" * 32], description="The Messaging Service that sends for the number.")
     ]
+    proven: Annotated[bool, Field(description="Twilio has said that the account has this number.")]
     version: int
     created_at: datetime
 
@@ -87,7 +88,11 @@ async def list_numbers(who: Who, cursor: Cursor = None, limit: Limit = pages.LIM
     openapi_extra=ADMIN,
 )
 async def add_number(request: Request, who: Who, given: NewNumber, idempotency_key: IdempotencyKey = None) -> Response:
-    """Add a number, or route one that got messages unrouted: those of the last 24 hours are answered then."""
+    """Add a number, or route one that got messages unrouted: those of the last 24 hours are answered then.
+
+    Twilio is asked whether the account has it: `proven`. What it does not say is added all the same and asked again.
+    """
+    listed = await _senders(who, given.account_id)
 
     async def add(scope: Scope) -> NumberView:
         try:
@@ -107,7 +112,9 @@ async def add_number(request: Request, who: Who, given: NewNumber, idempotency_k
             scope, account_sid=account.account_sid, address=given.address, assistant_id=given.assistant_id
         )
         made = await numbers.look(scope, saved.id, lock=True)
-        made = await numbers.change(scope, made, messaging_service_sid=given.messaging_service_sid)
+        await numbers.change(scope, made, messaging_service_sid=given.messaging_service_sid)
+        await proof.keep_senders(scope, account.id, listed, now=who.wiring.clock.now())
+        made = await numbers.look(scope, saved.id)
         await audit.record(scope, who.caller, "add", "number", str(made.id), {"address": given.address})
         return NumberView.model_validate(made, from_attributes=True)
 
@@ -154,6 +161,13 @@ async def change_number(
             await audit.record(scope, who.caller, "change", "number", str(number_id), data)
     response.headers["ETag"] = etag(changed.version)
     return NumberView.model_validate(changed, from_attributes=True)
+
+
+async def _senders(who: Visit, account_id: UUID) -> frozenset[str] | None:
+    """What Twilio lists as the account's senders; outside of any transaction, which must not wait for Twilio."""
+    settings = who.wiring.settings
+    url = settings.twilio_messaging_url or settings.twilio_api_url
+    return await proof.senders_of_ours(who.wiring.pool, who.wiring.keyring, who.owner_id, account_id, messaging_url=url)
 
 
 async def _check_assistant(scope: Scope, assistant_id: UUID | None) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 from recado.api.shared import pages
 from recado.api.shared.door import ADMIN, READ, GuardedRoute, Visit, Who
-from recado.api.shared.forms import NO_NUL, Given
+from recado.api.shared.forms import NO_NUL, SID, Given
 from recado.api.shared.once import IdempotencyKey, once
 from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import Problem, describe, wrong
@@ -78,7 +78,7 @@ class TwilioAccountView(BaseModel):
 class ApiKeyOfTwilio(Given):
     """An API key of the Twilio account, to send with instead of its auth token."""
 
-    sid: Annotated[str, Field(pattern=r"^SK[0-9a-fA-F]{32}$")]
+    sid: Annotated[str, SID, Field(pattern=r"^SK[0-9a-f]{32}$")]
     secret: Token | None = None
     secret_ref: Reference | None = None
 
@@ -90,7 +90,7 @@ class NewTwilioAccount(Given):
         extra="forbid", json_schema_extra={"examples": [{"account_sid": f"AC{_SID}", "auth_token": _SID}]}
     )
 
-    account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-fA-F]{32}$")]
+    account_sid: Annotated[str, SID, Field(pattern=r"^AC[0-9a-f]{32}$")]
     auth_token: Token | None = None
     auth_token_ref: Reference | None = None
     secondary_token: Annotated[Token | None, Field(description="The second token of a rotation under way.")] = None

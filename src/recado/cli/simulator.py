@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from recado.channels.twilio.addresses import PERSON, canonical_address
 from recado.cli.app import app, group
-from recado.cli.terminal import Host, Json, answer, secret_from_stdin, table
+from recado.cli.terminal import Host, Json, answer, secret_from_stdin, sid, table
 from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ def simulator(
     """Run a local Twilio: REST API, signed webhooks, faults, and a phone in the browser."""
     if context.invoked_subcommand is not None:
         return
-    if not re.fullmatch(r"AC[0-9a-fA-F]{32}", account_sid):
+    account_sid = sid(account_sid)
+    if not re.fullmatch(r"AC[0-9a-f]{32}", account_sid):
         raise UsageError("--account-sid: an AccountSid is AC and 32 hexadecimal digits")
+    number = canonical_address(number)
     if not re.fullmatch(r"whatsapp:\+[1-9]\d{6,14}", number):
         raise UsageError("--number: a number is whatsapp: and E.164, for instance whatsapp:+14155238886")
     if not webhook_url.startswith(("http://", "https://")):
@@ -202,7 +205,7 @@ def send(
     json: Json = False,
 ) -> None:
     """Write as a contact, and say what the webhook answered. Exit code 1 unless it was accepted."""
-    files, pin = file or [], _place(place)
+    files, pin, contact = file or [], _place(place), _contact(from_, "--from")
     if not body and not files and pin is None:
         raise UsageError("nothing to send: give words, --file or --place")
     if voice and len(files) != 1:
@@ -212,7 +215,7 @@ def send(
         from recado.simulator.handset import Phone
 
         account_sid, number = await _sender(client, to)
-        phone = Phone(client=client, account_sid=account_sid, number=number, address=from_, name=profile_name)
+        phone = Phone(client=client, account_sid=account_sid, number=number, address=contact, name=profile_name)
         if voice:
             return await phone.voice(files[0])
         if files:
@@ -238,6 +241,7 @@ def window(
     json: Json = False,
 ) -> None:
     """Let a contact's 24-hour window end: from then on only an approved template reaches them."""
+    contact = _contact(contact, "CONTACT")
 
     async def main(client: SimulatorClient) -> None:
         account_sid, number = await _sender(client, to)
@@ -246,6 +250,14 @@ def window(
     _control(url, main)
     told = f"the window of {contact} " + (f"closes in {left_s:g} s" if left_s else "is closed")
     answer({"contact": contact, "left_s": left_s}, as_json=json, text=told)
+
+
+def _contact(given: str, option: str) -> str:
+    """A contact's address as WhatsApp has it, in whatever form it was given."""
+    address = canonical_address(given)
+    if not re.fullmatch(PERSON, address):
+        raise UsageError(f"{option}: a contact is whatsapp: and E.164, for instance whatsapp:+5511987654321")
+    return address
 
 
 def _place(text: str | None) -> tuple[float, float] | None:
@@ -265,7 +277,7 @@ async def _sender(client: SimulatorClient, to: str | None) -> tuple[str, str]:
     """Account and number that a contact writes to."""
     accounts = (await client.call("GET", "/accounts"))["accounts"]
     known = [(account["account_sid"], number["address"]) for account in accounts for number in account["numbers"]]
-    fitting = [pair for pair in known if to in (None, pair[1])]
+    fitting = [pair for pair in known if to is None or canonical_address(to) == pair[1]]
     if len(fitting) != 1:
         there = ", ".join(address for _, address in known) or "none"
         raise UsageError(f"--to: name one of the simulator's numbers: {there}")

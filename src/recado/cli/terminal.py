@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
 from uuid import UUID
 
 import typer
 
+from recado.channels.twilio.sids import canonical_sid
 from recado.errors import UsageError
 
 if TYPE_CHECKING:
@@ -262,3 +263,12 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+@overload
+def sid(given: str) -> str: ...
+@overload
+def sid(given: None) -> None: ...
+def sid(given: str | None) -> str | None:
+    """A SID that was given, in Twilio's own form: what is pasted has blanks, and some tools write capitals."""
+    return None if given is None else canonical_sid(given)

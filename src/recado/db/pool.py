@@ -51,11 +51,12 @@ LIMITS = "54"
 KEEPALIVE = {"keepalives": 1, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
 TCP_USER_TIMEOUT_MS = 20_000
 #: The same for the server, whose own defaults keep a vanished host's session, its locks with it, for two hours; a
-#: transaction that nobody goes on with ends too, and so does the statement of a client that is gone.
+#: transaction that nobody goes on with ends too, as soon as its executor counts as dead (`ops/executors`), and so does
+#: the statement of a client that is gone.
 SERVER_KEEPALIVE = (
     "-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 "
     f"-c tcp_user_timeout={TCP_USER_TIMEOUT_MS} "
-    "-c idle_in_transaction_session_timeout=60000 -c client_connection_check_interval=2000"
+    "-c idle_in_transaction_session_timeout=20000 -c client_connection_check_interval=2000"
 )
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from recado.api.shared.forms import CANONICAL, NO_NUL, NOT_BLANK, Given
+from recado.api.shared.forms import CANONICAL, NO_NUL, NOT_BLANK, SID, Given
 from recado.channels.twilio.addresses import PERSON
 from recado.delivery import content as rules
 
@@ -44,7 +44,7 @@ class NewList(Given):
 class NewTemplate(Given):
     """An approved template with all its variables: each one line, without tabs or four spaces in a row."""
 
-    content_sid: Annotated[str, Field(pattern=r"^HX[0-9a-fA-F]{32}$")]
+    content_sid: Annotated[str, SID, Field(pattern=r"^HX[0-9a-f]{32}$")]
     variables: Annotated[
         dict[str, Annotated[str, Field(max_length=rules.TEXT_CHARS, pattern=NO_NUL)]], Field(max_length=50)
     ] = Field(default_factory=dict)

@@ -7,13 +7,15 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, model_validator
 
 from recado.channels.twilio.addresses import given_address
+from recado.channels.twilio.sids import canonical_sid
 from recado.text import INVISIBLE_CLASS, all_storable
 
 #: A text that PostgreSQL can store, and one of which something is seen.
 NO_NUL = r"^[^\x00]*$"
 NOT_BLANK = rf"^[^\x00]*[^\s\x00-\x1f\x7f-\x9f{INVISIBLE_CLASS}][^\x00]*$"
-#: In front of an address' pattern: other ways to write the same are taken, and become it.
+#: In front of an address' or SID's pattern: other ways to write the same are taken, and become it.
 CANONICAL = BeforeValidator(lambda given: given_address(given) if isinstance(given, str) else given)
+SID = BeforeValidator(lambda given: canonical_sid(given) if isinstance(given, str) else given)
 Language = Literal["pt", "es", "en"]
 
 
