@@ -52,7 +52,7 @@ _NO_PLAN = re.compile(r"\s*(BEGIN|COMMIT|ROLLBACK|SET|LISTEN|UNLISTEN|CREATE|DIS
 _VARIABLE = re.compile(r"\b(?:owned|callback)\.(\w+)")
 _TYPES = {"owner_id": "uuid", "message_id": "uuid", "rows": "json", "part": "smallint", "error_code": "int"}
 _ROLES: dict[Role, str] = {
-    "recado_app": r"scope|pool|borrowed|self\.connect",
+    "recado_app": r"scope|pool|borrowed",
     "recado_platform": r"platform",
     "recado_engine": r"engine",
 }
