@@ -83,6 +83,7 @@ async def test_a_voice_note_is_recorded_shown_and_sent_as_whatsapp_sends_it(
     await expect(page.locator("#recording-time")).to_have_text("0:01")
     await page.get_by_role("button", name="Send voice note").click()
     await expect(page.locator(".bubble.mine audio")).to_be_visible()
+    await receiver.until(lambda: len(receiver.hits) == 1)
     (hit,) = receiver.hits
     assert (hit.params["MessageType"], hit.params["MediaContentType0"], hit.params["Body"]) == (
         "audio",
@@ -122,6 +123,7 @@ async def test_a_document_a_place_and_a_card_are_sent(page: Page, receiver: Rece
     await page.get_by_role("button", name="Send card").click()
     await expect(page.locator(".bubble.mine .person b")).to_have_text("Dona Ana; Filha, Neta")
     await expect(page.locator(".bubble.mine .person small")).to_have_text("+5511912345678")
+    await receiver.until(lambda: len(receiver.hits) == 3)
     kinds = [hit.params["MessageType"] for hit in receiver.hits]
     assert kinds == ["document", "location", "contacts"]
     assert receiver.hits[0].params["Body"] == "conta de luz.pdf"
@@ -163,6 +165,7 @@ async def test_a_message_is_quoted(page: Page, receiver: Receiver, twilio: Clien
     await page.keyboard.press("Enter")
     await expect(page.locator(".bubble.mine .quote span")).to_have_text("Qual dos dois?")
     await expect(page.locator("#quoting")).to_be_hidden()
+    await receiver.until(lambda: len(receiver.hits) == 1)
     assert receiver.hits[0].params["OriginalRepliedMessageSid"] == sent.sid
 
 
@@ -184,6 +187,7 @@ async def test_a_button_is_tapped_and_an_item_is_chosen_with_the_keyboard_alone(
     await button.focus()
     await page.keyboard.press("Enter")
     await expect(page.locator(".bubble.mine p")).to_have_text("Sim")
+    await receiver.until(lambda: len(receiver.hits) == 1)
     assert receiver.hits[0].params["ButtonPayload"] == "yes"
     items = [{"id": "1", "item": "Segunda via", "description": "Receber o boleto"}, {"id": "2", "item": "Pessoa"}]
     await rich(sim, twilio, {"twilio/list-picker": {"body": "O quê?", "button": "Ver opções", "items": items}})
