@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import compileall
 import gc
+import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
+import recado
 from recado.db.embedded import Lease
 from recado.db.migrate import migrate
 from tests import postgres
-from tests.postgres import Databases, cluster, create_database
+from tests.lending import Databases
+from tests.postgres import cluster, create_database
 
 __all__ = ["cluster"]
 
@@ -21,7 +27,18 @@ def pytest_configure(config: pytest.Config) -> None:
     # What is imported and collected stays: looking through it for garbage is a fifth of the work of a small test.
     gc.disable()
     if not hasattr(config, "workerinput"):
+        _keep_what_is_compiled()
         postgres.begin_run()
+
+
+def _keep_what_is_compiled() -> None:
+    """Let no process of the run compile what another has compiled; containers often tell Python not to keep it.
+
+    A start of `recado` compiles for longer than it does anything else, and so does a worker that collects.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
+    compileall.compile_dir(Path(recado.__file__).parent, quiet=2)
 
 
 def pytest_collection_finish() -> None:
@@ -55,9 +72,11 @@ def template(cluster: Lease) -> str:
 
 
 @pytest.fixture(scope="session")
-def databases(cluster: Lease, template: str) -> Databases:
+def databases(cluster: Lease, template: str) -> Iterator[Databases]:
     """What lends databases to the tests of this process; they go with the cluster."""
-    return Databases(cluster=cluster, template=template)
+    lending = Databases(cluster=cluster, template=template)
+    yield lending
+    lending.close()
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def _become(asked: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     gc.disable()
-    for name in ("pydantic_ai.models.openai", "recado.app", "recado.cli.app", "recado.worker", "uvloop"):
+    for name in ("pydantic_ai.models.openai", "recado.app", "recado.cli.commands", "recado.worker", "uvloop"):
         importlib.import_module(name)
     from recado.cli import main
 

@@ -1,7 +1,6 @@
 """The PostgreSQL of the tests: one cluster a run, shared by the workers of pytest-xdist, gone at the run's end.
 
-Making a database costs as much as a hundred small tests, so a process makes few of them and lends them out: what a
-test has left in one is taken out again before the next has it, and one whose schema was changed is thrown away.
+`tests.lending` is what tests have databases from.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -106,120 +103,3 @@ def drop_database(cluster: Lease, url: str) -> None:
 
 def _name(url: str) -> str:
     return urlsplit(url).path.lstrip("/") if "://" in url else url
-
-
-@dataclass(slots=True, kw_only=True)
-class Databases:
-    """Migrated databases that this process lends to its tests, one after the other."""
-
-    cluster: Lease
-    template: str
-    _free: list[str] = field(default_factory=list, repr=False)
-    _pristine: str | None = field(default=None, repr=False)
-
-    @contextmanager
-    def one(self) -> Iterator[str]:
-        """The superuser's URL of a database as the migrations make it, of this caller's own meanwhile."""
-        url = self._free.pop() if self._free else self._new()
-        try:
-            yield url
-        finally:
-            if self._emptied(url):
-                self._free.append(url)
-            else:
-                drop_database(self.cluster, url)
-
-    def _new(self) -> str:
-        url = create_database(self.cluster, self.template)
-        if self._pristine is None:
-            with psycopg.connect(url, autocommit=True) as conn:
-                self._pristine = _shape(conn)
-        return url
-
-    def _emptied(self, url: str) -> bool:
-        try:
-            with psycopg.connect(url, autocommit=True) as conn:
-                empty(conn)
-                return _shape(conn) == self._pristine and not _is_worn(conn)
-        except psycopg.Error:
-            # It takes no connections any more, or is not there: the next test has another.
-            return False
-
-
-def empty(conn: psycopg.Connection) -> None:
-    """Take every row out of a migrated database and let every sequence begin anew, as its superuser.
-
-    Whoever else is connected is cut off. Rows that the migrations put there stay. Far cheaper than TRUNCATE, which
-    makes new files for every table and index.
-    """
-    conn.execute(
-        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-    )
-    with conn.transaction():
-        # Neither triggers nor foreign keys have a say: all of it goes.
-        conn.execute("SET LOCAL session_replication_role = replica")
-        conn.execute(_EMPTY)
-
-
-_USERS = "NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
-#: Tables that the migrations fill: their own. `_shape` sees when a test has changed one.
-_KEPT = "('schema_version', 'dbos_migrations')"
-_EMPTY = f"""
-DO $$
-DECLARE it record;
-BEGIN
-    FOR it IN SELECT c.oid::regclass AS name, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-              WHERE n.nspname {_USERS} AND c.relkind IN ('r', 'S') AND c.relname NOT IN {_KEPT}
-    LOOP
-        IF it.relkind = 'r' THEN
-            EXECUTE format('DELETE FROM %s', it.name);
-        ELSE
-            PERFORM setval(it.name, s.seqstart, false) FROM pg_sequence s WHERE s.seqrelid = it.name;
-        END IF;
-    END LOOP;
-END $$
-"""
-
-
-#: What was deleted leaves its pages and index entries, which every later statement reads: a larger table is too worn.
-WORN_BYTES = 256 * 1024
-
-
-def _is_worn(conn: psycopg.Connection) -> bool:
-    """Whether tests have left so many dead rows that the next would pay for them."""
-    row = conn.execute(
-        "SELECT max(pg_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-        f"WHERE n.nspname {_USERS} AND c.relkind = 'r'"
-    ).fetchone()
-    return row is not None and row[0] > WORN_BYTES
-
-
-def _shape(conn: psycopg.Connection) -> str:
-    """Something that is another as soon as anything but rows was changed: tables, rights, triggers, settings.
-
-    A catalogue's rows know the transaction that wrote them, and copies of a database have the same.
-    """
-    rows = conn.execute(_SHAPE).fetchall()
-    return repr(rows)
-
-
-_CATALOGUES = (
-    *("pg_class", "pg_attribute", "pg_attrdef", "pg_constraint", "pg_index", "pg_trigger", "pg_policy", "pg_rewrite"),
-    *("pg_proc", "pg_type", "pg_default_acl", "pg_extension", "pg_depend", "pg_namespace", "pg_description"),
-)
-_SHAPE = (
-    " UNION ALL ".join(
-        f"SELECT '{name}', count(*)::text || ' ' || max(xmin::text::bigint)::text FROM {name}"
-        + (" WHERE nspname NOT LIKE 'pg\\_%temp\\_%'" if name == "pg_namespace" else "")
-        for name in _CATALOGUES
-    )
-    + """
-    UNION ALL SELECT 'version', version_num FROM recado.schema_version
-    UNION ALL SELECT 'dbos', version::text FROM dbos.dbos_migrations
-    UNION ALL SELECT 'database', concat(datallowconn, datconnlimit, datacl) FROM pg_database
-              WHERE datname = current_database()
-    UNION ALL SELECT 'settings', concat(setrole, setconfig) FROM pg_db_role_setting
-              WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database())
-    """
-)

@@ -13,12 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
 
-import psycopg
-from psycopg.rows import dict_row
-
 from recado.app import bind, create_app, server
 from recado.assistants import assistant, knowledge
-from recado.channels.twilio import accounts
+from recado.channels.twilio import accounts, proof
 from recado.db.scope import scoped
 from recado.identity import owners
 from recado.settings import Settings
@@ -30,6 +27,7 @@ from recado.simulator.views import Bubble, Sent
 from recado.stopping import tell_stacks
 from recado.wiring import Wiring, wire
 from recado.worker import working
+from tests import lending
 
 T = TypeVar("T")
 #: How long anything is waited for that should come at once: the machine may be busy with other tests.
@@ -136,12 +134,10 @@ class Product:
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Rows of the database, as its superuser sees them."""
-        with psycopg.connect(self.database_url, row_factory=dict_row, options="-c search_path=recado") as conn:
-            return conn.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+        return lending.rows(self.database_url, query, *parameters)
 
     def execute(self, query: str, *parameters: Any) -> None:
-        with psycopg.connect(self.database_url, options="-c search_path=recado") as conn:
-            conn.execute(query, parameters)  # type: ignore[arg-type]
+        lending.rows(self.database_url, query, *parameters)
 
     def company(
         self,
@@ -188,12 +184,13 @@ async def establish(
     async with await wiring.connect("recado_platform") as conn:
         owner = await owners.add(conn, "Padaria " + secrets.token_hex(8))
     async with scoped(wiring.pool, owner.id) as scope:
-        await accounts.add_account(
+        added = await accounts.add_account(
             scope, wiring.keyring, account_sid=account_sid, auth_token=token, proven_at=wiring.clock.now()
         )
         made = await assistant.ensure_default(scope)
         await assistant.set(scope, None, instructions=instructions, model=model, language="pt")
         await accounts.add_number(scope, account_sid=account_sid, address=number, assistant_id=made.id)
+        await proof.keep_senders(scope, added.id, frozenset({number}), now=wiring.clock.now())
         if faq:
             await knowledge.replace(scope, source="faq.md", entries=knowledge.read_markdown(faq), language="pt")
     return owner.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
 import time
@@ -402,6 +403,15 @@ async def test_a_head_that_is_too_large_is_431(front: Front) -> None:
         assert (await exchange(port, url)).startswith(b"HTTP/1.1 431")
         assert b" 200 " in await exchange(port, signed())
     assert len(front.stored()) == 1
+
+
+async def test_what_is_no_http_gets_a_problem_document(front: Front) -> None:
+    async with serving(front) as port:
+        for words in ("NONSENSE /v1/contacts HTTP/1.1", "GET /v1/contacts HTTP/1.1\r\nContent-Type: a\x7fb", "\0"):
+            head, _, body = (await exchange(port, f"{words}\r\nHost: x\r\n\r\n".encode())).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 "), words
+            assert b"content-type: application/problem+json" in head
+            assert json.loads(body) == {"type": "about:blank", "title": "Bad request", "status": 400}
 
 
 @pytest.mark.timeout(90)

@@ -91,6 +91,19 @@ async def test_at_a_gate_an_owner_with_nothing_in_hand_goes_before_many_that_cam
     assert len(order) == 21
 
 
+async def test_at_a_gate_of_one_owners_take_turns_however_many_of_one_came_first() -> None:
+    gate, order = Gate(1), list[str]()
+
+    async def work(owner: str) -> None:
+        async with gate.turn(owner):
+            order.append(owner)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(work("busy") for _ in range(10)), work("other"), work("third"))
+    assert order[:3] == ["busy", "other", "third"]
+    assert len(order) == 12
+
+
 async def test_who_gives_up_at_a_gate_leaves_no_place_taken() -> None:
     gate = Gate(1)
     async with gate.turn("a"):

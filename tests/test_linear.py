@@ -17,14 +17,14 @@ from recado import edge, references
 from recado.api import media
 from recado.assistants import framing, keyless, knowledge, words
 from recado.channels import visible
-from recado.channels.twilio import addresses, parse, signature
+from recado.channels.twilio import addresses, parse, sids, signature
 from recado.conversations import consent, saying
 from recado.conversations.reading import Quote, Reading
 from recado.delivery import content, split, templates
 from recado.errors import RecadoError
 from recado.identity import users
 from recado.ids import new_id
-from recado.media import cards
+from recado.media import cards, utf16
 from recado.media import text as documents
 from recado.telemetry import redact
 from tests import hostile
@@ -143,6 +143,8 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
         trusted_proxies=[ip_network("127.0.0.0/8")],
     ),
     "addresses.canonical_address": addresses.canonical_address,
+    "sids.canonical_sid": sids.canonical_sid,
+    "utf16.is_text": lambda text: utf16.is_text(text.encode("utf-16-le", "replace"), "utf-16-le", whole=True),
     "addresses.identity_key": addresses.identity_key,
     "edge._hops": lambda text: edge._hops([(b"forwarded", text.encode()), (b"x-forwarded-for", text.encode())]),
     "telemetry.redact": redact,

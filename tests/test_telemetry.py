@@ -221,7 +221,7 @@ def test_no_international_number_stays_in_a_value(number: str, around: str) -> N
         "AC" + "0123456789abcdef" * 2,
         "SM" + "1" * 32,
         "2026-11-23T13:51:11.123456+00:00",
-        "ValueError | recado/journey/answer.py:213 process_ai_response | dbos/_core.py:1200 _get_wf_invoke_func",
+        "ValueError | recado/journey/answer/turn.py:213 process_ai_response | dbos/_core.py:1200 _get_wf_invoke_func",
         "host-2.example-4711-0a1b2c3d",
         "openai:gpt-5-mini",
         "/channels/twilio/v1/webhooks/inbound",

@@ -31,10 +31,10 @@ from recado.db.pool import PASSING, Connection
 from recado.edge import FAILED, Callers, Edge
 from recado.errors import RecadoError, Rejected
 from recado.identity import keys
-from recado.journey import accept as accepting
-from recado.journey import confirm as confirming
-from recado.journey import receive as receiving
-from recado.journey.limits import MessageLimits
+from recado.journey.accept import accept as accepting
+from recado.journey.confirm import confirm as confirming
+from recado.journey.receive import door as receiving
+from recado.journey.receive.limits import MessageLimits
 from recado.ops import health
 from recado.settings import Network, limits_of
 from recado.wiring import Wiring
@@ -115,9 +115,11 @@ def create_app(wiring: Wiring) -> FastAPI:
     )
 
     async def inbound(request: Request) -> Response:
+        """What contacts write. 200: stored, now or before; repeated, it changes nothing."""
         return await receiving.receive(request, door, acceptor, limits, wiring.clock)
 
     async def outbound(request: Request) -> Response:
+        """What became of what was sent: Twilio's status callbacks, in whatever order they come."""
         return await confirming.confirm(request, door, confirmer)
 
     app.add_middleware(Shortcut, handlers={WEBHOOKS + "/inbound": inbound, WEBHOOKS + "/outbound": outbound})
@@ -143,7 +145,7 @@ def create_app(wiring: Wiring) -> FastAPI:
             response_class=Response,
             responses=_CONTRACT,
             openapi_extra=_FORM,
-            summary=(endpoint.__doc__ or path),
+            summary=path,
         )
 
     @app.get("/healthz", tags=["Operations"])

@@ -44,6 +44,11 @@ CROWDED = 800
 OF_ADDRESS = 400
 
 _AT_ONCE = struct.pack("ii", 1, 0)
+_PROBLEM = b'{"type":"about:blank","title":"Bad request","status":400}'
+_NO_HTTP = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%b" % (len(_PROBLEM), _PROBLEM)
+)
 
 
 class PatientProtocol(HttpToolsProtocol):
@@ -152,9 +157,9 @@ class PatientProtocol(HttpToolsProtocol):
             self._watch()
 
     def send_400_response(self, msg: str) -> None:
-        """Close with a word, which has to leave."""
-        super().send_400_response(msg)
-        self._watch()
+        """What is no HTTP gets the problem document of any bad request, without the parser's words; then close."""
+        self.transport.write(_NO_HTTP)
+        self._close()
 
     def timeout_keep_alive_handler(self) -> None:
         """Idle for too long."""

@@ -15,6 +15,8 @@ from itertools import count
 
 #: Of so many slots one is kept for owners with nothing in hand; of fewer than `LEAST_SLOTS` none.
 RESERVED_OF, LEAST_SLOTS = 8, 4
+#: A gate knows of so many owners when they had their last turn, at least.
+_REMEMBERED = 1_000
 
 
 def reserve(slots: int) -> int:
@@ -60,13 +62,17 @@ def allot(waiting: Mapping[str, int], in_hand: Mapping[str, int], slots: int, *,
 
 
 class Gate:
-    """So many at once, in shares: who has the least in hand goes first, then who came first. For one event loop."""
+    """So many at once, in shares: who has the least in hand goes first, then whose turn is longest ago, then who came
+    first. For one event loop.
+    """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self._in_hand: Counter[Hashable] = Counter()
         self._waiting: dict[int, tuple[Hashable, asyncio.Future[None]]] = {}
         self._numbers = count()
+        #: When each had its last turn, of those who wait or had one lately.
+        self._latest: dict[Hashable, int] = {}
 
     @asynccontextmanager
     async def turn(self, owner: Hashable) -> AsyncIterator[None]:
@@ -107,8 +113,16 @@ class Gate:
                     first[owner] = number
             if not first:
                 return
-            number = min(first.values(), key=lambda one: (self._in_hand[self._waiting[one][0]], one))
+            number = min(first.values(), key=self._order)
             owner, granted = self._waiting.pop(number)
             if not granted.done():
                 self._in_hand[owner] += 1
+                self._latest[owner] = next(self._numbers)
+                if len(self._latest) > _REMEMBERED:
+                    there = {name for name, _ in self._waiting.values()} | set(self._in_hand)
+                    self._latest = {name: at for name, at in self._latest.items() if name in there}
                 granted.set_result(None)
+
+    def _order(self, number: int) -> tuple[int, int, int]:
+        owner = self._waiting[number][0]
+        return self._in_hand[owner], self._latest.get(owner, -1), number

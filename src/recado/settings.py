@@ -72,7 +72,8 @@ class Settings(BaseSettings):
     )
     twilio_messaging_url: str | None = Field(
         None,
-        description="Where typing indicators go instead of https://messaging.twilio.com; RECADO_TWILIO_API_URL if set.",
+        description="Where typing indicators go, and senders are asked for, instead of https://messaging.twilio.com; "
+        "RECADO_TWILIO_API_URL if set.",
     )
     twilio_content_url: str | None = Field(
         None,

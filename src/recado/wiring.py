@@ -19,7 +19,8 @@ from recado.db.schema import refuse, state
 from recado.db.secrets import Keyring, load_keyring
 from recado.errors import RecadoError, SettingsError
 from recado.media import scratch
-from recado.media.storage import Storage, open_storage
+from recado.media.storage import Storage
+from recado.media.stores import open_storage
 from recado.settings import Settings
 from recado.telemetry import redact
 

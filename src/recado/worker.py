@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -28,19 +29,22 @@ from recado.channels.twilio.senders import Senders
 from recado.db import pool as db
 from recado.db.borrowing import patiently
 from recado.fair import Gate
-from recado.journey import sight
-from recado.journey.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
-from recado.journey.answer import AnswerDesk, process_ai_response
-from recado.journey.attachments import MediaDesk, understand_media
-from recado.journey.deliver import send_whatsapp_message
-from recado.journey.dispatch import DeliverDesk
-from recado.journey.drafting import EngineFailed
+from recado.journey.accept.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
+from recado.journey.answer import sight
+from recado.journey.answer.caution import apology_unless_silent
+from recado.journey.answer.drafting import EngineFailed
+from recado.journey.answer.turn import AnswerDesk, process_ai_response
+from recado.journey.deliver.deliver import send_whatsapp_message
+from recado.journey.deliver.dispatch import DeliverDesk
 from recado.journey.pause import SHORT_WINDOW_S, give_way
+from recado.journey.suspects import Suspects
+from recado.journey.understand.attachments import MediaDesk, understand_media
 from recado.media import links
 from recado.media.download import DEADLINE_S, open_downloads
 from recado.media.reading import Reader
 from recado.media.scratch import scratch
-from recado.media.transcription import SPARE_S, open_transcriber
+from recado.media.transcribers import open_transcriber
+from recado.media.transcription import SPARE_S
 from recado.ops import sweeps
 from recado.ops.engine import ask_less, claim_in_shares, in_its_slot
 from recado.ops.executors import Executor, keep_alive
@@ -128,6 +132,7 @@ async def working(
             clock=wiring.clock,
             storage=wiring.storage,
             sender_of=senders.of,
+            listed_of=senders.listed_of,
             at_work=timedelta(seconds=DEADLINE_S + settings.longest_note_s + SPARE_S),
         )
         tasks = [
@@ -198,9 +203,11 @@ async def _launch(
     }
     DBOS(config=config)
     gate = Gate(max(1, wiring.pool.max_size - SPARE_CONNECTIONS))
-    works = _works(wiring, senders, gate, ledger)
+    # Of what was in hand at a death one thing begins at a time, whatever it is.
+    suspects = Suspects()
+    works = _works(wiring, senders, gate, ledger, suspects)
     if media_desk is not None:
-        works |= _media_works(media_desk, gate)
+        works |= _media_works(replace(media_desk, suspects=suspects), gate)
     for name, work in works.items():
         known_to_dbos(name, work)
     DBOS.listen_queues([*queues, VOICE] if MEDIA in queues else list(queues))
@@ -238,7 +245,7 @@ def _engine_url(url: str) -> str:
     return url.replace("postgres://", "postgresql://", 1)
 
 
-def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger) -> dict[str, Work]:
+def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspects: Suspects) -> dict[str, Work]:
     """The workflows under the names that `accept` and `answer` enqueue; arguments are ids and times only."""
     settings = wiring.settings
     answer_desk = AnswerDesk(
@@ -253,6 +260,7 @@ def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger) -> dict
         look=partial(sight.look, wiring.storage, settings.home),
         pause=partial(give_way, short_s=SHORT_WINDOW_S),
         turns_per_hour=settings.turns_per_hour,
+        suspects=suspects,
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,
@@ -263,6 +271,8 @@ def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger) -> dict
         contents_of=senders.contents_of,
         media_link=partial(_media_link, wiring),
         pause=give_way,
+        suspects=suspects,
+        apology=apology_unless_silent,
     )
 
     async def turn(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:

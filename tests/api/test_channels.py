@@ -317,6 +317,11 @@ async def test_an_account_is_tried_at_twilio_before_it_is_anybodys(
         assert [str(row["id"]) for row in found] == [proven.json()["id"]], "webhooks are the one's who proved it"
         back = await stranger.ask("POST", "/v1/twilio-accounts", json=given | {"auth_token": "right-token"})
         assert back.status_code == 409, "what was proven stays"
+        await client.add_number(SID, "whatsapp:+551133330000")
+        for address, has in (("whatsapp:+551133330000", True), ("whatsapp:+5511987654321", False)):
+            number = {"account_id": proven.json()["id"], "address": address}
+            made = await office.admin.ask("POST", "/v1/numbers", json=number)
+            assert (made.status_code, made.json()["proven"], made.json()["status"]) == (201, has, "active")
         wrong = await change(office.admin, "PATCH", proven.headers["Location"], {"auth_token": "mistyped"})
         assert wrong.status_code == 422
 

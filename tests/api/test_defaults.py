@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import re
 
 import pytest
@@ -72,6 +73,19 @@ async def test_the_frameworks_own_pages_are_not_there(office: Office) -> None:
             assert f"<b>{method.upper()}</b> <code>{path.replace('&', '&amp;')}</code>" in page.text
 
 
+async def test_the_page_says_of_every_route_what_it_does_who_may_ask_and_what_is_allowed(office: Office) -> None:
+    page = re.sub(r"<[^>]+>", "", (await office.admin.ask("GET", "/docs")).text)
+    described = office.front.app.openapi()
+    for path, operations in described["paths"].items():
+        for operation in operations.values():
+            assert " " in operation.get("description", ""), path
+    for name in described["components"]["securitySchemes"]:
+        assert re.search(rf"{name}By (Authorization: Bearer|the cookie \S+)\. ", page), name
+    assert "integer, from 1, to 100, else 50" in page
+    assert "string or null, at least 1 long, at most 16000 long" in page
+    assert 'For instance {"body": "Seu pedido está pronto."}' in html.unescape(page)
+
+
 def test_nothing_in_the_description_is_markup() -> None:
     evil = "<script>alert(1)</script>\"'`<script>alert(2)</script>`"
     shown = reference.render(
@@ -90,7 +104,15 @@ def test_nothing_in_the_description_is_markup() -> None:
                     }
                 }
             },
-            "components": {"schemas": {evil: {"properties": {evil: {"const": evil, "description": evil}}}}},
+            "components": {
+                "securitySchemes": {evil: {"in": evil, "name": evil, "description": evil}},
+                "schemas": {
+                    evil: {
+                        "examples": [{evil: evil}],
+                        "properties": {evil: {"const": evil, "description": evil, "pattern": evil, "default": evil}},
+                    }
+                },
+            },
         }
     )
     assert "<script" not in shown

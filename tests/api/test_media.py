@@ -14,6 +14,7 @@ from uuid import UUID
 import httpx2
 import pytest
 
+from recado.api import media as uploading
 from recado.identity import plans
 from recado.media import links
 from recado.media.storage import key_of
@@ -284,3 +285,18 @@ async def test_a_link_outlives_who_asked_for_it_by_a_quarter_of_an_hour_at_most(
     assert (await open_link(office, urlsplit(given["url"]).path)).status_code == 200
     left = datetime.fromisoformat(given["expires_at"]) - office.front.wiring.clock.now()
     assert left <= timedelta(minutes=15)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "attachment; filename*1=b; filename*=a",
+        "attachment; filename*=undefined''a.pdf",
+        "attachment; filename*0*=idna''a",
+        "attachment; filename*=UTF-8''%00; filename*1*=x\0",
+        "attachment; filename*1%ed%a0%80=a; filename*=; filename*0",
+        "attachment; filename*=\0''a",
+    ],
+)
+def test_a_name_that_nobody_can_read_is_none_and_the_file_is_kept(header: str) -> None:
+    assert (uploading._file_name(header, "application/pdf") or "x.pdf").endswith(".pdf")

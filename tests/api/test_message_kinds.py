@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 from psycopg import sql
 
 from recado.channels.twilio.parse import parse_inbound
 from recado.ids import new_id
+from tests import lending
+from tests.api.conftest import TOGETHER
 from tests.api.programs import Office
 from tests.channels.examples import inbound
 from tests.data.kinds import KINDS, Kind
@@ -22,8 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs/reference/messages.md").read_text()
 
 
 def _execute(office: Office, query: Any, *parameters: Any) -> None:
-    with psycopg.connect(office.front.database_url, options="-c search_path=recado") as conn:
-        conn.execute(query, parameters)
+    lending.rows(office.front.database_url, query, *parameters)
 
 
 def _settle(office: Office, message_id: UUID, kind: Kind, announced: list[Any]) -> None:
@@ -80,10 +80,13 @@ async def _replay(office: Office, kind: Kind) -> dict[str, Any]:
     return shown
 
 
+@TOGETHER
 @pytest.mark.parametrize("name", KINDS)
-async def test_a_kind_of_message_is_shown_as_its_example_says(office: Office, name: str) -> None:
+async def test_a_kind_of_message_is_shown_as_its_example_says_and_every_parameter_of_it_kept(
+    shared_office: Office, name: str
+) -> None:
     kind = KINDS[name]
-    shown = await _replay(office, kind)
+    shown = await _replay(shared_office, kind)
     assert shown["says"] == kind.says
     for field, value in kind.shows.items():
         if field == "quote" and value["author"]:
@@ -95,14 +98,9 @@ async def test_a_kind_of_message_is_shown_as_its_example_says(office: Office, na
     for field in ("place", "button", "choice", "quote", "forwarded", "referral", "transcript"):
         assert field in kind.shows or shown[field] is None, field
     assert "contacts" in kind.shows or shown["contacts"] == []
-
-
-@pytest.mark.parametrize("name", KINDS)
-async def test_every_parameter_of_a_kind_is_kept(office: Office, name: str) -> None:
-    await _replay(office, KINDS[name])
-    kept = office.front.rows("SELECT parameters FROM messages WHERE direction = 'inbound' ORDER BY id DESC LIMIT 1")
-    for parameter, value in KINDS[name].parameters.items():
-        assert kept[0]["parameters"][parameter] == [value]
+    [kept] = shared_office.front.rows("SELECT parameters FROM messages WHERE id = %s", UUID(shown["id"]))
+    for parameter, value in kind.parameters.items():
+        assert kept["parameters"][parameter] == [value]
 
 
 def section(kind: Kind) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from recado.conversations import contacts
 from recado.db.scope import scoped
+from tests.api.conftest import TOGETHER
 from tests.api.programs import Office
 
 LISTS = (
@@ -13,9 +14,10 @@ LISTS = (
 )
 
 
+@TOGETHER
 @pytest.mark.parametrize("noun", LISTS)
-async def test_every_list_has_items_with_ids_and_a_cursor(office: Office, noun: str) -> None:
-    page = await office.admin.get(f"/v1/{noun}")
+async def test_every_list_has_items_with_ids_and_a_cursor(shared_office: Office, noun: str) -> None:
+    page = await shared_office.admin.get(f"/v1/{noun}")
     assert set(page) == {"items", "next"}
     assert len(page["items"]) == 1
     assert isinstance(page["items"][0]["id"], str)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.api.conftest import TOGETHER
 from tests.api.programs import Office, Program
 from tests.api.test_isolation import bodies, for_keys, routes
 from tests.journey.front import open_front
@@ -34,15 +35,16 @@ BODIES: dict[str, Any] = {
 }
 
 
+@TOGETHER
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES.keys())
-async def test_a_refused_body_is_not_repeated(office: Office, body: str | bytes) -> None:
-    path = f"/v1/conversations/{office.conversation_id}/messages"
-    answer = await office.admin.ask("POST", path, content=body, headers={"Content-Type": "application/json"})
+async def test_a_refused_body_is_not_repeated(shared_office: Office, body: str | bytes) -> None:
+    path = f"/v1/conversations/{shared_office.conversation_id}/messages"
+    answer = await shared_office.admin.ask("POST", path, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422), answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert MARK not in answer.text + str(answer.headers)
     assert "999" not in answer.text
-    assert len(office.front.stored()) == 1
+    assert len(shared_office.front.stored()) == 1
 
 
 async def test_a_refused_path_query_or_header_is_not_repeated(office: Office) -> None:

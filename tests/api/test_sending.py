@@ -11,6 +11,7 @@ import pytest
 from recado.channels.port import Template
 from recado.conversations import templates
 from recado.db.scope import scoped
+from tests.api.conftest import TOGETHER
 from tests.api.programs import Office
 
 SID = "HX" + "5" * 32
@@ -110,6 +111,7 @@ async def test_what_was_sent_beyond_text_is_told_in_one_text_and_its_attachment_
         assert await office.admin.get(f"/v1/messages/{made['id']}") == made | {"parameters": None}
 
 
+@TOGETHER
 @pytest.mark.parametrize(
     "given",
     [
@@ -128,11 +130,11 @@ async def test_what_was_sent_beyond_text_is_told_in_one_text_and_its_attachment_
         {"body": "x", "reply_with": "a poem"},
     ],
 )
-async def test_what_can_not_be_sent_is_refused_and_leaves_nothing(office: Office, given: dict[str, Any]) -> None:
-    answer = await send(office, **given)
+async def test_what_can_not_be_sent_is_refused_and_leaves_nothing(shared_office: Office, given: dict[str, Any]) -> None:
+    answer = await send(shared_office, **given)
     assert answer.status_code == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
-    assert len(office.front.stored()) == 1
+    assert len(shared_office.front.stored()) == 1
 
 
 async def test_an_attachment_that_is_not_stored_or_another_owners_is_refused(office: Office) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from recado.identity import owners
-from recado.journey import accept
+from recado.journey.accept import accept
+from tests.api.conftest import TOGETHER
 from tests.api.programs import Office
 from tests.api.test_sending import SID, attachment, close_window, template
 from tests.channels.examples import inbound
@@ -147,6 +148,7 @@ async def test_a_number_that_is_not_routed_or_another_owners_is_named_as_what_is
     assert known(office) == []
 
 
+@TOGETHER
 @pytest.mark.parametrize(
     "address",
     [
@@ -155,9 +157,11 @@ async def test_a_number_that_is_not_routed_or_another_owners_is_named_as_what_is
         *("whatsapp:BR.", "whatsapp:BR.1\t2", "messenger:123"),
     ],
 )
-async def test_what_is_no_address_is_refused_by_its_fields_name_and_not_repeated(office: Office, address: str) -> None:
-    await template(office)
-    answer = await write(office, address)
+async def test_what_is_no_address_is_refused_by_its_fields_name_and_not_repeated(
+    shared_office: Office, address: str
+) -> None:
+    await template(shared_office)
+    answer = await write(shared_office, address)
     assert answer.status_code == 422
     assert [error["where"] for error in answer.json()["errors"]] == ["body.to"]
     assert len(address) < 3 or address not in answer.text

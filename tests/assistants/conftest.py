@@ -11,7 +11,7 @@ import pytest
 from recado.db.pool import Pool, connect, open_pool
 from recado.db.scope import Scope, scoped
 from recado.ids import new_id
-from tests.postgres import Databases
+from tests.lending import Databases
 
 
 @pytest.fixture(scope="session")

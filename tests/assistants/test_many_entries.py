@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from typing import Any
 from uuid import UUID
 
@@ -163,6 +164,44 @@ async def test_two_who_write_at_once_wait_for_each_other_only_over_the_same_sour
         await knowledge.forget(scope, "a.md")
         await knowledge.forget(scope, "b.md")
         assert await _stands(scope) == ({}, set())
+
+
+async def test_who_waited_for_another_to_write_sees_what_that_one_wrote(database_url: str, pool: Pool) -> None:
+    owner, first = await new_owner(database_url), asyncio.Event()
+    entries = [Entry(title="Loja aberta", content="Sim.")]
+    async with AsyncExitStack() as stack:
+        # As many as write side by side, the last of whom the next one has to wait for.
+        for number in range(7):
+            conn = await stack.enter_async_context(await connect(database_url, "recado_app"))
+            await stack.enter_async_context(conn.transaction(force_rollback=True))
+            await conn.execute("SELECT set_config('recado.owner_id', %s, true)", [str(owner)])
+            await knowledge.replace(Scope(conn, owner), source=f"{number}.csv", entries=entries, language="pt")
+
+        async def write(source: str, *, hold: asyncio.Event | None) -> None:
+            async with scoped(pool, owner) as scope:
+                await knowledge.replace(scope, source=source, entries=entries, language="pt")
+                if hold is not None:
+                    first.set()
+                    await hold.wait()
+
+        hold = asyncio.Event()
+        before = asyncio.create_task(write("a.csv", hold=hold))
+        async with asyncio.timeout(30):
+            await first.wait()
+        after = asyncio.create_task(write("b.csv", hold=None))
+        async with scoped(pool, owner) as scope, asyncio.timeout(30):
+            while not await _waits(scope):
+                await asyncio.sleep(0.01)
+        hold.set()
+        await asyncio.gather(before, after)
+    async with scoped(pool, owner) as scope:
+        cursor = await scope.conn.execute("SELECT sum(entries)::int AS n FROM knowledge_words WHERE lexeme = 'abert'")
+        assert await cursor.fetchone() == {"n": 2}
+
+
+async def _waits(scope: Scope) -> bool:
+    cursor = await scope.conn.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    return await cursor.fetchone() is not None
 
 
 async def test_others_have_their_turn_while_many_entries_are_analysed(pool: Pool) -> None:

@@ -23,6 +23,20 @@ PAIRS = [
     ("[THINK]", "[/THINK]"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel>thought\n", "<channel|>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
+    ("<unused94>thought\n", "<unused95>"),
+    ("<｜begin▁of▁thinking｜>", "<｜end▁of▁thinking｜>"),
+    ("<｜think｜>", "<｜/think｜>"),
+    ("[thinking]", "[/thinking]"),
+    ("<deep_think>", "</deep_think>"),
+    ("<thought_process>", "</thought_process>"),
+    ("<inner_monologue>", "</inner_monologue>"),
+    ("<chain_of_thought>", "</chain_of_thought>"),
+    ("&#60;think&#62;", "&#x3c;/think&#x3e;"),
+    ("&amp;lt;think&amp;gt;", "&amp;lt;/think&amp;gt;"),
+    ("\\<think\\>", "\\</think\\>"),
+    ("\\u003cthink\\u003e", "\\u003c/think\\u003e"),
 ]
 
 
@@ -57,6 +71,11 @@ def test_what_stands_between_a_familys_marks_is_not_said(opens: str, closes: str
         ("analysisUser asks for the price.assistantfinalOi!", "Oi!"),
         ("analysisThe user", ""),
         ("Oi!<|im_end|>", "Oi!"),
+        ("<|Channel|>analysis<|message|>hm<|Channel|>final<|message|>Oi!", "Oi!"),
+        ("Here is my thought process:\nhm\n\nHere is my response:\nOi!", "Oi!"),
+        ("Here's my thought process:\nhm", ""),
+        ("```thinking\nhm\n```\nOi!", "Oi!"),
+        ("Oi!\n~~~think\nhm", "Oi!"),
     ],
 )
 def test_of_channels_only_the_final_one_is_said(answer: str, said: str) -> None:
@@ -93,5 +112,18 @@ def test_hostile_input_costs_work_in_proportion_to_its_length() -> None:
     def cost(piece: str, chars: int) -> int:
         return lines_of(lambda: without_thoughts((piece * chars)[:chars]))
 
-    for piece in ("<think>", "</think>", "`", "`a", "```a\n", "<", "<  ", "`<think>`", "&lt;", "<|channel|>"):
+    for piece in (
+        "<think>",
+        "</think>",
+        "`",
+        "`a",
+        "```a\n",
+        "<",
+        "<  ",
+        "`<think>`",
+        "&lt;",
+        "<|channel|>",
+        "<a_a_",
+        "```think\n",
+    ):
         assert cost(piece, 8_000) <= 5 * max(cost(piece, 2_000), 100), piece

@@ -7,9 +7,11 @@ import socket
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -49,6 +51,28 @@ async def test_a_message_is_posted_once_with_what_twilio_needs(twilio: FakeTwili
     assert headers["Authorization"] == "Basic " + base64.b64encode(f"{ACCOUNT}:tópsecret".encode()).decode()
     assert headers["Content-Type"] == "application/x-www-form-urlencoded"
     assert headers["User-Agent"].startswith("twilio-python/")
+
+
+async def test_nothing_leaves_after_its_time_though_it_had_not_come_when_the_connection_was_asked_for(
+    twilio: FakeTwilio, sender: TwilioSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a process that was stopped while it connected.
+    twilio.gives(message(), 201)
+    now, make = 0.0, aiohttp.TCPConnector._create_connection
+
+    async def connect(*given: Any) -> Any:
+        nonlocal now
+        made = await make(*given)
+        now = 120.0
+        return made
+
+    monkeypatch.setattr(aiohttp.TCPConnector, "_create_connection", connect)
+    monkeypatch.setattr("recado.channels.twilio.client.uptime", lambda: now)
+    to_send = partial(sender.send, to=CONTACT, from_=NUMBER, body="x", status_callback=None)
+    assert (await failure(to_send(not_after=15.0))).error_class is ErrorClass.RETRY
+    assert twilio.calls == []
+    assert (await to_send(not_after=135.0)).sid
+    assert len(twilio.calls) == 1
 
 
 async def test_a_messaging_service_may_choose_the_number(twilio: FakeTwilio, sender: TwilioSender) -> None:
@@ -207,6 +231,19 @@ async def test_find_gives_the_outbound_messages_since_then_newest_first(
     method, path, *_ = twilio.calls[0]
     assert (method, urlsplit(path).path) == ("GET", f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json")
     assert parse_qs(urlsplit(path).query) == {"To": [CONTACT], "From": [NUMBER], "PageSize": ["100"]}
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-3), timedelta(minutes=5), timedelta(days=2)])
+async def test_find_knows_how_far_twilios_clock_is_from_ours(
+    twilio: FakeTwilio, sender: TwilioSender, ahead: timedelta
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    made = [now, now - timedelta(minutes=4)]
+    listed = [message(f"SM{at:%H%M%S}" + "0" * 26, date_created=format_datetime(at + ahead)) for at in made]
+    twilio.gives({"messages": listed, "next_page_uri": None}, Date=format_datetime(now + ahead, usegmt=True))
+    (found,) = await sender.find(to=CONTACT, from_=NUMBER, since=now - timedelta(minutes=2))
+    assert found.date_created is not None
+    assert abs(found.date_created - now) < timedelta(seconds=30)
 
 
 async def test_find_reads_on_until_a_page_is_older_as_a_whole(twilio: FakeTwilio, sender: TwilioSender) -> None:

@@ -439,6 +439,13 @@ def test_without_any_prefix_it_is_whatsapps_where_something_only_whatsapp_has_is
     assert message.from_address.startswith("whatsapp:")
 
 
+@pytest.mark.parametrize("name", ["From", "To"])
+@pytest.mark.parametrize("nothing", ["\u200b", "\ufeff \u2060", "\u2800"])
+def test_an_address_of_which_nothing_is_seen_is_none(name: str, nothing: str) -> None:
+    with pytest.raises(Rejected, match=f"{name} is missing"):
+        parse_inbound(inbound(**{name: nothing}))
+
+
 def test_a_call_is_kept_as_one_and_its_caller_is_nobody_on_whatsapp() -> None:
     gone = {"MessageSid": None, "SmsMessageSid": None, "SmsSid": None, "SmsStatus": None}
     call = inbound(**gone, CallSid="CA" + "a" * 32, CallStatus="ringing", Direction="inbound", Body=None)

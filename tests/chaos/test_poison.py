@@ -1,4 +1,4 @@
-"""A message whose turn ends its worker, by death or by a hang, is not given again for ever; others are answered."""
+"""A turn or a delivery that ends its worker, by death or by a hang, is not given again for ever; others are served."""
 
 from __future__ import annotations
 
@@ -29,6 +29,44 @@ if "worker" in sys.argv:
         return await said(answer)
     run._said = hangs
 """
+#: In every process of the fleet: an answer with this word ends the process that would split it for sending.
+DIES = """
+import os, signal, sys
+if "worker" in sys.argv:
+    from recado.journey.deliver import dispatch
+    split = dispatch.split
+    def dies(body, chars):
+        if "MORRE" in body:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return split(body, chars)
+    dispatch.split = dies
+"""
+
+
+def test_a_delivery_that_ends_its_worker_twice_is_held_and_the_others_are_sent(home: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(DIES)
+
+    def write(words: str, contact: int) -> list[str]:
+        address = f"whatsapp:+551190000000{contact}"
+        fleet.call(lambda client: client.send(words, account_sid=ACCOUNT_SID, from_=address, to=NUMBER), timeout_s=120)
+        return [one.body for one in fleet.call(lambda client: client.wait_for_replies(address, 1, 90), timeout_s=120)]
+
+    def script(request: Request) -> Reply:
+        return Reply(text="MORRE" if "veneno" in request.last_user_text else "Pronto.")
+
+    with ModelServer(script) as model:
+        settings = {
+            "RECADO_MODEL": "openai-chat:scripted",
+            "OPENAI_BASE_URL": model.url,
+            "OPENAI_API_KEY": "test",
+            "PYTHONPATH": str(tmp_path),
+        }
+        fleet = Fleet(home, apis=1, workers=1, settings=settings)
+        with fleet:
+            fleet.call(lambda client: client.add_number(ACCOUNT_SID, NUMBER, fleet.api_urls[0] + INBOUND))
+            assert write("veneno", 1) == [PERSON["pt"]], fleet.logs()
+            assert write("Oi", 2) == ["Pronto."]
+            assert fleet.members["worker0"].deaths == 2
 
 
 @pytest.mark.parametrize("how", ["kill", "hang"])

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from recado import __version__
-from recado.cli.app import app
+from recado.cli.commands import app
 from tests.cli.conftest import Terminal
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "cli.md"
@@ -53,6 +53,20 @@ def test_the_reference_has_every_option_of_a_command_and_no_other(path: str) -> 
     assert listed == options - {"--help"}
 
 
+@pytest.mark.parametrize("path", sorted(ALL))
+def test_the_reference_says_which_options_are_required_and_what_the_others_default_to(path: str) -> None:
+    section = documented()[path].partition("\n## ")[0]
+    said = dict(re.findall(r"^\| `(--[a-z-]+)[^`]*` \| (.+) \|$", section, flags=re.MULTILINE))
+    for option in (parameter for parameter in ALL[path].params if parameter.param_type_name == "option"):
+        told = next((said[name] for name in option.opts if name in said), "")
+        assert told.startswith("Required. ") == option.required, option.name
+        default = re.match(r"Default `(.*?)`\. ", told)
+        # `--name` flags and what has no value to show stand without one.
+        assert default is None or default[1] == str(option.default), option.name
+        if not (option.required or option.is_flag or option.default in (None, [], ())):
+            assert default is not None, option.name
+
+
 def test_the_version_is_said(recado: Terminal) -> None:
     said = recado("--version")
     assert (said.code, said.out.strip()) == (0, f"recado {__version__}")
@@ -79,9 +93,16 @@ def test_no_command_takes_a_secret_as_an_argument() -> None:
         (("accounts", "add", "--owner", OWNER, "--account-sid", "AC1", "--auth-token-stdin"), "empty"),
         (("accounts", "rotate", "--account", "AC1"), "--finish"),
         (("assistants", "set", "--owner", OWNER), "nothing to set"),
+        (("accounts", "set", "--account", "AC1"), "nothing to set"),
         (("assistants", "set", "--owner", OWNER, "--instructions-file", "gone.txt"), "gone.txt"),
         (("failed", "retry", "--all", OWNER), "--all"),
         (("simulator", "--account-sid", "AC1"), "AccountSid"),
+        (("serve", "--host", ""), "--host"),
+        (("api", "--host", " "), "--host"),
+        (("simulator", "--host", ""), "--host"),
+        (("simulator", "send", "--from", "whatsapp:+5511987654321", "--place", "nan,nan"), "within 90"),
+        (("audit", "list", "--limit", "9" * 30), "--limit"),
+        (("failed", "list", "--limit", "9" * 30), "--limit"),
     ],
 )
 def test_wrong_use_is_one_line_and_exit_code_2(bare: Terminal, arguments: tuple[str, ...], says: str) -> None:
@@ -126,7 +147,9 @@ def test_a_reader_that_stops_early_is_no_failure(bare: Terminal) -> None:
 
 def test_help_loads_neither_database_nor_server_nor_models(bare: Terminal) -> None:
     heavy = ("psycopg", "sqlalchemy", "dbos", "fastapi", "uvicorn", "aiohttp", "twilio", "pydantic_ai", "cryptography")
-    script = f"import sys; from recado.cli.app import app; print([name for name in {heavy} if name in sys.modules])"
+    script = (
+        f"import sys; from recado.cli.commands import app; print([name for name in {heavy} if name in sys.modules])"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=bare.environment
     )

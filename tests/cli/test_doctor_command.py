@@ -72,6 +72,18 @@ def test_the_doctor_names_accounts_that_another_owner_could_prove_with_what_hang
     assert "unproven" not in recado("accounts", "list").out
 
 
+def test_the_doctor_names_numbers_that_get_messages_by_another_channel_for_a_week(recado: Terminal, rows: Rows) -> None:
+    assert "all messages of the last 7 days came by WhatsApp" in recado("doctor").out
+    rows.inbound(status="held", held_for="channel")
+    assert "by another channel" not in recado("doctor").out, "the number's own channel counts"
+    rows.conn.execute("UPDATE numbers SET address = 'sms:+14155238886'")
+    [check] = [one for one in json.loads(recado("doctor", "--json").out)["checks"] if one["name"] == "channels"]
+    assert check["state"] == "warn"
+    assert f"sms:+14155238886 of {ACCOUNT_SID} got 1 message by another channel" in check["text"]
+    rows.conn.execute("UPDATE messages SET id = uuid_floor(now() - interval '8 days')")
+    assert "all messages of the last 7 days came by WhatsApp" in recado("doctor").out
+
+
 def test_the_doctor_reports_a_database_that_is_away_or_was_never_migrated(bare: Terminal, recado: Terminal) -> None:
     ran = bare("doctor")
     assert ran.code == 1

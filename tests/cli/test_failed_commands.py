@@ -139,8 +139,10 @@ def test_what_people_answered_or_closed_or_time_has_settled_is_neither_listed_no
     rows.turn(before := new_id(), outcome="silent")
     message = rows.inbound(status="held", held_for="people", turn=before)
     assert [item["id"] for item in recado("failed", "list", "--json").json] == [str(message)]
+    assert "failed: 0 messages, held: 1 (people 1)" in recado("doctor").out
     DONE[done](rows)
     assert recado("failed", "list", "--json").json == []
+    assert "no message that failed or is held waits for anybody" in recado("doctor").out
     assert recado("failed", "retry", "--all", "--json").json == []
     assert recado("failed", "retry", message).code == 1
     assert (rows.status(message), rows.work(message)) == ("held", [])

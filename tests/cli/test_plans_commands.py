@@ -20,6 +20,8 @@ def test_a_plan_is_made_changed_listed_and_given_to_an_owner_whose_usage_shows_i
 def test_what_is_no_plan_amount_or_month_is_wrong_use(recado: Terminal, rows: Rows) -> None:
     for arguments, why in (
         (("plans", "add", "small", "--money", "a lot"), "US dollars"),
+        (("plans", "add", "small", "--money", "1e400"), "from 0 to 4,611"),
+        (("plans", "add", "small", "--stored-mb", "9" * 19), "from 0 to 4,611"),
         (("usage", "--month", "March"), "not a month"),
     ):
         ran = recado(*arguments)

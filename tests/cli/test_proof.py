@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable
 import pytest
 
 from recado.channels.twilio.accounts import Secret
-from recado.channels.twilio.proof import prove
+from recado.channels.twilio.proof import SANDBOX, prove, senders_of
 from recado.errors import UsageError
 from recado.simulator.app import running
 from recado.simulator.client import SimulatorClient
@@ -55,7 +55,8 @@ async def test_the_answer_about_another_account_proves_nothing_and_no_path_is_as
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         verdicts = [await prove("AC" + digit * 32, Secret(TOKEN), api_url=url) for digit in "56"]
         assert verdicts == ["unknown", "proven"]
-        for sid in (SID + "/Messages", "AC" + "5" * 30 + "..", SID + "\n", SID.lower()):
+        assert await prove(f" {SID.lower()}\n", Secret(TOKEN), api_url=url) == "unknown", "the same, and no other path"
+        for sid in (SID + "/Messages", "AC" + "5" * 30 + "..", SID + "\n5", "SK" + "5" * 32):
             with pytest.raises(UsageError):
                 await prove(sid, Secret(TOKEN), api_url=url)
 
@@ -123,3 +124,66 @@ async def test_who_proves_their_own_account_later_keeps_all_of_it_until_they_bri
     assert [row["status"] for row in (await ask("numbers", "list", "--json")).json] == ["active"]
     await ask("accounts", "remove", "--account", SID)
     assert (await ask(*add, stdin=TOKEN, url=NOWHERE)).json == claimed, "what was proven then says nothing of now"
+
+
+async def test_a_number_is_proven_once_twilio_lists_it_as_verified_and_works_before(
+    recado: Terminal, twilio: str
+) -> None:
+    def ask(*arguments: object, url: str = twilio, **more: str) -> Awaitable[Ran]:
+        return asyncio.to_thread(lambda: recado(*arguments, RECADO_TWILIO_API_URL=url, **more))
+
+    ours, strangers, waiting = "whatsapp:+551133330000", "whatsapp:+5511987654321", "whatsapp:+551133330001"
+    async with SimulatorClient(twilio) as client:
+        await client.add_number(SID, ours)
+        await client.add_number(SID, waiting, status="PENDING_VERIFICATION")
+    owner = (await ask("owners", "add", "Padaria", "--json")).json["id"]
+    account = ("accounts", "add", "--account-sid", SID, "--auth-token-stdin", "--json", "--owner", owner)
+    add = ("numbers", "add", "--account", SID, "--json", "--address")
+    await ask(*account, stdin=TOKEN, url=NOWHERE)
+    assert [(await ask(*add, address)).json["proven"] for address in (ours, SANDBOX)] == [False, False]
+    await ask(*account, stdin=TOKEN)
+    assert [(await ask(*add, address, url=NOWHERE)).json["proven"] for address in (ours, SANDBOX)] == [False, True]
+    told = [(await ask(*add, address)).json for address in (ours, strangers, waiting)]
+    assert [(number["proven"], number["status"]) for number in told] == [
+        (True, "active"),
+        (False, "active"),
+        (False, "active"),
+    ]
+    doubted = [line for line in (await ask("doctor")).out.splitlines() if "does not list it" in line]
+    assert [address in line for line, address in zip(doubted, (strangers, waiting), strict=True)] == [True, True]
+
+
+async def test_only_the_whole_list_of_senders_says_what_is_not_on_it(twilio: str) -> None:
+    numbers = [f"whatsapp:+5511333{n:05}" for n in range(120)]
+    async with SimulatorClient(twilio) as client:
+        for number in numbers:
+            await client.add_number(SID, number)
+    assert await senders_of(SID, (SID, TOKEN), messaging_url=twilio) == set(numbers)
+    assert await senders_of(SID, (SID, "8" * 32), messaging_url=twilio) is None
+    assert await senders_of(SID, (SID, TOKEN), messaging_url=NOWHERE) is None
+    assert await senders_of(SID, (SID, TOKEN), messaging_url=twilio + "/elsewhere") is None
+
+
+async def test_an_account_in_capitals_is_the_account(recado: Terminal) -> None:
+    sid = "AC" + "5abcdef0" * 4
+    async with running() as url, SimulatorClient(url) as client:
+        await client.add_account(sid, TOKEN)
+        await client.add_number(sid, "whatsapp:+551133330000")
+
+        def ask(*arguments: object, **more: str) -> Awaitable[Ran]:
+            return asyncio.to_thread(lambda: recado(*arguments, RECADO_TWILIO_API_URL=url, **more))
+
+        owner = (await ask("owners", "add", "Padaria", "--json")).json["id"]
+        add = ("accounts", "add", "--auth-token-stdin", "--json", "--owner", owner, "--account-sid")
+        made = (await ask(*add, f" {sid.upper()} ", stdin=TOKEN)).json
+        assert (made["account_sid"], made["proven"]) == (sid, True)
+        assert (await ask(*add, sid.lower(), stdin=TOKEN)).json == made
+        upper = ("--account", sid.upper(), "--json")
+        number = (await ask("numbers", "add", *upper, "--address", "whatsapp:+551133330000")).json
+        assert (number["account_sid"], number["proven"]) == (sid, True)
+        key = ("--api-key-sid", "sk" + "AB" * 16, "--api-key-secret-stdin")
+        assert (await ask("accounts", "set", *upper, *key, stdin="secret")).json["api_key_sid"] == "SK" + "ab" * 16
+        assert (await ask("accounts", "rotate", *upper, "--auth-token-stdin", stdin="t" * 32)).json[
+            "account_sid"
+        ] == sid
+        assert (await ask("accounts", "remove", *upper)).json["account_sid"] == sid

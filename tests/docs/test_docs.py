@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from recado import errors
 from recado.channels.port import ErrorClass
 from recado.channels.twilio.codes import CODES
-from recado.cli.app import app
+from recado.cli.commands import app
 from recado.conversations.holding import CAUSES
-from recado.journey.attachments import Own
+from recado.journey.understand.attachments import Own
 from recado.media.download import Absence, Refusal
 from recado.media.transcription import Failure
 from recado.ops.failed import REASONS
@@ -56,7 +56,10 @@ def test_every_error_code_is_documented_with_its_class_and_its_words() -> None:
 def _table(page: str, head: str) -> dict[str, str]:
     """The rows of the table with that first heading: what stands in backquotes, and the next cell."""
     text = (ROOT / page).read_text().partition(f"| {head} | ")[2].partition("\n\n")[0]
-    return dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE))
+    rows: list[tuple[str, str]] = re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE)
+    table = dict(rows)
+    assert len(table) == len(rows), f"{page}: a word stands there twice: {[word for word, _ in rows]}"
+    return table
 
 
 def test_every_cause_for_which_a_message_is_held_is_documented_with_who_looks_again() -> None:
@@ -103,6 +106,18 @@ def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(page: Path) -> None:
+    # An unescaped | ends a cell, within backquotes too.
+    cells, wrong = 0, []
+    for line in FENCE.sub("", page.read_text()).splitlines():
+        found = len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0
+        if found and cells and found != cells:
+            wrong.append(line)
+        cells = found if not (found and cells) else cells
+    assert wrong == []
 
 
 def _commands(page: Path) -> list[str]:

@@ -170,7 +170,7 @@ async def test_a_model_without_a_price_costs_nothing_and_an_event_says_so_once_f
     for words, model in (("um", "nobodys"), ("dois", "nobodys"), ("três", "anybodys"), ("quatro", "nobodys")):
         conversation = await say(front, words)
         last = front.stored()[-1]["id"]
-        from recado.journey.answer import process_ai_response
+        from recado.journey.answer.turn import process_ai_response
 
         desk = desk_of(front, Mind(model=model))
         now = front.wiring.clock.now()
@@ -242,7 +242,7 @@ async def test_over_its_limit_an_owners_model_is_not_asked_and_the_keyless_assis
 async def test_over_its_limit_an_owners_conversations_wait_for_people_and_the_contact_is_told_once_a_period(
     front: Front, platform: Connection
 ) -> None:
-    from recado.journey.answer import process_ai_response
+    from recado.journey.answer.turn import process_ai_response
 
     await on_plan(front, platform, messages=0, hard_action="people")
     mind = Mind()

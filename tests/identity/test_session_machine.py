@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-import psycopg
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
@@ -22,7 +21,7 @@ from recado.identity.sessions import IDLE, LONGEST, SEEN_EVERY
 from recado.identity.sign_in import SignedIn, change_password, sign_in
 from recado.identity.users import Where
 from tests.identity.conftest import CHEAP, PASSWORD, House, TestClock
-from tests.postgres import empty
+from tests.lending import empty
 
 T = TypeVar("T")
 PEOPLE = ("ana@x.example", "eva@x.example", "root@platform.example")
@@ -54,8 +53,7 @@ class Sessions(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.passwords = dict.fromkeys(PEOPLE, PASSWORD)
         self.disabled: set[str] = set()
-        with psycopg.connect(self.url, autocommit=True) as conn:
-            empty(conn)
+        empty(self.url)
         self.run(self.open())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

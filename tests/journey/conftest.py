@@ -8,8 +8,8 @@ import pytest
 
 from recado import telemetry
 from tests.conftest import SECRET_KEYS
+from tests.lending import Databases
 from tests.model_server import ModelServer, say
-from tests.postgres import Databases
 from tests.product import Company, Product
 
 MODEL = "openai:scripted"

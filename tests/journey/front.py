@@ -5,17 +5,15 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx2
-import psycopg
 from fastapi import FastAPI
 from multidict import MultiDict
-from psycopg.rows import dict_row
 from twilio.request_validator import RequestValidator
 
 from recado import telemetry
@@ -23,10 +21,11 @@ from recado.app import create_app
 from recado.channels.twilio.directory import Directory
 from recado.channels.twilio.parse import parse_inbound
 from recado.db.pool import Connection
-from recado.journey import accept
-from recado.journey.accept import Accepted, Arrival, arrival
+from recado.journey.accept import accept
+from recado.journey.accept.accept import Accepted, Arrival, arrival
 from recado.settings import Settings
 from recado.wiring import Wiring, wire
+from tests import lending
 from tests.channels.examples import EXAMPLES, inbound
 from tests.conftest import SECRET_KEYS
 from tests.product import INBOUND, establish
@@ -56,6 +55,8 @@ class Front:
     wiring: Wiring
     owner_id: UUID
     database_url: str
+    #: Connections that nobody uses at present.
+    lanes: list[Connection] = field(default_factory=list)
 
     async def post(
         self,
@@ -106,9 +107,12 @@ class Front:
         return conn
 
     async def accept(self, *arrivals: Arrival) -> list[Accepted]:
-        """Store the arrivals as one batch."""
-        async with await self.lane() as conn:
+        """Store the arrivals as one batch, in a lane that stays open for the next."""
+        conn = self.lanes.pop() if self.lanes else await self.lane()
+        try:
             return await accept.write(conn, arrivals)
+        finally:
+            self.lanes.append(conn)
 
     def work(self) -> list[dict[str, Any]]:
         """The workflows in the order in which their lane gives them out."""
@@ -122,8 +126,7 @@ class Front:
 
     def rows(self, query: str, *parameters: Any) -> list[dict[str, Any]]:
         """Rows of the database, as its superuser sees them."""
-        with psycopg.connect(self.database_url, row_factory=dict_row, options="-c search_path=recado") as conn:
-            return conn.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+        return lending.rows(self.database_url, query, *parameters)
 
     def stored(self) -> list[dict[str, Any]]:
         """The messages in the order of their ids."""
@@ -146,4 +149,9 @@ async def open_front(database_url: str, home: Path, *, found: bool = True, **set
         owner_id = await establish(wiring, ACCOUNT_SID, TOKEN, NUMBER) if found else UUID(int=0)
         app = create_app(wiring)
         async with app.router.lifespan_context(app):
-            yield Front(app, wiring, owner_id, database_url)
+            front = Front(app, wiring, owner_id, database_url)
+            try:
+                yield front
+            finally:
+                for lane in front.lanes:
+                    await lane.close()

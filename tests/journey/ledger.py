@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 from recado.channels.port import ErrorClass, Receipt, SendError, Sent, Template
+from recado.clock import uptime
 
 Before = Callable[[dict[str, Any]], None]
 
@@ -37,7 +38,8 @@ class Ledger:
     async def of(self, _owner_id: UUID, _account_id: UUID) -> Ledger:
         return self
 
-    async def send(self, **message: Any) -> Sent:
+    async def send(self, *, not_after: float, **message: Any) -> Sent:
+        assert not_after > uptime()
         if self.before is not None:
             self.before(message)
         self.posted.append(message)

@@ -18,8 +18,8 @@ from recado.db.scope import scoped
 from recado.delivery.content import Content
 from recado.delivery.retry import RetryPolicy
 from recado.ids import new_id
-from recado.journey.deliver import send_whatsapp_message
-from recado.journey.dispatch import DeliverDesk
+from recado.journey.deliver.deliver import send_whatsapp_message
+from recado.journey.deliver.dispatch import DeliverDesk
 from tests.product import Company, Contact, Product
 
 #: The whole of a call to Twilio, and after how long the list is believed; the second is longer than the first.

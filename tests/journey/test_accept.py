@@ -20,10 +20,10 @@ from recado.assistants import assistant
 from recado.channels.twilio import accounts
 from recado.db.embedded import Lease
 from recado.db.group_commit import GroupCommit, Unavailable
-from recado.db.pool import Connection
+from recado.db.pool import FIRST_PLANS, Connection, renew_plans
 from recado.db.scope import scoped
-from recado.journey import accept
-from recado.journey.accept import Accepted
+from recado.journey.accept import accept
+from recado.journey.accept.accept import Accepted
 from recado.ops import recovery
 from tests.channels.examples import inbound
 from tests.journey.front import ACCOUNT_SID, NUMBER, Front, message_sid, open_front
@@ -335,12 +335,19 @@ async def test_stop_by_business_scoped_id_stops_what_goes_to_the_number(front: F
     assert suppressed == contact
 
 
+@pytest.mark.parametrize("counted", [False, True])
 @pytest.mark.parametrize("known_by", ["number", "number and id", "id"])
-async def test_what_it_reads_does_not_grow_with_what_is_stored(front: Front, known_by: str) -> None:
+async def test_what_it_reads_does_not_grow_with_what_is_stored(front: Front, known_by: str, counted: bool) -> None:
     # Plans are made on small tables and kept: one that reads all of an owner's rows costs more with every message.
+    if counted:
+        with psycopg.connect(front.database_url, autocommit=True) as conn:
+            conn.execute("VACUUM ANALYZE")  # PostgreSQL knows that there is nothing; else it supposes ten pages
     async with await front.lane() as lane:
         read = []
-        for batch in range(12):  # from the sixth on the plan is the one that is kept
+        for batch in range(
+            2 * FIRST_PLANS + 4 if counted else 12
+        ):  # from the sixth on the plan is the one that is kept
+            await renew_plans(lane)
             people = [f"whatsapp:+5511987{batch:03}{number:03}" for number in range(20)]
             ids = [f"BR.{batch}{number:03}" for number in range(20)]
             more: list[dict[str, str | None]] = [
@@ -356,7 +363,7 @@ async def test_what_it_reads_does_not_grow_with_what_is_stored(front: Front, kno
                 before = await _rows_read(lane)
                 await accept.write(lane, arrivals)
                 read.append(await _rows_read(lane) - before)
-    assert max(read[6:]) <= min(read[1:6]) + 20, read
+    assert max(read[-4:]) <= min(read[1:6]) + 20, read
 
 
 async def _rows_read(lane: Connection) -> int:

@@ -17,7 +17,7 @@ import pytest
 from recado.assistants.run import Thought, think
 from recado.channels.port import ErrorClass, Sender, SendError
 from recado.errors import RecadoError
-from recado.journey.answer import AnswerDesk, process_ai_response
+from recado.journey.answer.turn import AnswerDesk, process_ai_response
 from recado.journey.pause import Later
 from tests.journey.conftest import MODEL
 from tests.journey.front import Front, open_front

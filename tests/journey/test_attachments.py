@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -16,10 +17,13 @@ import pytest
 from recado.assistants import unheard
 from recado.channels.port import ErrorClass, SendError
 from recado.errors import NotFound
+from recado.fair import Gate
 from recado.identity import plans
-from recado.journey.attachments import understand_media
-from recado.journey.language import ASSISTANTS, OF_COUNTRY, WRITTEN
+from recado.journey.understand import attachments as attaching
+from recado.journey.understand.attachments import understand_media
+from recado.journey.understand.language import ASSISTANTS, OF_COUNTRY, WRITTEN
 from recado.media.download import MediaRefused, MediaUnavailable
+from recado.media.reading import PARSERS, Read
 from recado.media.storage import StorageUnavailable
 from recado.media.transcription import Languages, Transcript, TranscriptionFailed
 from tests.journey.attached import SAID, Outside, media, message, names, note, replies, run, turn, understand
@@ -373,3 +377,28 @@ async def test_a_message_that_is_gone_is_an_error(front: Front, outside: Outside
     desk = outside.desk(front)
     with pytest.raises(NotFound):
         await understand_media(desk, front.owner_id, UUID(int=1), UUID(int=2), voice=True)
+
+
+async def test_documents_of_one_owner_keep_no_other_owners_from_being_read() -> None:
+    began, go_on = list[str](), asyncio.Event()
+
+    async def read(path: Path, _type: str) -> Read:
+        began.append(path.name)
+        if path.name == "slow":
+            await go_on.wait()
+        return Read()
+
+    desk: Any = SimpleNamespace(read=read, parsers=Gate(PARSERS))
+
+    def reading(owner: str, name: str, content_type: str = "application/pdf") -> asyncio.Task[Read]:
+        case: Any = SimpleNamespace(owner_id=owner)
+        return asyncio.create_task(attaching._read(desk, case, Path(name), content_type))
+
+    slow = [reading("a", "slow") for _ in range(9)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await reading("b", "quick")
+        await reading("a", "picture", "image/png")
+    assert began == ["slow", "quick", "picture"]
+    go_on.set()
+    await asyncio.gather(*slow)

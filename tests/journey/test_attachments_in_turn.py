@@ -70,7 +70,7 @@ async def test_a_note_that_comes_while_the_model_thinks_is_waited_for(front: Fro
 async def test_a_note_that_takes_too_long_is_left_to_its_own_turn(
     front: Front, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recado.journey.understand.MEDIA_S", 0.3)
+    monkeypatch.setattr("recado.journey.understand.listen.MEDIA_S", 0.3)
     first = await front.arrival("primeiro")
     await front.accept(first)
     came: list[UUID] = []

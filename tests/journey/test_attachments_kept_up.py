@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -11,7 +12,12 @@ import psycopg
 import pytest
 
 from recado.assistants import unheard
-from recado.ops import failed, recovery
+from recado.channels.port import Sender
+from recado.conversations import messages, parts
+from recado.db.scope import scoped
+from recado.ids import new_id
+from recado.ops import failed, recovery, sweeps
+from tests.cli.rows import Rows
 from tests.journey.attached import Outside, media, message, names, note, replies, run, turn, understand
 from tests.journey.front import Front, open_front
 
@@ -47,7 +53,71 @@ def age(front: Front, message_id: UUID, seconds: int) -> UUID:
 
 async def late(front: Front) -> int:
     async with front.wiring.platform_pool() as pool:
-        return await recovery.give_up_late_media(pool, front.wiring.clock.now(), at_work=AT_WORK)
+        return await recovery.give_up_late_media(pool, at_work=AT_WORK)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A worker's clock that is so far ahead."""
+
+    ahead: timedelta
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+async def nobody(_owner_id: UUID, _account_id: UUID) -> Sender:
+    raise AssertionError
+
+
+async def swept(front: Front, name: str, clock: Wrong) -> object:
+    """What that sweep of a worker with such a clock does."""
+    wiring = front.wiring
+    async with wiring.platform_pool() as platform:
+        found = sweeps.of_a_worker(
+            pool=wiring.pool,
+            platform=platform,
+            engine=lambda: wiring.connect("recado_engine"),
+            clock=clock,
+            storage=wiring.storage,
+            sender_of=nobody,
+            listed_of=nobody,
+            at_work=AT_WORK,
+        )
+        (sweep,) = [one for one in found if one.name == name]
+        return await sweep.run()
+
+
+@pytest.mark.parametrize(
+    ("age_s", "ahead", "given_up"),
+    [(30, timedelta(hours=2), 0), (recovery.LATE_S + 5, timedelta(hours=-2), 1)],
+)
+async def test_a_worker_whose_clock_is_wrong_gives_attachments_up_no_sooner_and_no_later(
+    front: Front, age_s: int, ahead: timedelta, given_up: int
+) -> None:
+    message_id = await note(front)
+    run(front, "UPDATE dbos.workflow_status SET created_at = created_at - %s * 1000", age_s)
+    age(front, message_id, age_s)
+    assert await swept(front, "late_media", Wrong(ahead)) == given_up
+
+
+async def test_a_worker_whose_clock_is_ahead_asks_after_nothing_that_twilio_has_just_taken(front: Front) -> None:
+    await front.accept(await front.arrival("Oi"))
+    (row,) = front.rows("SELECT conversation_id FROM messages")
+    now = front.wiring.clock.now()
+    async with scoped(front.wiring.pool, front.owner_id) as scope:
+        reply = await messages.enqueue_outbound(
+            scope,
+            conversation_id=row["conversation_id"],
+            author="assistant",
+            body="Olá",
+            correlation_id=new_id(),
+            now=now,
+        )
+        await parts.plan(scope, reply, ("Olá",))
+        await parts.move(scope, message_id=reply, part=1, sid="SM1", status="queued", error_code=None)
+    assert await swept(front, "silent", Wrong(timedelta(hours=2))) == 0
+    assert front.rows("SELECT asked_at FROM message_parts") == [{"asked_at": None}]
 
 
 async def strays(front: Front) -> tuple[int, int]:
@@ -76,6 +146,27 @@ async def test_attachments_that_nobody_fetches_are_given_up_and_the_conversation
     assert (media(front)["status"], media(front)["reason"]) == ("stored", "no_speech")
     assert message(front, message_id)["status"] == "answered"
     assert names(front).count(("process_ai_response", "turns")) == 1
+
+
+async def test_of_many_owners_attachments_each_owners_oldest_have_their_turn(front: Front) -> None:
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        rows = Rows.with_an_owner(conn)
+        conn.execute(
+            "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, status, "
+            "awaits_media, correlation_id, received_at) "
+            "SELECT %s, uuid_floor(now() - interval '2 hours' + n * interval '1 ms'), %s, %s, 'inbound', 'contact', "
+            "'image', '', 'received', true, gen_random_uuid(), now() - interval '2 hours' "
+            "FROM generate_series(1, 150) n",
+            [rows.owner, rows.conversation, rows.account],
+        )
+    message_id = age(front, await note(front), recovery.LATE_S + 5)
+    run(front, "DELETE FROM dbos.workflow_status")
+    async with front.wiring.platform_pool() as pool:
+        assert await recovery.fetch_stray_media(pool) == 100
+    assert f"{message_id}:media:1" in {row["workflow_uuid"] for row in front.work()}
+    run(front, "DELETE FROM dbos.workflow_status")
+    assert await late(front) == 100
+    assert media(front)["reason"] == "late"
 
 
 def begun(front: Front, *, seconds: int, alive: bool) -> None:

@@ -14,7 +14,7 @@ import pytest
 from recado.assistants.keyless import PERSON
 from recado.conversations import messages
 from recado.db.scope import scoped
-from recado.journey.drafting import EngineFailed
+from recado.journey.answer.drafting import EngineFailed
 from recado.journey.pause import Later
 from recado.journey.suspects import CALM_S, HEAD_START_S, Suspects, is_broken
 from tests.journey.front import Front, open_front

@@ -10,10 +10,11 @@ from uuid import UUID
 import pytest
 
 from recado.db.scope import scoped
-from recado.journey import caution
-from recado.journey.answer import process_ai_response
-from recado.journey.caution import IN_CIRCLES, SAME_WORDS
-from recado.journey.drafting import AnswerDesk
+from recado.journey.answer import caution
+from recado.journey.answer.caution import IN_CIRCLES, SAME_WORDS
+from recado.journey.answer.drafting import AnswerDesk
+from recado.journey.answer.turn import process_ai_response
+from recado.settings import load
 from tests.journey.front import Front, open_front
 from tests.journey.test_answer import Mind, desk_of, replies, run, say, turn
 from tests.product import establish
@@ -81,6 +82,35 @@ async def test_a_conversation_with_too_many_turns_an_hour_goes_to_people_who_may
     run(front, "UPDATE conversations SET status = 'open', attention = NULL")
     await exchange(front, desk, "sou eu, a Ana")
     assert replies(front)[-1] == "Olá!", "it is counted anew"
+
+
+async def test_of_two_bots_that_never_repeat_themselves_the_sixty_first_turn_of_an_hour_goes_to_people(
+    front: Front,
+) -> None:
+    mind = Mind()
+    desk = replace(desk_of(front, mind), turns_per_hour=load().turns_per_hour)
+    conversation_id = await exchange(front, desk, "resposta automática 1")
+    run(
+        front,
+        # Each turn of the hour before: what the bot said, and the answer.
+        "INSERT INTO turns SELECT (jsonb_populate_record(t, jsonb_build_object('id', md5(n::text)::uuid))).* "
+        "FROM turns t, generate_series(2, 59) n;"
+        "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status, turn_id, "
+        "correlation_id, received_at) "
+        "SELECT m.owner_id, uuid_floor(now() - n * interval '50 s' - side * interval '1 s'), m.conversation_id, "
+        "m.account_id, CASE side WHEN 1 THEN 'inbound' ELSE 'outbound' END, "
+        "CASE side WHEN 1 THEN 'contact' ELSE 'assistant' END, 'palavras ' || n, "
+        "CASE side WHEN 1 THEN 'answered' ELSE 'read' END, md5(n::text)::uuid, gen_random_uuid(), "
+        "now() - n * interval '50 s' FROM generate_series(2, 59) n, generate_series(0, 1) side, "
+        "(SELECT * FROM messages WHERE direction = 'inbound' LIMIT 1) m",
+    )
+    await exchange(front, desk, "resposta automática 60")
+    assert len(mind.shown) == 2, "the sixtieth is answered"
+    await exchange(front, desk, "resposta automática 61")
+    assert len(mind.shown) == 2
+    assert replies(front)[-1] == IN_CIRCLES["pt"]
+    (conversation,) = front.rows("SELECT status, attention FROM conversations WHERE id = %s", conversation_id)
+    assert conversation == {"status": "handoff", "attention": "loop"}
 
 
 async def test_without_a_bound_and_with_new_words_a_long_conversation_is_answered(front: Front) -> None:

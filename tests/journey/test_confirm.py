@@ -22,8 +22,8 @@ from recado.db.scope import scoped
 from recado.delivery.status import RANK, Status, advance, aggregate
 from recado.errors import Conflict
 from recado.ids import new_id
-from recado.journey import confirm as confirming
-from recado.journey.confirm import Callback
+from recado.journey.confirm import confirm as confirming
+from recado.journey.confirm.confirm import Callback
 from recado.ops import failed
 from recado.simulator.client import SimulatorClient
 from tests.channels.examples import inbound, status

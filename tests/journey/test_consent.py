@@ -18,9 +18,9 @@ from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
 from recado.conversations import consent, messages
 from recado.db.scope import scoped
 from recado.errors import Conflict
-from recado.journey.answer import process_ai_response
-from recado.journey.consent import heed
-from recado.journey.limits import COURTESY
+from recado.journey.answer.turn import process_ai_response
+from recado.journey.receive.limits import COURTESY
+from recado.journey.understand.consent import heed
 from recado.ops import failed
 from tests.journey.front import Front, message_sid, open_front
 from tests.journey.ledger import Ledger

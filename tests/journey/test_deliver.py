@@ -6,7 +6,8 @@ import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
@@ -14,10 +15,15 @@ from uuid import UUID
 import pytest
 
 from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
+from recado.clock import uptime
 from recado.conversations import parts
 from recado.conversations.parts import Part
 from recado.db.scope import scoped
 from recado.delivery.retry import RetryPolicy
+from recado.journey.deliver import reconcile as reconciling
+from recado.journey.deliver.deliver import send_whatsapp_message
+from recado.journey.deliver.dispatch import DeliverDesk
+from recado.journey.pause import Later, give_way
 from tests.journey.conftest import MODEL
 from tests.journey.post_office import SETTLE_S, PostOffice, post_office
 from tests.model_server import ModelServer, in_turn
@@ -91,6 +97,29 @@ def test_what_twilio_took_is_looked_for_where_it_went_though_the_contact_has_ano
     with pytest.raises(ProcessDied):
         post.deliver(message, sender=Dying(post.real_sender(), after=True))
     post.product.execute("UPDATE contacts SET address = 'whatsapp:BR.123' WHERE owner_id = %s", post.company.owner_id)
+    post.deliver(message)
+    assert post.operations().count("create") == 1
+    assert [event["what"] for event in post.events(message)] == ["reconciled_taken"]
+
+
+@pytest.mark.parametrize("ahead", ["3 hours", "-3 hours", "3 minutes"])
+def test_what_twilio_took_is_found_though_the_databases_clock_is_wrong(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch, ahead: str
+) -> None:
+    post.contact.fault(operation="callback", lose=True)
+    message = post.write("Pronto!")
+    with pytest.raises(ProcessDied):
+        post.deliver(message, sender=Dying(post.real_sender(), after=True))
+    number, unit = ahead.split()
+    shift = timedelta(**{unit: int(number)})
+    post.product.execute(
+        "UPDATE delivery_attempts SET started_at = started_at + %s WHERE message_id = %s", shift, message
+    )
+
+    async def wrong(_desk: DeliverDesk) -> datetime:
+        return datetime.now(UTC) + shift
+
+    monkeypatch.setattr(reconciling, "_database_time", wrong)
     post.deliver(message)
     assert post.operations().count("create") == 1
     assert [event["what"] for event in post.events(message)] == ["reconciled_taken"]
@@ -175,6 +204,39 @@ def test_nothing_is_posted_again_while_twilios_list_can_not_be_read(post: PostOf
     assert post.operations() == ["create", "list", "list", "list", "list"]
 
 
+@dataclass(slots=True)
+class Unlisted:
+    """A sender whose list can't be read, as with a revoked token."""
+
+    retry_after_s: float | None = None
+    asked: int = 0
+
+    async def find(self, **_: Any) -> list[Sent]:
+        self.asked += 1
+        raise SendError(ErrorClass.UNKNOWN, "no list", retry_after_s=self.retry_after_s)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "retry_after_s", "at_least"),
+    [(0, None, 0.3), (600, None, 300), (86_000, None, 900), (10, 120, 120), (10, 86_400, 900)],
+)
+def test_while_twilios_list_fails_it_is_asked_for_more_and_more_rarely_and_the_slot_is_given_back(
+    post: PostOffice, age_s: int, retry_after_s: float | None, at_least: float
+) -> None:
+    message = post.write("Olá")
+    with pytest.raises(ProcessDied):
+        post.deliver(message, sender=Dying(post.real_sender(), after=False))
+    post.product.execute(
+        "UPDATE delivery_attempts SET started_at = started_at - make_interval(secs => %s) WHERE message_id = %s",
+        age_s, message,
+    )  # fmt: skip
+    twilio: Any = Unlisted(retry_after_s)
+    with pytest.raises(Later) as later:
+        post.deliver(message, sender=twilio, pause=partial(give_way, short_s=0.1))
+    assert at_least <= later.value.wait_s < at_least + 60
+    assert twilio.asked == 1
+
+
 @pytest.mark.parametrize("fault", ["error-before", "error-after", None])
 def test_the_same_words_said_twice_are_delivered_twice_whatever_becomes_of_the_second_post(
     post: PostOffice, fault: str | None
@@ -256,6 +318,25 @@ def test_two_executors_that_both_think_a_delivery_theirs_send_it_once(post: Post
     post.deliver(message, message, message)
     assert post.bodies() == ["Olá"]
     assert post.operations().count("create") == 1
+
+
+def test_an_executor_that_was_stopped_before_it_sent_sends_nothing_once_it_goes_on(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = post.real_sender()
+
+    class Stopped(Dying):
+        """Two minutes long, in which another executor took the work over."""
+
+        async def send(self, **given: Any) -> Sent:
+            await send_whatsapp_message(post.desk, post.company.owner_id, message)
+            monkeypatch.setattr("recado.channels.twilio.client.uptime", lambda: uptime() + 120)
+            return await self.real.send(**given)
+
+    message = post.write("Olá")
+    post.deliver(message, sender=Stopped(real, after=False))
+    assert post.bodies() == ["Olá"]
+    assert post.message(message)["status"] in ("sent", "delivered", "read")
 
 
 def test_a_delivery_that_is_run_again_after_its_end_does_nothing(post: PostOffice) -> None:

@@ -146,6 +146,15 @@ def test_a_refusal_that_nobody_knows_is_held_for_somebody_to_look(post: PostOffi
     assert (post.message(message)["held_for"], post.message(message)["error_code"]) == ("look", 99999)
 
 
+def test_what_waits_for_a_limit_of_a_suspended_owner_stays_until_they_are_active(post: PostOffice) -> None:
+    message = post.write("Olá")
+    post.contact.fault(operation="create", http_status=400, code=63038, count=1)
+    post.deliver(message)
+    for status, again_ in (("suspended", 0), ("active", 1)):
+        post.product.execute("UPDATE owners SET status = %s WHERE id = %s", status, post.company.owner_id)
+        assert put_back(post, later=timedelta(minutes=16)) == again_
+
+
 def test_what_came_while_the_owner_was_suspended_has_a_turn_once_they_are_active(post: PostOffice) -> None:
     owner = post.company.owner_id
     post.product.execute(
@@ -163,6 +172,17 @@ def test_what_came_while_the_owner_was_suspended_has_a_turn_once_they_are_active
     held = "SELECT status FROM messages WHERE owner_id = %s AND direction = 'inbound'"
     assert post.product.rows(held, owner) == [{"status": "held"}]
     post.product.execute("UPDATE owners SET status = 'active' WHERE id = %s", owner)
+    age = "UPDATE messages SET id = uuid_floor(now() - %s::interval), received_at = now() - %s::interval "
+    age += "WHERE owner_id = %s AND direction = 'inbound'"
+    post.product.execute(age, "24 h 1 min", "24 h 1 min", owner)
+    assert post.product.call(sweep) == 0, "its window is closed"
+    assert post.product.rows(held, owner) == [{"status": "held"}]
+    post.product.execute(
+        "INSERT INTO messages SELECT (jsonb_populate_record(m, jsonb_build_object('id', uuid_floor(now() - interval "
+        "'23 h 50 min'), 'provider_sid', 'SM' || md5(m.id::text), 'received_at', now() - interval '23 h 50 min'))).* "
+        "FROM messages m WHERE owner_id = %s AND direction = 'inbound'",
+        owner,
+    )
     assert post.product.call(sweep) == 1
-    assert post.product.rows(held, owner) == [{"status": "received"}]
+    assert post.product.rows(f"{held} ORDER BY id", owner) == [{"status": "held"}, {"status": "received"}]
     assert post.product.call(sweep) == 0

@@ -9,7 +9,7 @@ import pytest
 
 from recado.conversations import contacts
 from recado.db.scope import scoped
-from recado.journey.language import of_number
+from recado.journey.understand.language import of_number
 from tests.journey.attached import Outside, note, understand
 from tests.journey.attached import turn as answer
 from tests.journey.front import Front, open_front

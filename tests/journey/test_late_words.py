@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from recado.assistants import unheard
-from recado.journey.answer import AnswerDesk, process_ai_response
+from recado.journey.answer.turn import AnswerDesk, process_ai_response
 from recado.ops import recovery
 from tests.journey.attached import SAID, Outside, media, message, note, replies, run, understand
 from tests.journey.front import Front, open_front

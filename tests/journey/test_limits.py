@@ -15,7 +15,8 @@ import pytest
 
 from recado.db.group_commit import GroupCommit
 from recado.db.scope import scoped
-from recado.journey import accept, limits
+from recado.journey.accept import accept
+from recado.journey.receive import limits
 from recado.ops import failed, recovery
 from tests.channels.examples import inbound
 from tests.journey.front import Front, message_sid, open_front

@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from recado.db.group_commit import WAIT_S, GroupCommit, Unavailable
-from recado.journey import accept
-from recado.journey.accept import Acceptor
+from recado.journey.accept import accept
+from recado.journey.accept.accept import Acceptor
 from tests.channels.examples import inbound
 from tests.journey.front import NUMBER, Front, message_sid, open_front
 from tests.product import establish

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.channels.examples import inbound
 from tests.fleet import free_port
 from tests.journey.front import ACCOUNT_SID, NUMBER, TOKEN, message_sid, signature_of
-from tests.postgres import Databases
+from tests.lending import Databases
 from tests.product import INBOUND, Product, establish
 
 pytestmark = pytest.mark.skipif(

@@ -16,7 +16,7 @@ import pytest
 
 from recado.conversations import conversations
 from recado.db.scope import scoped
-from recado.journey.answer import process_ai_response
+from recado.journey.answer.turn import process_ai_response
 from recado.media.transcription import Languages, Transcript, TranscriptionFailed
 from tests.channels.examples import inbound
 from tests.journey.attached import Outside, note, understand

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -369,11 +369,12 @@ def test_without_callbacks_it_is_asked_after_and_sends_the_template_too(post: Po
     assert wiring is not None
 
     async def ask() -> None:
-        later = datetime.now(UTC) + timedelta(seconds=recovery.SILENCE_S + 1)
         async with wiring.platform_pool() as platform:
-            await recovery.ask_after_silent(platform, wiring.pool, post.desk.sender_of, later)
+            await recovery.ask_after_silent(platform, wiring.pool, post.desk.sender_of)
 
     post.contact.replies(1, status="undelivered")
+    silent = "UPDATE message_parts SET updated_at = updated_at - make_interval(secs => %s) WHERE message_id = %s"
+    post.product.execute(silent, recovery.SILENCE_S + 1, message)
     post.product.call(ask)
     assert post.message(message)["status"] == "failed"
     assert len(late_work(post, message)) == 1

@@ -86,6 +86,7 @@ def test_a_worker_forgets_old_sign_ins_and_kept_answers_by_itself(product: Produ
                 clock=wiring.clock,
                 storage=wiring.storage,
                 sender_of=senders.of,
+                listed_of=senders.listed_of,
                 at_work=timedelta(minutes=5),
             )
             mine = [replace(sweep, first_s=0.05) for sweep in every if sweep.name in ("sign_ins", "kept_answers")]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import queue
+import threading
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -18,8 +23,9 @@ from recado.conversations.media import Media
 from recado.conversations.reading import Reading
 from recado.db.scope import scoped
 from recado.ids import new_id
-from recado.journey.sight import MOST_PICTURES, look, worth_showing
-from recado.media.storage import Folder, key_of
+from recado.journey.answer.sight import MOST_PICTURES, look, worth_showing
+from recado.media.folder import Folder
+from recado.media.storage import key_of
 from tests.journey.front import Front, message_sid, open_front
 from tests.journey.test_answer import Mind, desk_of, turn
 
@@ -92,6 +98,38 @@ async def test_a_picture_that_can_not_be_had_or_read_is_left_out_and_the_others_
     broken = await stored(storage, tmp_path, b"\xff\xd8\xff broken")
     seen = await look(storage, tmp_path, [media(), broken, good, media(storage_key="../../etc/passwd")])
     assert list(seen) == [good.id]
+
+
+async def test_pictures_that_wait_to_be_decoded_hold_no_thread_and_no_other_owners_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, go_on, began = Folder(tmp_path / "media"), threading.Event(), queue.Queue[Path]()
+
+    def reduce(path: Path, _into: Path) -> Path:
+        began.put(path)
+        assert go_on.wait(60)
+        return path
+
+    monkeypatch.setattr("recado.media.images.reduce", reduce)
+    with ThreadPoolExecutor(3) as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        many = [await stored(storage, tmp_path, jpeg()) for _ in range(6)]
+        other = media(storage_key=key_of(new_id(), new_id()))
+        assert other.storage_key is not None
+        (tmp_path / "upload").write_bytes(jpeg())
+        await storage.put(other.storage_key, tmp_path / "upload", content_type="image/jpeg")
+        looks = [asyncio.create_task(look(storage, tmp_path, [one])) for one in many]
+        async with asyncio.timeout(30):
+            while began.empty():
+                await asyncio.sleep(0)
+        looks.append(asyncio.create_task(look(storage, tmp_path, [other])))
+        try:
+            async with asyncio.timeout(30):
+                while {path.name for path in began.queue} != {str(many[0].id), str(other.id)}:
+                    await asyncio.to_thread(time.sleep, 0.01)
+        finally:
+            go_on.set()
+        assert sum(map(len, await asyncio.gather(*looks))) == 7
 
 
 async def test_without_pictures_nothing_is_opened(tmp_path: Path) -> None:

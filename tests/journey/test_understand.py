@@ -15,7 +15,7 @@ import pytest
 from recado.conversations.messages import Message
 from recado.db.scope import Scope
 from recado.journey.pause import Later, give_way
-from recado.journey.understand import PATIENCE, listen
+from recado.journey.understand.listen import PATIENCE, listen
 from tests.journey.front import Front, open_front
 
 WINDOW = timedelta(milliseconds=300)

@@ -16,7 +16,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from recado.errors import SettingsError
-from recado.media.transcription import TranscriptionFailed, open_transcriber
+from recado.media.transcribers import open_transcriber
+from recado.media.transcription import TranscriptionFailed
 from recado.media.voice import endpoint
 from recado.media.voice.endpoint import Endpoint, open_endpoint
 from recado.settings import Settings

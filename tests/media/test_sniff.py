@@ -36,6 +36,9 @@ def compound(stream: str) -> bytes:
     return OLE + bytes(2000) + stream.encode("utf-16-le") + bytes(2000)
 
 
+MARKS = ((b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"", "utf-16-le"), (b"", "utf-16-be"))
+CARD = "BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Ana Conceição \U0001f600\r\nEND:VCARD\r\n"
+
 #: What comes, how it is announced, what it is.
 FILES = [
     (b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(200), "image/jpeg", "image/jpeg"),
@@ -70,6 +73,22 @@ FILES = [
     (b"a;b\r\n1;2\r\n", "text/csv", "text/csv"),
     (b"BEGIN:VCARD\r\nVERSION:3.0\r\nEND:VCARD\r\n", "text/x-vcard", "text/vcard"),
     (b"just words\n", "application/octet-stream", "text/plain"),
+    *(
+        (mark + text.encode(codec), announced, is_)
+        for mark, codec in MARKS
+        for text, announced, is_ in (
+            (
+                CARD,
+                "text/x-vcard",
+                "text/vcard",
+            ),
+            ("nome;preço\r\npão;5 €\r\n" * 40_000, "text/csv", "text/csv"),
+            ("Preços: pão 5 €\n", "text/plain; charset=utf-16", "text/plain"),
+            ("Preços: pão 5 €\n", "application/octet-stream", "text/plain"),
+        )
+    ),
+    (b"\xef\xbb\xbfBEGIN:VCARD\r\nEND:VCARD\r\n", "text/vcard", "text/vcard"),
+    (b"\xef\xbb\xbf" + "pão;5 €\n".encode(), "text/csv", "text/csv"),
     (b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(200), "", "image/jpeg"),
 ]
 #: What comes, how it is announced; none of it may be kept.
@@ -87,6 +106,13 @@ OTHERS = [
     (archive("a.txt"), "application/zip"),
     (compound("Else"), "application/msword"),
     (b"words\0", "text/plain"),
+    (b"\xff\xfe" + "words\0".encode("utf-16-le"), "text/plain"),
+    (b"\xff\xfe" + ("words" * 50_000 + "\1").encode("utf-16-le"), "text/vcard"),
+    (b"\xff\xfe" + "words".encode("utf-16-le") + b"\x00\xd8", "text/plain"),
+    (b"\xff\xfe" + "words".encode("utf-16-le") + b"x", "text/plain"),
+    (b"\xff\xfe\0\0" + "words".encode("utf-32-le"), "text/plain"),
+    (b"\xff\xfe" + "words".encode("utf-16-le"), "image/jpeg"),
+    (b"\0M\0Z\0\x90\0\3" + bytes(200), "text/plain"),
     (b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(200), "audio/ogg"),
     (b"%PDF-1.7\n" + b"1 0 obj" * 30, "image/png"),
     (ftyp(b"isom", b"isom"), "image/jpeg"),

@@ -20,7 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recado.errors import NotFound, SettingsError
-from recado.media.storage import Folder, Storage, StorageUnavailable, check_key, key_of, open_storage
+from recado.media.folder import Folder
+from recado.media.storage import Storage, StorageUnavailable, check_key, key_of
+from recado.media.stores import open_storage
 from recado.settings import Settings
 
 KEY = key_of(UUID(int=1), UUID(int=2))

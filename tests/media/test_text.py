@@ -48,7 +48,7 @@ class TestWhatItSays:
         )
         assert extract(letter(tmp_path / "d", "Prezada Ana,", "segue."), ODT).text == "Prezada Ana,\n\nsegue."
 
-    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1252"])
     def test_plain_text_is_read_in_the_encodings_that_people_have(self, tmp_path: Path, encoding: str) -> None:
         (tmp_path / "a").write_bytes("item;preço\r\npão;1,50".encode(encoding))
         assert extract(tmp_path / "a", "text/csv").text == "item;preço\npão;1,50"
@@ -56,6 +56,8 @@ class TestWhatItSays:
     def test_a_card_says_its_names_and_numbers_as_json(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_text(CARD + CARD.replace("Ana Souza", "Bia"))
         ana, bia = json.loads(extract(tmp_path / "a", "application/octet-stream").text or "")
+        (tmp_path / "b").write_bytes((CARD + CARD.replace("Ana Souza", "Bia")).encode("utf-16"))
+        assert json.loads(extract(tmp_path / "b", "text/plain").text or "") == [ana, bia]
         assert ana == {
             "name": "Ana Souza",
             "organization": "Padaria Central",

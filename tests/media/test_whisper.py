@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from numpy.typing import NDArray
 
-from recado.journey.language import ASSISTANTS, OF_COUNTRY
+from recado.journey.understand.language import ASSISTANTS, OF_COUNTRY
 from recado.media.transcription import TranscriptionFailed
 from recado.media.voice import ears
 from recado.media.voice.whisper import Whisper
@@ -91,6 +91,19 @@ class Info(NamedTuple):
 async def test_a_prompt_that_the_model_only_repeats_is_not_what_was_said() -> None:
     reading = ears._read_in_the_likeliest(Sleepy(), np.zeros(16_000, np.float32), {"pt": 1})  # type: ignore[arg-type]
     assert (reading.text, reading.language) == ("Boa tarde!", "pt")
+
+
+async def test_a_piece_of_sound_is_encoded_once_however_often_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[object] = []
+
+    def encode(_model: object, features: object) -> int:
+        encoded.append(features)
+        return len(encoded)
+
+    monkeypatch.setattr(ears.WhisperModel, "encode", encode)
+    model = ears.Remembering.__new__(ears.Remembering)
+    one, other = np.zeros((80, 3000), np.float32), np.ones((80, 3000), np.float32)
+    assert [model.encode(sound) for sound in (one, one.copy(), other, other, one)] == [1, 1, 2, 2, 3]
 
 
 async def test_in_silence_nothing_is_heard(whisper: Whisper, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from recado.db import pool
 from recado.db.embedded import Lease
 from recado.ops import engine
 from tests.postgres import create_database, drop_database
@@ -40,9 +41,7 @@ def rows(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
 
 @pytest.fixture
 def engine_role(url: str) -> Iterator[sa.Engine]:
-    made = sa.create_engine(
-        sa.make_url(url).set(drivername="postgresql+psycopg"), connect_args={"options": "-c role=recado_engine"}
-    )
+    made = pool.engine(url, size=1)
     yield made
     made.dispose()
 
@@ -199,15 +198,68 @@ def test_lanes_that_a_release_before_named_are_served_until_they_get_their_names
     assert sorted(worker("one")()) == ["1.1.1", "1.2.1"]
 
 
-def test_a_look_at_a_deep_backlog_reads_little_of_it(rows, engine_role) -> None:  # type: ignore[no-untyped-def]
-    enqueue(rows, 1, lanes=10, each=10_000)
-    rows.execute("ANALYZE dbos.workflow_status")
+def scanned(rows: psycopg.Connection[Any], engine_role: sa.Engine) -> int:
+    """Rows that were read without an index, once the engine's connection has said so."""
+    with engine_role.begin() as conn:  # a rollback would have psycopg forget what it has prepared
+        conn.exec_driver_sql("SELECT pg_stat_force_next_flush()")
+    query = "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relid = 'dbos.workflow_status'::regclass"
+    (read,) = rows.execute(query).fetchone() or (0,)
+    return int(read)
+
+
+def touched(engine_role: sa.Engine) -> int:
+    """Pages that one look touches, of which nobody has taken anything yet."""
     told = {
         "queue": "turns", "executor": "one", "version": VERSION, "latest": True, "app": "recado", "after": "",
-        "owners": 64, "lanes": engine.LANES, "each": 1, "most": 64, "at_owner": [], "at_lane": [],
+        "owners": 64, "each": 1, "most": 64, "at_owner": [], "at_lane": [],
     }  # fmt: skip
     with engine_role.begin() as conn:
         explained = conn.exec_driver_sql("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + engine._LOOK[True], told)
         (plan,) = explained.scalar_one()
-    touched = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
-    assert touched < 1500, "by what it looks at, not by what waits"
+    touched: int = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
+    return touched
+
+
+def test_a_look_at_a_deep_backlog_reads_little_of_it(rows, engine_role) -> None:  # type: ignore[no-untyped-def]
+    enqueue(rows, 1, lanes=10, each=10_000)
+    rows.execute("ANALYZE dbos.workflow_status")
+    assert touched(engine_role) < 1500, "by what it looks at, not by what waits"
+
+
+def test_a_look_costs_no_more_when_each_of_many_owners_has_many_lanes(rows, engine_role) -> None:  # type: ignore[no-untyped-def]
+    for whose in range(1, 65):
+        enqueue(rows, whose, lanes=16)
+    rows.execute("ANALYZE dbos.workflow_status")
+    few = touched(engine_role)
+    for whose in range(1, 65):
+        enqueue(rows, whose + 1000, lanes=64)
+    rows.execute("DELETE FROM dbos.workflow_status WHERE left(queue_partition_key, 36) = ANY(%s)",
+                 [[owner(whose) for whose in range(1, 65)]])  # fmt: skip
+    rows.execute("VACUUM ANALYZE dbos.workflow_status")
+    assert touched(engine_role) < few * 2
+
+
+def test_every_lane_has_its_turn_when_many_owners_have_more_than_a_look_goes_through(rows, worker) -> None:  # type: ignore[no-untyped-def]
+    for whose in range(1, engine.OWNERS + 1):
+        enqueue(rows, whose, lanes=3 * engine.LANES_EACH)
+    rows.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = 9000000000000")
+    last = f"%.{3 * engine.LANES_EACH}.1"
+    rows.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = NULL WHERE workflow_uuid LIKE %s", [last])
+    claim, seen = worker("one"), set[str]()
+    for _ in range(6):
+        got = claim()
+        seen |= set(of_owners(got))
+        done(rows, *got)
+    assert len(seen) == engine.OWNERS
+
+
+def test_a_plan_made_while_the_queue_was_empty_holds_when_thousands_wait(rows, engine_role, worker) -> None:  # type: ignore[no-untyped-def]
+    """Kept plans are made again only once PostgreSQL has counted the rows anew, perhaps a minute later."""
+    rows.execute("VACUUM ANALYZE dbos.workflow_status")
+    claim = worker("one")
+    for _ in range(20):  # psycopg prepares what comes often, and PostgreSQL then keeps its plan
+        assert claim() == []
+    enqueue(rows, 2, lanes=3000)
+    before = scanned(rows, engine_role)
+    assert len(claim()) == 28
+    assert scanned(rows, engine_role) == before

@@ -18,10 +18,11 @@ from recado.conversations import messages, parts
 from recado.db.pool import Pool
 from recado.db.scope import scoped
 from recado.ids import new_id
-from recado.journey import aftermath
-from recado.ops import recovery
+from recado.journey.deliver import aftermath
+from recado.ops import failed, recovery
 from tests.cli.rows import Rows
 from tests.journey.front import Front, open_front
+from tests.plans import rows_read
 
 
 @pytest.fixture
@@ -143,8 +144,9 @@ async def ask(front: Front, witness: Witness, *, later: timedelta) -> int:
     async def sender_of(_owner_id: UUID, _account_id: UUID) -> Sender:
         return witness  # type: ignore[return-value]
 
+    run(front, "UPDATE message_parts SET updated_at = updated_at - %s::interval", later)
     async with platform(front) as pool:
-        return await recovery.ask_after_silent(pool, front.wiring.pool, sender_of, front.wiring.clock.now() + later)
+        return await recovery.ask_after_silent(pool, front.wiring.pool, sender_of)
 
 
 async def taken(front: Front, status: str = "queued") -> UUID:
@@ -247,33 +249,70 @@ async def test_fifty_that_can_not_be_asked_after_hide_and_delay_no_other_owners(
         conn.execute(
             "UPDATE message_parts SET updated_at = now() - interval '1 hour' WHERE owner_id = %s", [other.owner]
         )
-    twilio, now = Deaf(front.owner_id, hangs=hangs), front.wiring.clock.now()
+    twilio = Deaf(front.owner_id, hangs=hangs)
     async with platform(front) as pool:
-        assert await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of, now) == 1
+        assert await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of) == 1
         (row,) = front.rows("SELECT status FROM messages WHERE id = %s", message_id)
         assert row["status"] == "delivered"
         assert len(twilio.asked) <= 1 + recovery.SILENT_EACH
         # Those that failed take their turn again: another round asks after others.
         before = set(twilio.asked)
-        await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of, now)
+        await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of)
         assert set(twilio.asked) - before
 
 
-async def test_what_waits_is_found_without_reading_what_is_held(front: Front) -> None:
+async def test_of_one_owner_those_that_always_fail_hide_no_others(front: Front) -> None:
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        other = Rows.with_an_owner(conn)
+        for number in range(10):
+            other.outbound(status="queued", parts=[("queued", f"SM-{number}")])
+        conn.execute("UPDATE message_parts SET updated_at = now() - interval '1 hour'")
+    twilio = Deaf(front.owner_id, hangs=False)
+    async with platform(front) as pool:
+        for _ in range(5):
+            await recovery.ask_after_silent(pool, front.wiring.pool, twilio.of)
+            run(front, "UPDATE message_parts SET asked_at = asked_at - %s::interval", SILENT)
+    assert len(set(twilio.asked)) == 10
+
+
+async def test_many_that_wait_of_one_owner_hide_no_other_owners(front: Front) -> None:
+    with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
+        rows = Rows.with_an_owner(conn)
+        conn.execute(
+            "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status, "
+            "correlation_id, received_at) SELECT %s, uuid_floor(now() - interval '1 hour' + n * interval '1 ms'), %s, "
+            "%s, 'inbound', 'contact', '', 'received', gen_random_uuid(), now() FROM generate_series(1, 300) n",
+            [rows.owner, rows.conversation, rows.account],
+        )
+    conversation_id = await stray(front)
+    (mine,) = front.rows("SELECT id FROM messages WHERE conversation_id = %s", conversation_id)
+    async with platform(front) as pool:
+        assert await recovery.give_work_to_strays(pool) == recovery.STRAYS
+    assert f"{mine['id']}:1" in {row["workflow_uuid"] for row in front.work()}
+
+
+async def test_what_waits_is_found_without_reading_what_is_held_and_what_is_done_without_what_is_old(
+    front: Front,
+) -> None:
     await stray(front)
     with psycopg.connect(front.database_url, autocommit=True, options="-c search_path=recado") as conn:
         rows = Rows.with_an_owner(conn)
         conn.execute(
             "INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status, "
-            "held_for, "
-            "correlation_id, received_at) SELECT %s, gen_random_uuid(), %s, %s, 'inbound', 'contact', '', 'held', "
-            "'limit', gen_random_uuid(), now() FROM generate_series(1, 3000)",
+            "held_for, correlation_id, received_at) "
+            "SELECT %s, uuid_floor(now() - n * interval '1 minute' - interval '2 days'), %s, %s, 'inbound', 'contact', "
+            "'', 'held', 'limit', gen_random_uuid(), now() - interval '2 days' FROM generate_series(1, 3000) n",
             [rows.owner, rows.conversation, rows.account],
         )
+        waits = rows.inbound(status="held", held_for="limit")
         conn.execute("ANALYZE messages")
     async with platform(front) as pool, pool.connection() as conn_:
-        given = {"stray_s": recovery.STRAY_S, "tries": recovery.TRIES}
-        plan = await (await conn_.execute("EXPLAIN (FORMAT TEXT) " + recovery._STRAYS, given)).fetchall()
-        text = "\n".join(str(row["QUERY PLAN"]) for row in plan)
-    assert "messages_waiting" in text
-    assert "Seq Scan on messages m" not in text
+        given = {"stray_s": recovery.STRAY_S, "tries": recovery.TRIES, "most": recovery.STRAYS}
+        for query in (recovery._STRAYS, failed._WAITING):
+            explain = "EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) " + query
+            cursor = await conn_.execute(explain, given)
+            row = await cursor.fetchone()
+            assert row is not None
+            assert rows_read(row["QUERY PLAN"][0]["Plan"], "messages") < 100
+        assert await failed.waiting(conn_) == [{"status": "held", "held_for": "limit", "n": 1}]
+        assert [found.id for found in await failed.failures(conn_)] == [waits]

@@ -166,7 +166,7 @@ GUARDS = {
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
     "tcp_user_timeout": "20000",
-    "idle_in_transaction_session_timeout": "60000",
+    "idle_in_transaction_session_timeout": "20000",
     "client_connection_check_interval": "2000",
 }
 #: `SHOW` would say 0 for the first four, as the tests' server is reached by its socket; what a session was given is

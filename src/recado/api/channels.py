@@ -247,6 +247,13 @@ def _proven_at(who: Visit, verdict: Verdict) -> datetime | None:
     return who.wiring.clock.now() if verdict == "proven" else None
 
 
+async def _senders(who: Visit, account_id: UUID) -> frozenset[str] | None:
+    """What Twilio lists as the account's senders; in no transaction either."""
+    settings = who.wiring.settings
+    url = settings.twilio_messaging_url or settings.twilio_api_url
+    return await proof.senders_of_ours(who.wiring.pool, who.wiring.keyring, who.owner_id, account_id, messaging_url=url)
+
+
 async def _account(scope: Scope, account_id: UUID) -> TwilioAccountView:
     return TwilioAccountView.model_validate(await listing.account(scope, account_id), from_attributes=True)
 
@@ -284,7 +291,11 @@ def _key(who: Visit, given: ApiKeyOfTwilio | None) -> Secret | None:
     openapi_extra=ADMIN,
 )
 async def add_number(request: Request, who: Who, given: NewNumber, idempotency_key: IdempotencyKey = None) -> Response:
-    """Add a number, or route one that got messages unrouted: those of the last 24 hours are answered then."""
+    """Add a number, or route one that got messages unrouted: those of the last 24 hours are answered then.
+
+    Twilio is asked whether the account has it: `proven`. What it does not say is added all the same and asked again.
+    """
+    listed = await _senders(who, given.account_id)
 
     async def add(scope: Scope) -> NumberView:
         try:
@@ -304,7 +315,9 @@ async def add_number(request: Request, who: Who, given: NewNumber, idempotency_k
             scope, account_sid=account.account_sid, address=given.address, assistant_id=given.assistant_id
         )
         made = await numbers.look(scope, saved.id, lock=True)
-        made = await numbers.change(scope, made, messaging_service_sid=given.messaging_service_sid)
+        await numbers.change(scope, made, messaging_service_sid=given.messaging_service_sid)
+        await proof.keep_senders(scope, account.id, listed, now=who.wiring.clock.now())
+        made = await numbers.look(scope, saved.id)
         await audit.record(scope, who.caller, "add", "number", str(made.id), {"address": given.address})
         return NumberView.model_validate(made, from_attributes=True)
 

@@ -6,12 +6,14 @@ All of it comes before the request is read any further, so that a stranger learn
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -21,7 +23,8 @@ from recado.api import browsers
 from recado.api.problems import FieldError, Problem
 from recado.db.pool import Connection, Pool
 from recado.db.scope import Scope, scoped
-from recado.errors import NotFound
+from recado.errors import Busy, NotFound
+from recado.fair import Gate
 from recado.identity import keys, owners, sessions
 from recado.identity.callers import Caller, KeyScope
 from recado.identity.sessions import Session
@@ -34,8 +37,14 @@ BODY_LIMIT: Final = 256 * 1024
 #: The two ways to say who one is, as the description names them.
 SCHEME: Final = "ApiKey"
 SESSION: Final = "Session"
+#: One of so many connections is left to webhooks and sign-ins. The others are the owners', in shares (`recado.fair`):
+#: however many requests of one owner there are, another's have a connection at once. One waits so long for its turn.
+SPARE: Final = 4
+TURN_S: Final = 5.0
 #: By this a platform administrator says for which owner they ask.
 OWNER_HEADER: Final = "Recado-Owner"
+
+_gates: WeakKeyDictionary[Pool, Gate] = WeakKeyDictionary()
 
 _BEARER: Final = re.compile(r"[Bb]earer +(\S+)")
 _ROLE_OF: Final[dict[KeyScope, str]] = {"read": "viewer", "write": "operator", "admin": "admin"}
@@ -49,9 +58,18 @@ class Visit:
     owner_id: UUID
     wiring: Wiring
 
-    def scope(self) -> AbstractAsyncContextManager[Scope]:
-        """A transaction that sees this owner's rows."""
-        return scoped(self.wiring.pool, self.owner_id)
+    @asynccontextmanager
+    async def scope(self) -> AsyncIterator[Scope]:
+        """A transaction that sees this owner's rows, once it is the owner's turn: see `SPARE`. Raises Busy."""
+        pool = self.wiring.pool
+        gate = _gates.setdefault(pool, Gate(pool.max_size - pool.max_size // SPARE))
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(TURN_S):
+                    await stack.enter_async_context(gate.turn(self.owner_id))
+            except TimeoutError:
+                raise Busy(1) from None
+            yield await stack.enter_async_context(scoped(pool, self.owner_id))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

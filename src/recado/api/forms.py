@@ -9,12 +9,14 @@ from pydantic import BeforeValidator, ConfigDict, Field, SecretStr
 
 from recado.api.views import NO_NUL, NOT_BLANK, Given
 from recado.channels.twilio.addresses import given_address
+from recado.channels.twilio.sids import canonical_sid
 
 _SID: Final = "0123456789abcdef0123456789abcdef"
 _ID: Final = "01980c5e-5a10-7d42-8c33-91d2f0a4c6e8"
 
 #: In front of an address' pattern: other ways to write the same are taken, and become it.
 CANONICAL = BeforeValidator(lambda given: given_address(given) if isinstance(given, str) else given)
+SID = BeforeValidator(lambda given: canonical_sid(given) if isinstance(given, str) else given)
 #: A token, a key's secret: one line of printable ASCII.
 Token = Annotated[SecretStr, Field(min_length=1, max_length=512, description="Kept encrypted, never shown again.")]
 Reference = Annotated[
@@ -39,13 +41,13 @@ Sees = Annotated[
 ]
 Templates = Annotated[bool, Field(description="Whether it may send the owner's approved templates by itself.")]
 Language = Literal["pt", "es", "en"]
-ServiceSid = Annotated[str, Field(pattern=r"^MG[0-9a-fA-F]{32}$")]
+ServiceSid = Annotated[str, SID, Field(pattern=r"^MG[0-9a-f]{32}$")]
 
 
 class ApiKeyOfTwilio(Given):
     """An API key of the Twilio account, to send with instead of its auth token."""
 
-    sid: Annotated[str, Field(pattern=r"^SK[0-9a-fA-F]{32}$")]
+    sid: Annotated[str, SID, Field(pattern=r"^SK[0-9a-f]{32}$")]
     secret: Token | None = None
     secret_ref: Reference | None = None
 
@@ -57,7 +59,7 @@ class NewTwilioAccount(Given):
         extra="forbid", json_schema_extra={"examples": [{"account_sid": f"AC{_SID}", "auth_token": _SID}]}
     )
 
-    account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-fA-F]{32}$")]
+    account_sid: Annotated[str, SID, Field(pattern=r"^AC[0-9a-f]{32}$")]
     auth_token: Token | None = None
     auth_token_ref: Reference | None = None
     secondary_token: Annotated[Token | None, Field(description="The second token of a rotation under way.")] = None

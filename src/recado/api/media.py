@@ -186,7 +186,12 @@ def _file_name(disposition: str, kind: str) -> str | None:
     said = Message()
     # The library goes over the whole of it again for each of its parameters.
     said["Content-Disposition"] = disposition[:1_000]
-    return named(said.get_filename(), kind)
+    try:
+        given = said.get_filename()
+    except (ValueError, TypeError, LookupError):
+        # What it makes of mixed up parts of a name, and of some character sets. A file without a name is a file.
+        return None
+    return named(given, kind)
 
 
 @public.head("/media/{token}", include_in_schema=False)

@@ -153,12 +153,7 @@ async def invite(request: Request, who: Who, given: NewInvitation, idempotency_k
         )
         data = {"role": made.role, "resets_password": made.resets_password}
         await audit.record(scope, who.caller, "add", "invitation", str(made.id), data)
-        public_url = who.wiring.settings.public_url
-        return NewInvitationView(
-            **_invitation(made).model_dump(),
-            token=token,
-            link=f"{public_url}/console/invitations#{token}" if public_url else None,
-        )
+        return NewInvitationView(**_invitation(made).model_dump(), token=token)
 
     return await once(request, who, idempotency_key, make, status=201)
 

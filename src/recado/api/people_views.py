@@ -70,13 +70,8 @@ class EndedView(BaseModel):
 class NewInvitationView(InvitationView):
     """A new invitation, with its token, which is shown this once."""
 
-    token: Annotated[str, Field(description="For `POST /v1/invitations/accept`; it can't be had again.")]
-    link: Annotated[
-        str | None,
-        Field(
-            description="Where the invited choose their password, with the token after the #, which browsers send to "
-            "nobody. Null when RECADO_PUBLIC_URL is not set. Sending it to them is up to you."
-        ),
+    token: Annotated[
+        str, Field(description="For `POST /v1/invitations/accept`; it can't be had again. Sending it is up to you.")
     ]
 
 

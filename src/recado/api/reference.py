@@ -6,6 +6,7 @@ nothing without a way to it.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -67,10 +68,14 @@ def _parts(description: Mapping[str, Any]) -> Iterator[str]:
             if method in operations:
                 tag = (operations[method].get("tags") or ["Other"])[0]
                 by_tag.setdefault(tag, []).append((method, path, operations[method]))
-    yield "<nav>"
+    yield '<nav><a href="#access">Who may ask</a>'
     for tag in by_tag:
         yield f'<a href="#{_anchor(tag)}">{escape(tag)}</a>'
-    yield '<a href="#schemas">Forms</a></nav>'
+    yield '<a href="#schemas">Forms</a></nav><h2 id="access">Who may ask</h2>'
+    for name, way in description.get("components", {}).get("securitySchemes", {}).items():
+        shown = "<code>Authorization: Bearer</code>" if way.get("scheme") == "bearer" else f"the {escape(way['in'])}"
+        named = f" <code>{escape(way['name'])}</code>" if "name" in way else ""
+        yield f"<h3>{escape(name)}</h3><p>By {shown}{named}. {_text(way.get('description', ''))}</p>"
     for tag, operations in by_tag.items():
         yield f'<h2 id="{_anchor(tag)}">{escape(tag)}</h2>'
         for method, path, operation in operations:
@@ -96,7 +101,8 @@ def _operation(method: str, path: str, operation: Mapping[str, Any]) -> Iterator
         yield "<table><tr><th>parameter<th>in<th>is<th>"
         for one in parameters:
             name = escape(one["name"]) + ("" if one.get("required") else " (optional)")
-            yield f"<tr><td><code>{name}</code><td>{escape(one['in'])}<td>{_kind(one.get('schema', {}))}"
+            schema = one.get("schema", {})
+            yield f"<tr><td><code>{name}</code><td>{escape(one['in'])}<td>{_kind(schema)}{_limits(schema)}"
             yield f"<td>{_text(one.get('description', ''))}"
         yield "</table>"
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
@@ -120,8 +126,10 @@ def _fields(schema: Mapping[str, Any]) -> Iterator[str]:
     yield "<table><tr><th>field<th>is<th>"
     for name, one in properties.items():
         shown = escape(name) + ("" if name in required else " (optional)")
-        yield f"<tr><td><code>{shown}</code><td>{_kind(one)}<td>{_text(one.get('description', ''))}"
+        yield f"<tr><td><code>{shown}</code><td>{_kind(one)}{_limits(one)}<td>{_text(one.get('description', ''))}"
     yield "</table>"
+    for example in schema.get("examples", []):
+        yield f"<p>For instance <code>{escape(json.dumps(example, ensure_ascii=False))}</code></p>"
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
@@ -139,6 +147,33 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if schema.get("type") == "array":
         return "list of " + _kind(schema.get("items", {}))
     return escape(" ".join(str(schema[name]) for name in ("type", "format") if name in schema) or "anything")
+
+
+#: What JSON Schema says of a value's limits, in words.
+_LIMITS: Final = {
+    "minimum": "from {}",
+    "maximum": "to {}",
+    "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}",
+    "minLength": "at least {} long",
+    "maxLength": "at most {} long",
+    "minItems": "at least {}",
+    "maxItems": "at most {}",
+    "maxProperties": "at most {} of them",
+    "pattern": "like {}",
+    "default": "else {}",
+}
+
+
+def _limits(schema: Mapping[str, Any]) -> str:
+    """What a value is held to, and what counts where it is not given; of a choice, what each is held to."""
+    told = [
+        words.format(f"<code>{escape(json.dumps(schema[name], ensure_ascii=False))}</code>")
+        for name, words in _LIMITS.items()
+        if schema.get(name) not in (None, "", [], {})
+    ]
+    told += [inner.removeprefix(", ") for one in schema.get("anyOf", []) if (inner := _limits(one))]
+    return ", " + ", ".join(told) if told else ""
 
 
 def _text(text: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from recado.api.acting import IdempotencyKey, once
 from recado.api.door import GuardedRoute, Visit, needs, visit
-from recado.api.forms import CANONICAL
+from recado.api.forms import CANONICAL, SID
 from recado.api.problems import describe, wrong
 from recado.api.showing import shown
 from recado.api.views import NO_NUL, NOT_BLANK, Given, MessageView
@@ -63,7 +63,7 @@ class NewList(Given):
 class NewTemplate(Given):
     """An approved template with all its variables: each one line, without tabs or four spaces in a row."""
 
-    content_sid: Annotated[str, Field(pattern=r"^HX[0-9a-fA-F]{32}$")]
+    content_sid: Annotated[str, SID, Field(pattern=r"^HX[0-9a-f]{32}$")]
     variables: Annotated[
         dict[str, Annotated[str, Field(max_length=rules.TEXT_CHARS, pattern=NO_NUL)]], Field(max_length=50)
     ] = Field(default_factory=dict)

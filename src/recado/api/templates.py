@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recado.api import pages
 from recado.api.acting import IfMatch, check_version, demand, etag
 from recado.api.door import GuardedRoute, Visit, needs, visit
+from recado.api.forms import SID
 from recado.api.pages import Cursor, Limit, Page
 from recado.api.problems import describe
 from recado.api.views import NO_NUL, Given
@@ -61,7 +62,8 @@ class NewFallback(Given):
     )
 
     content_sid: Annotated[
-        str | None, Field(pattern=r"^HX[0-9a-fA-F]{32}$", description="Null: none, late replies are held.")
+        Annotated[str, SID, Field(pattern=r"^HX[0-9a-f]{32}$")] | None,
+        Field(description="Null: none, late replies are held."),
     ]
     variables: Annotated[dict[str, Annotated[str, Field(max_length=1_000, pattern=NO_NUL)]], Field(max_length=50)] = (
         Field(default_factory=dict)

@@ -86,6 +86,7 @@ class NumberView(BaseModel):
     messaging_service_sid: Annotated[
         str | None, Field(examples=["MG" + "0" * 32], description="The Messaging Service that sends for the number.")
     ]
+    proven: Annotated[bool, Field(description="Twilio has said that the account has this number.")]
     version: int
     created_at: datetime
 

@@ -18,6 +18,8 @@ DEFAULT_NAME = "default"
 #: The form of a model's name; whether there is such a one only a worker can tell, with the provider's package and key.
 MODEL = re.compile(r"[a-z0-9][a-z0-9_-]*:[^\s\x00-\x1f\x7f]{1,180}")
 LANGUAGES = ("pt", "es", "en")
+#: The longest name; the API's forms say the same.
+NAME_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,15 +114,13 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
 
     An empty `model` goes back to RECADO_MODEL, an empty `apology` to recado's own words, `sees="auto"` to what is known
     of the model. What stays as it was gets no new version. Raises UsageError for a language that is not one of
-    `LANGUAGES`, for a model that is not PROVIDER:MODEL, and for a blank name.
+    `LANGUAGES`, for a model that is not PROVIDER:MODEL, and for what can't be a name.
     """
     if model and not MODEL.fullmatch(model):
         raise UsageError("a model is PROVIDER:MODEL, for instance openai:gpt-5-mini")
     if language is not None and language not in LANGUAGES:
         raise UsageError(f"language must be one of {', '.join(LANGUAGES)}")
-    if name is not None and is_blank(name):
-        raise UsageError("an assistant's name must not be empty")
-    asked = (await ensure_default(scope)).name if name is None else name
+    asked = (await ensure_default(scope)).name if name is None else _name(name)
     cursor = await scope.conn.execute(
         """
         INSERT INTO assistants AS a (owner_id, id, name, instructions, model, language, apology, sees,
@@ -160,11 +160,17 @@ async def set(  # noqa: A001 - reads as `assistant.set(scope, ...)`, the command
     return _assistant(row) if row is not None else await get(scope, asked)
 
 
+def _name(given: str) -> str:
+    """An assistant's name as it is kept. Raises UsageError for what can't be one."""
+    name = " ".join(given.split())
+    if is_blank(name) or len(name) > NAME_CHARS:
+        raise UsageError(f"an assistant's name has 1 to {NAME_CHARS} characters")
+    return name
+
+
 async def make(scope: Scope, name: str) -> Assistant:
-    """A new assistant of that name, nothing set. Raises Conflict when there is one, UsageError for a blank name."""
-    name = " ".join(name.split())
-    if not name:
-        raise UsageError("an assistant's name must not be empty")
+    """A new assistant of that name, nothing set. Raises Conflict when there is one, UsageError for no name."""
+    name = _name(name)
     made = await scope.conn.execute(
         "INSERT INTO assistants (owner_id, id, name) VALUES (%s, %s, %s) ON CONFLICT (owner_id, name) DO NOTHING",
         [scope.owner_id, new_id(), name],

@@ -10,27 +10,43 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_NAMES: Final = r"(?:\w{1,16}:|ant|x-)?(?:think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad)"
+_THOUGHT: Final = r"think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad|rumination|deliberation"
+_NAMES: Final = (
+    rf"(?:(?:\w{{1,16}}:|ant|x-|[a-z]{{1,16}}[_-])?(?:{_THOUGHT})(?:[_-][a-z]{{1,16}})?"
+    r"|(?:chain[_-]of[_-])?thoughts?|cot|(?:inner|internal)[_-]?monologue)"
+)
+#: Brackets, also as somebody escaped them on the way: what comes after would make them brackets again.
+_LT: Final = r"(?:\\?[<＜]|&(?:amp;){0,2}(?:lt|#0{0,6}60|#x0{0,6}3c);?|\\u003c)"
+_GT: Final = r"(?:\\?[>＞]|&(?:amp;){0,2}(?:gt|#0{0,6}62|#x0{0,6}3e);?|\\u003e)"
 _MARK: Final = re.compile(
-    # DeepSeek R1, Qwen, GLM and most others; also where somebody escaped the brackets on the way.
-    rf"(?:<|&lt;|＜)\s{{0,4}}(?P<close>/?)\s{{0,4}}{_NAMES}(?:\s[^<>\n]{{0,80}})?(?P<empty>/?)\s{{0,4}}(?:>|&gt;|＞)"
+    # DeepSeek R1, Qwen, GLM and most others.
+    rf"{_LT}\s{{0,4}}(?P<close>(?:\\?/)?)\s{{0,4}}{_NAMES}(?:\s[^<>\n]{{0,80}})?(?P<empty>/?)\s{{0,4}}{_GT}"
     # Kimi; Magistral.
-    r"|◁(?P<close_kimi>/?)think▷|\[(?P<close_mistral>/?)THINK\]"
-    # OpenThinker; Cohere.
+    r"|◁(?P<close_kimi>/?)think▷|\[(?P<close_mistral>/?)THINK(?:ING)?\]"
+    # OpenThinker; Cohere; DeepSeek's own signs.
     r"|<\|(?:(?P<close_end>end_of)|begin_of)_thought\|>|<\|(?:(?P<close_cohere>END)|START)_THINKING\|>"
-    r"|<\|(?P<close_pipe>/|end_)?think(?:ing)?\|>",
+    r"|<[|｜](?:(?P<close_pipe>/|end[_▁](?:of[_▁])?)|(?:begin|start)[_▁](?:of[_▁])?)?think(?:ing)?[|｜]>"
+    # Gemma 4; MedGemma; Apertus.
+    r"|(?P<close_gemma><channel\|>)|<\|channel>\s{0,4}thought|(?P<close_med><unused95>)|<unused94>"
+    r"|<\|inner_(?:prefix|(?P<close_inner>suffix))\|>",
     re.IGNORECASE,
 )
-_CLOSES: Final = ("close", "close_kimi", "close_mistral", "close_end", "close_cohere", "close_pipe")
+_CLOSES: Final = tuple(name for name in _MARK.groupindex if name.startswith("close"))
 _NEXT: Final = re.compile(rf"(?P<fence>```+|~~~+)|(?P<tick>`)|(?P<mark>{_MARK.pattern})", re.IGNORECASE)
 #: gpt-oss (the harmony format): what is said is in the channel `final`.
 _CHANNEL: Final = re.compile(
-    r"<\|channel\|>\s{0,4}(\w{0,32})[^<]{0,200}(?:<\|constrain\|>[^<]{0,80})?(?:<\|message\|>)?"
+    r"<\|channel\|>\s{0,4}(\w{0,32})[^<]{0,200}(?:<\|constrain\|>[^<]{0,80})?(?:<\|message\|>)?",
+    re.IGNORECASE,
 )
-_CHANNEL_ENDS: Final = re.compile(r"<\|(?:end|return|call|start|channel)\|>")
+_CHANNEL_ENDS: Final = re.compile(r"<\|(?:end|return|call|start|channel)\|>", re.IGNORECASE)
 #: The same where the server left its marks out.
 _BARE_ANALYSIS: Final = re.compile(r"\s*(?:assistant)?analysis(?=[^\sa-z.,:;!?)])")
 _BARE_FINAL: Final = "assistantfinal"
+#: Granite 3.2.
+_SAID_THOUGHT: Final = re.compile(r"\s*(?:Here is|Here's) my thought process:", re.IGNORECASE)
+_SAID_ANSWER: Final = re.compile(r"(?:Here is|Here's) my response:", re.IGNORECASE)
+#: A fence that says it holds thoughts.
+_FENCED: Final = re.compile(rf"[ \t]{{0,4}}(?:{_THOUGHT})[ \t]{{0,4}}\n", re.IGNORECASE)
 #: What is left of a model's own marks: the end of a message, of a turn.
 _SPECIAL: Final = re.compile(r"<[|｜][A-Za-z0-9_▁]{1,40}[|｜]>|</s>")
 
@@ -44,7 +60,7 @@ def without_thoughts(text: str) -> str:
 
 
 def _final(text: str) -> str:
-    if "<|channel|>" in text:
+    if "<|channel|>" in text.lower():
         said = []
         for channel in _CHANNEL.finditer(text):
             ends = _CHANNEL_ENDS.search(text, channel.end())
@@ -53,6 +69,9 @@ def _final(text: str) -> str:
         return "\n\n".join(said)
     if _BARE_ANALYSIS.match(text):
         return text.rpartition(_BARE_FINAL)[2] if _BARE_FINAL in text else ""
+    if _SAID_THOUGHT.match(text):
+        answer = _SAID_ANSWER.search(text)
+        return text[answer.end() :] if answer else ""
     return text
 
 
@@ -61,6 +80,11 @@ def _outside(text: str) -> str:
     depth, at = 0, 0
     unclosed: set[str] = set()
     while found := _NEXT.search(text, at):
+        if found["fence"] is not None and not depth and _FENCED.match(text, found.end()):
+            kept.append(text[at : found.start()])
+            close = text.find(found["fence"], found.end())
+            at = len(text) if close < 0 else close + len(found["fence"])
+            continue
         if found["mark"] is None:
             end = None if depth else _code_end(text, found, unclosed)
             end = found.end() if end is None else end

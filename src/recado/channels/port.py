@@ -203,15 +203,19 @@ class Sender(Protocol):
         content_sid: str | None = None,
         content_variables: Mapping[str, str] | None = None,
         status_callback: str | None,
+        not_after: float | None = None,
     ) -> Sent:
         """Hand one message over, once: there is no repetition below this call.
 
+        Nothing leaves after `not_after`, a moment of `recado.clock.uptime`: somebody else may be sending it by then.
         `body` is the caption of `media_url`, and is not sent with `content_sid`, which says it itself.
         """
         ...
 
     async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
         """The outbound messages to that address created at or after `since` (to the second), newest first.
+
+        `since`, and when they were created, are by this machine's clock.
 
         For reconciling an unknown outcome: an incomplete answer is never given, it raises `SendError` instead.
         """

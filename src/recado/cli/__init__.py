@@ -18,7 +18,7 @@ def main() -> None:
 
     import typer
 
-    from recado.cli.app import app
+    from recado.cli.commands import app
 
     # A terminal that lacks a character shows its number rather than ending the command.
     for stream in (sys.stdout, sys.stderr):

@@ -1,4 +1,4 @@
-"""The commands, gathered; each group has its module. Nothing here or at a command module's top is slow to import."""
+"""The command `recado` itself, to which each module of commands adds its own; `recado.cli.commands` gathers them."""
 
 from __future__ import annotations
 
@@ -38,17 +38,3 @@ def _options(
     ] = False,
 ) -> None:
     """Take what comes before a command's name."""
-
-
-from recado.cli import run as _run  # noqa: E402, F401, I001 - each module adds its commands to `app`, in this order
-from recado.cli import setup as _setup  # noqa: E402, F401
-from recado.cli import plans as _plans  # noqa: E402, F401
-from recado.cli import assistants as _assistants  # noqa: E402, F401
-from recado.cli import templates as _templates  # noqa: E402, F401
-from recado.cli import identity as _identity  # noqa: E402, F401
-from recado.cli import consent as _consent  # noqa: E402, F401
-from recado.cli import watch as _watch  # noqa: E402, F401
-from recado.cli import doctor as _doctor  # noqa: E402, F401
-from recado.cli import secrets as _secrets  # noqa: E402, F401
-from recado.cli import simulator as _simulator  # noqa: E402, F401
-from recado.cli import demo as _demo  # noqa: E402, F401

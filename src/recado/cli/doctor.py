@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recado.cli.app import app, group
-from recado.cli.terminal import Desk, Json, answer, at_desk, bytes_of, settings_for_command, shown
+from recado.cli.terminal import Desk, Json, answer, at_desk, bytes_of, settings_for_command, shown, sid
 from recado.errors import NotFound, RecadoError, SettingsError, UsageError
 
 if TYPE_CHECKING:
@@ -127,7 +127,8 @@ def signature(
     body_file: Annotated[Path, typer.Option(metavar="FILE", help="The request's body as it arrived, byte for byte.")],
     signature: Annotated[str, typer.Option(help="The header X-Twilio-Signature.")],
     account: Annotated[
-        str | None, typer.Option(metavar="AC...", help="The account; if not given, the AccountSid in the body.")
+        str | None,
+        typer.Option(metavar="AC...", help="The account; if not given, the AccountSid in the body.", callback=sid),
     ] = None,
     content_type: Annotated[str, typer.Option(help="The header Content-Type.")] = FORM,
     json: Json = False,
@@ -140,7 +141,7 @@ def signature(
     async def main(desk: Desk) -> Diagnosis:
         from recado.channels.twilio.diagnosis import diagnose
 
-        account_sid = account or _account_in(body, content_type)
+        account_sid = account or sid(_account_in(body, content_type))
         tokens, public_urls = await _tokens(desk, account_sid)
         if desk.wiring.settings.public_url is not None:
             public_urls.append(desk.wiring.settings.public_url)

@@ -14,6 +14,7 @@ from recado.cli.app import app, group
 from recado.cli.terminal import (
     Desk,
     Json,
+    Limit,
     OnlyOwner,
     OwnerId,
     answer,
@@ -326,7 +327,7 @@ def revoke_key(
 @audit_commands.command("list")
 def list_audit(
     owner: OnlyOwner = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 200,
+    limit: Limit = 200,
     json: Json = False,
 ) -> None:
     """List what was done, by whom, newest first."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recado.cli.app import app
+from recado.cli.terminal import Host
 from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 QUEUES = ("turns", "deliveries", "media")
 
 Queues = Annotated[str, typer.Option(metavar="QUEUES", help="The queues it serves, comma-separated.")]
-Host = Annotated[str, typer.Option(help="Address to listen on.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 
 

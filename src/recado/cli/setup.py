@@ -8,7 +8,18 @@ from uuid import UUID
 import typer
 
 from recado.cli.app import app, group
-from recado.cli.terminal import Desk, Json, OnlyOwner, OwnerId, answer, at_desk, check_owner, secret_from_stdin, table
+from recado.cli.terminal import (
+    Desk,
+    Json,
+    OnlyOwner,
+    OwnerId,
+    answer,
+    at_desk,
+    check_owner,
+    secret_from_stdin,
+    sid,
+    table,
+)
 from recado.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +33,9 @@ app.add_typer(owners_commands)
 app.add_typer(accounts_commands)
 app.add_typer(numbers_commands)
 
-AccountSid = Annotated[str, typer.Option("--account", metavar="AC...", help="The Twilio account's AccountSid.")]
+AccountSid = Annotated[
+    str, typer.Option("--account", metavar="AC...", help="The Twilio account's AccountSid.", callback=sid)
+]
 TokenOnStdin = Annotated[
     bool,
     typer.Option("--auth-token-stdin", help="Read the auth token from standard input; a terminal asks, hidden."),
@@ -110,7 +123,7 @@ def _owner(owner: Owner) -> dict[str, Any]:
 @accounts_commands.command("add")
 def add_account(
     owner: OwnerId,
-    account_sid: Annotated[str, typer.Option("--account-sid", metavar="AC...", help="The AccountSid.")],
+    account_sid: Annotated[str, typer.Option("--account-sid", metavar="AC...", help="The AccountSid.", callback=sid)],
     auth_token_stdin: TokenOnStdin = False,
     auth_token_ref: TokenReference = None,
     json: Json = False,
@@ -273,7 +286,8 @@ def set_account(
         ),
     ] = None,
     api_key_sid: Annotated[
-        str | None, typer.Option(metavar="SK...", help="Send with this API key; '' goes back to the auth token.")
+        str | None,
+        typer.Option(metavar="SK...", help="Send with this API key; '' goes back to the auth token.", callback=sid),
     ] = None,
     api_key_secret_stdin: Annotated[
         bool, typer.Option("--api-key-secret-stdin", help="Read the API key's secret from standard input.")
@@ -284,6 +298,8 @@ def set_account(
     json: Json = False,
 ) -> None:
     """Change how an account is called and sent with; what is not given stays."""
+    if public_url is None and api_key_sid is None and not api_key_secret_stdin and api_key_secret_ref is None:
+        raise UsageError("nothing to set: give --public-url, or --api-key-sid with its secret")
     if bool(api_key_sid) != (api_key_secret_stdin or api_key_secret_ref is not None):
         raise UsageError("an API key is its SID and its secret: --api-key-sid with --api-key-secret-stdin or -ref")
     if api_key_secret_stdin and api_key_secret_ref is not None:
@@ -330,16 +346,22 @@ def add_number(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Add a number to a Twilio account; what waits for an unrouted one (for a day at most) is answered then."""
+    """Add a number to a Twilio account; what waits for an unrouted one (for a day at most) is answered then.
+
+    It is proven once Twilio lists it among the account's senders. Until then it works all the same.
+    """
 
     async def main(desk: Desk) -> dict[str, Any]:
         from recado.assistants import assistant as assistants
-        from recado.channels.twilio import accounts, numbers
+        from recado.channels.twilio import accounts, numbers, proof
         from recado.db.scope import scoped
         from recado.identity import audit
 
-        owner_id = (await _account(desk, account))["owner_id"]
-        async with scoped(desk.wiring.pool, owner_id) as scope:
+        known, wiring = await _account(desk, account), desk.wiring
+        owner_id, settings = known["owner_id"], wiring.settings
+        url = settings.twilio_messaging_url or settings.twilio_api_url
+        listed = await proof.senders_of_ours(wiring.pool, wiring.keyring, owner_id, known["id"], messaging_url=url)
+        async with scoped(wiring.pool, owner_id) as scope:
             default = await assistants.ensure_default(scope)
             named = await assistants.get(scope, assistant) if assistant is not None else default
             saved = await accounts.add_number(scope, account_sid=account, address=address, assistant_id=named.id)
@@ -350,6 +372,7 @@ def add_number(
             if saved.outcome != "same" or after != before:
                 action = "add" if saved.outcome == "made" else "change"
                 await audit.record(scope, desk.caller, action, "number", str(saved.id), {"address": after.address})
+            await proof.keep_senders(scope, known["id"], listed, now=wiring.clock.now())
         return await _number(desk, saved.id)
 
     made = at_desk(main)
@@ -371,10 +394,14 @@ def list_numbers(owner: OnlyOwner = None, json: Json = False) -> None:
 
     found = at_desk(main)
     rows = [
-        (row["id"], row["address"], row["status"], row["assistant"], row["account_sid"], row["owner"]) for row in found
+        (
+            *(row["id"], row["address"], row["status"], "yes" if row["proven"] else "no", row["assistant"]),
+            *(row["account_sid"], row["owner"]),
+        )
+        for row in found
     ]
     text = table(
-        ("ID", "ADDRESS", "STATUS", "ASSISTANT", "ACCOUNT SID", "OWNER"),
+        ("ID", "ADDRESS", "STATUS", "PROVEN", "ASSISTANT", "ACCOUNT SID", "OWNER"),
         rows,
         empty="no number yet: `recado numbers add`",
     )
@@ -382,7 +409,8 @@ def list_numbers(owner: OnlyOwner = None, json: Json = False) -> None:
 
 
 _NUMBERS = """
-SELECT n.id, n.owner_id, o.name AS owner, a.account_sid, n.address, n.status, s.name AS assistant, n.created_at
+SELECT n.id, n.owner_id, o.name AS owner, a.account_sid, n.address, n.status, s.name AS assistant,
+       n.proven_at IS NOT NULL AS proven, n.created_at
 FROM numbers n
 JOIN owners o ON o.id = n.owner_id
 JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from recado.channels.twilio.addresses import PERSON, canonical_address
 from recado.cli.app import app, group
-from recado.cli.terminal import Json, answer, secret_from_stdin, table
+from recado.cli.terminal import Host, Json, answer, secret_from_stdin, sid, table
 from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ URL = f"http://127.0.0.1:{PORT}"
 @simulator_commands.callback(invoke_without_command=True, no_args_is_help=False)
 def simulator(
     context: typer.Context,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = PORT,
     account_sid: Annotated[str, typer.Option(metavar="AC...", help="AccountSid of its one account.")] = ACCOUNT_SID,
     number: Annotated[str, typer.Option(metavar="whatsapp:+E164", help="The account's number.")] = NUMBER,
@@ -64,8 +65,10 @@ def simulator(
     """Run a local Twilio: REST API, signed webhooks, faults, and a phone in the browser."""
     if context.invoked_subcommand is not None:
         return
-    if not re.fullmatch(r"AC[0-9a-fA-F]{32}", account_sid):
+    account_sid = sid(account_sid)
+    if not re.fullmatch(r"AC[0-9a-f]{32}", account_sid):
         raise UsageError("--account-sid: an AccountSid is AC and 32 hexadecimal digits")
+    number = canonical_address(number)
     if not re.fullmatch(r"whatsapp:\+[1-9]\d{6,14}", number):
         raise UsageError("--number: a number is whatsapp: and E.164, for instance whatsapp:+14155238886")
     if not webhook_url.startswith(("http://", "https://")):
@@ -202,7 +205,7 @@ def send(
     json: Json = False,
 ) -> None:
     """Write as a contact, and say what the webhook answered. Exit code 1 unless it was accepted."""
-    files, pin = file or [], _place(place)
+    files, pin, contact = file or [], _place(place), _contact(from_, "--from")
     if not body and not files and pin is None:
         raise UsageError("nothing to send: give words, --file or --place")
     if voice and len(files) != 1:
@@ -212,7 +215,7 @@ def send(
         from recado.simulator.handset import Phone
 
         account_sid, number = await _sender(client, to)
-        phone = Phone(client=client, account_sid=account_sid, number=number, address=from_, name=profile_name)
+        phone = Phone(client=client, account_sid=account_sid, number=number, address=contact, name=profile_name)
         if voice:
             return await phone.voice(files[0])
         if files:
@@ -238,6 +241,7 @@ def window(
     json: Json = False,
 ) -> None:
     """Let a contact's 24-hour window end: from then on only an approved template reaches them."""
+    contact = _contact(contact, "CONTACT")
 
     async def main(client: SimulatorClient) -> None:
         account_sid, number = await _sender(client, to)
@@ -248,6 +252,14 @@ def window(
     answer({"contact": contact, "left_s": left_s}, as_json=json, text=told)
 
 
+def _contact(given: str, option: str) -> str:
+    """A contact's address as WhatsApp has it, in whatever form it was given."""
+    address = canonical_address(given)
+    if not re.fullmatch(PERSON, address):
+        raise UsageError(f"{option}: a contact is whatsapp: and E.164, for instance whatsapp:+5511987654321")
+    return address
+
+
 def _place(text: str | None) -> tuple[float, float] | None:
     """Latitude and longitude as they were given."""
     if text is None:
@@ -256,7 +268,7 @@ def _place(text: str | None) -> tuple[float, float] | None:
         latitude, longitude = (float(part) for part in text.split(","))
     except ValueError:
         raise UsageError("--place: two numbers with a comma, for instance -23.5614,-46.6559") from None
-    if abs(latitude) > 90 or abs(longitude) > 180:
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180):  # so that what is no number is not within
         raise UsageError("--place: latitude is within 90 degrees, longitude within 180")
     return latitude, longitude
 
@@ -265,7 +277,7 @@ async def _sender(client: SimulatorClient, to: str | None) -> tuple[str, str]:
     """Account and number that a contact writes to."""
     accounts = (await client.call("GET", "/accounts"))["accounts"]
     known = [(account["account_sid"], number["address"]) for account in accounts for number in account["numbers"]]
-    fitting = [pair for pair in known if to in (None, pair[1])]
+    fitting = [pair for pair in known if to is None or canonical_address(to) == pair[1]]
     if len(fitting) != 1:
         there = ", ".join(address for _, address in known) or "none"
         raise UsageError(f"--to: name one of the simulator's numbers: {there}")

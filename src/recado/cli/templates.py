@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 
 from recado.cli.app import app, group
-from recado.cli.terminal import Desk, Json, OnlyOwner, OwnerId, answer, at_desk, check_owner, table
+from recado.cli.terminal import Desk, Json, OnlyOwner, OwnerId, answer, at_desk, check_owner, sid, table
 from recado.errors import NotFound, RecadoError, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ app.add_typer(templates_commands)
 def sync(
     owner: OwnerId,
     account: Annotated[
-        str | None, typer.Option("--account", metavar="AC...", help="Only this AccountSid; if not given, all.")
+        str | None,
+        typer.Option("--account", metavar="AC...", help="Only this AccountSid; if not given, all.", callback=sid),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -128,7 +129,7 @@ def list_templates(owner: OnlyOwner = None, json: Json = False) -> None:
 def choose_fallback(
     owner: OwnerId,
     template: Annotated[
-        str, typer.Option("--template", metavar="HX...", help="The template's ContentSid; '' for none.")
+        str, typer.Option("--template", metavar="HX...", help="The template's ContentSid; '' for none.", callback=sid)
     ],
     variable: Annotated[
         list[str] | None,

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, overload
 from uuid import UUID
 
 import typer
 
+from recado.channels.twilio.sids import canonical_sid
 from recado.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,17 @@ Result = Mapping[str, Any] | Sequence[Any]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OwnerId = Annotated[UUID, typer.Option("--owner", metavar="ID", help="The owner's id, of `recado owners list`.")]
 OnlyOwner = Annotated[UUID | None, typer.Option("--owner", metavar="ID", help="Only this owner's.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many at most, newest first.")]
+
+
+def _address(given: str) -> str:
+    # An empty one, for instance of a variable that is not set, would be every address of the machine.
+    if not given.strip() or not given.isascii():
+        raise typer.BadParameter("must be an address of this machine, for instance 127.0.0.1")
+    return given
+
+
+Host = Annotated[str, typer.Option(help="Address to listen on.", callback=_address)]
 
 SECRET_CHARS = 4096
 
@@ -251,3 +263,12 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda: bar.advance(task)
+
+
+@overload
+def sid(given: str) -> str: ...
+@overload
+def sid(given: None) -> None: ...
+def sid(given: str | None) -> str | None:
+    """A SID that was given, in Twilio's own form: what is pasted has blanks, and some tools write capitals."""
+    return None if given is None else canonical_sid(given)

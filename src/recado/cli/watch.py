@@ -12,6 +12,7 @@ from recado.cli.app import app, group
 from recado.cli.terminal import (
     Desk,
     Json,
+    Limit,
     OnlyOwner,
     ago,
     answer,
@@ -99,7 +100,7 @@ def _error(message: dict[str, Any]) -> str:
 @failed_commands.command("list")
 def list_failed(
     owner: OnlyOwner = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at most, newest first.")] = 200,
+    limit: Limit = 200,
     json: Json = False,
 ) -> None:
     """List the messages that failed or are held, and why."""

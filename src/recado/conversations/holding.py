@@ -62,7 +62,7 @@ CAUSES: Mapping[HeldFor, Cause] = MappingProxyType(
             means="It may come from a machine: another bot, an own number, or the same words again and again.",
             then=_RETRY,
         ),
-        "broken": Cause(means="Its turn failed, or ended its worker twice.", then=_RETRY),
+        "broken": Cause(means="Its turn failed, or it ended its worker twice.", then=_RETRY),
         "channel": Cause(means="It came by another channel than WhatsApp.", then="nobody: it is kept and shown"),
         "owner": Cause(means="The owner is suspended.", then="a worker, once the owner is active again, for 24 hours"),
         "opted_out": Cause(

@@ -259,10 +259,10 @@ async def count_starts(scope: Scope, starts: Mapping[UUID, int], *, now: datetim
     """Work for these messages has begun so often without an end; none of it, once it is 0 again."""
     await scope.conn.execute(
         """
-        UPDATE messages m SET starts = given.starts,
-               begun_at = CASE WHEN given.starts > 0 THEN coalesce(m.begun_at, %(now)s) END
-        FROM unnest(%(ids)s::uuid[], %(starts)s::smallint[]) AS given (id, starts)
-        WHERE m.owner_id = %(owner)s AND m.id = given.id
+        UPDATE messages SET (starts, begun_at) = (
+            SELECT given, CASE WHEN given > 0 THEN coalesce(begun_at, %(now)s) END
+            FROM (SELECT (%(starts)s::smallint[])[array_position(%(ids)s::uuid[], id)] AS given) one)
+        WHERE owner_id = %(owner)s AND id = ANY(%(ids)s)
         """,
         {"owner": scope.owner_id, "ids": list(starts), "starts": list(starts.values()), "now": now},
     )

@@ -24,7 +24,7 @@ import psycopg
 import structlog
 from psycopg import sql
 
-from recado.db.pool import PASSING, Connection
+from recado.db.pool import PASSING, Connection, renew_plans
 from recado.stopping import end
 
 log = structlog.get_logger(__name__)
@@ -303,6 +303,7 @@ class GroupCommit(Generic[R, A]):
                 if line.patience != (lock_s, statement_s):
                     await conn.execute(_patience(lock_s, statement_s), prepare=False)
                     line.patience = (lock_s, statement_s)
+                await renew_plans(conn)
                 answers = await self._write(conn, [waiting.row for waiting in batch])
         except BaseException as error:
             # The server has answered and rolled back: the session goes on.

@@ -28,9 +28,13 @@ class Silent(psycopg.OperationalError):
 
 
 class PatientConnection(psycopg.AsyncConnection[Row]):
-    """A connection whose answers are waited for `patience_s` at most."""
+    """A connection whose answers are waited for `patience_s` at most.
+
+    `uses` and `renewals` are those of `pool.renew_plans`.
+    """
 
     patience_s = PATIENCE_S
+    uses = renewals = 0
 
     async def wait(self, gen: PQGen[T], interval: float = _INTERVAL_S, timeout: float | None = None) -> T:  # noqa: ASYNC109 - psycopg's parameter
         """Do a piece of the protocol. Raises Silent when the server does not answer."""

@@ -54,17 +54,27 @@ LIMITS = "54"
 KEEPALIVE = {"keepalives": 1, "keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
 TCP_USER_TIMEOUT_MS = 20_000
 #: The same for the server, whose own defaults keep a vanished host's session, its locks with it, for two hours; a
-#: transaction that nobody goes on with ends too, and so does the statement of a client that is gone.
+#: transaction that nobody goes on with ends too, as soon as its executor counts as dead (`ops/executors`), and so does
+#: the statement of a client that is gone.
 SERVER_KEEPALIVE = (
     "-c tcp_keepalives_idle=15 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 "
     f"-c tcp_user_timeout={TCP_USER_TIMEOUT_MS} "
-    "-c idle_in_transaction_session_timeout=60000 -c client_connection_check_interval=2000"
+    "-c idle_in_transaction_session_timeout=20000 -c client_connection_check_interval=2000"
 )
+
+
+#: A statement's plan is made once and kept, perhaps while its tables were empty or nearly so: reading all of them was
+#: cheapest then, and costs more with every row until PostgreSQL next counts them. Wherever an index serves it is taken.
+BY_INDEX = "-c enable_seqscan=off"
+#: And in a table that was counted as empty one index is as good as another: see `renew_plans`.
+FIRST_PLANS = 16
+#: For connections that look up single rows by their keys and nothing else: in the index's order, never sorted.
+BY_KEY = "SET enable_bitmapscan = off;"
 
 
 def conninfo(url: str, role: Role) -> str:
     """The URL with the settings that every connection of the product has."""
-    options = f"-c role={role} -c search_path=recado -c timezone=UTC -c plan_cache_mode=force_generic_plan"
+    options = f"-c role={role} -c search_path=recado -c timezone=UTC -c plan_cache_mode=force_generic_plan {BY_INDEX}"
     return make_conninfo(url, application_name="recado", **guarded(options))
 
 
@@ -78,6 +88,19 @@ def guarded(options: str = "") -> dict[str, Any]:
     }
 
 
+async def renew_plans(conn: Connection) -> None:
+    """Count a use of the connection; after 16, 32, 64 ... of them, have its plans made anew when they are next needed.
+
+    So a plan was made when the tables had half as many rows at least, as far as this connection's own work goes, and
+    that costs less and less. Where others fill them, PostgreSQL counts anew within a minute or so.
+    """
+    if isinstance(conn, PatientConnection):
+        conn.uses += 1
+        if conn.uses >= FIRST_PLANS << conn.renewals:
+            conn.renewals += 1
+            await conn.execute("DISCARD PLANS", prepare=False)
+
+
 @asynccontextmanager
 async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> AsyncIterator[Pool]:
     """A pool of at most `size` connections under `role`; it opens without waiting for the database.
@@ -88,6 +111,7 @@ async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> Async
         conninfo(url, role),
         connection_class=PatientConnection[Row],
         kwargs={"row_factory": dict_row, "autocommit": True, "context": ADAPTERS},
+        check=renew_plans,
         min_size=least,
         max_size=size,
         timeout=3,  # a webhook's caller waits this long at most to hear 503
@@ -123,7 +147,7 @@ def engine(url: str, *, size: int) -> sa.Engine:
     # connection used last is used next, so that few of them know all of its statements.
     arguments = {
         "application_name": "recado dbos",
-        **guarded("-c role=recado_engine -c plan_cache_mode=force_generic_plan"),
+        **guarded(f"-c role=recado_engine -c plan_cache_mode=force_generic_plan {BY_INDEX}"),
     }
     made = sa.create_engine(
         sa.make_url(url).set(drivername="postgresql+psycopg"),
@@ -144,6 +168,12 @@ def engine(url: str, *, size: int) -> sa.Engine:
             except psycopg.Error as error:
                 raise sa.exc.DisconnectionError from error
         record.info["asked_at"] = now
+        uses = record.info["uses"] = record.info.get("uses", 0) + 1
+        renewals = record.info.get("renewals", 0)
+        if uses >= FIRST_PLANS << renewals:  # as `renew_plans`
+            record.info["renewals"] = renewals + 1
+            connection.execute("DISCARD PLANS", prepare=False)
+            connection.commit()
 
     @sa.event.listens_for(made, "do_connect")
     def do_connect(_dialect: Any, _record: Any, given: Any, options: dict[str, Any]) -> Any:

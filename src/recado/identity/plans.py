@@ -100,7 +100,7 @@ async def add(
         raise UsageError("a plan's name has 1 to 100 characters")
     limits = (messages, model_tokens, transcription_seconds, money, stored_bytes)
     if any(limit is not None and not 0 <= limit <= _MOST for limit in limits):
-        raise UsageError("a plan's limits are not negative")
+        raise UsageError(f"a plan's limits are from 0 to {_MOST:,}, money in millionths and storage in bytes")
     if not 0 < soft_share <= 1:
         raise UsageError("a plan's soft share is above 0 and at most 1")
     row = await (

@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from recado.channels.visible import visible
+from recado.media import utf16
 
 #: What is read of a file, and of one property, pictures and the like apart, which are left out unread.
 MOST_BYTES: Final = 2 * 1024 * 1024
@@ -73,11 +74,8 @@ def _card(said: dict[str, list[str]]) -> list[dict[str, Any]]:
 
 def _as_utf8(data: bytes) -> bytes:
     """The same without a byte order mark; from UTF-16, which some phones write, where its mark or its zeros tell."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace").encode("utf-8", "replace")
-    for codec, zeros in (("utf-16-be", data[0:8:2]), ("utf-16-le", data[1:8:2])):
-        if zeros == b"\0\0\0\0":
-            return data.decode(codec, "replace").encode("utf-8", "replace")
+    if codec := utf16.codec_of(data[:8]):
+        return data.decode(codec, "replace").encode("utf-8", "replace")
     return data.removeprefix(b"\xef\xbb\xbf")
 
 

@@ -25,7 +25,10 @@ class Read:
 
 
 class Reader:
-    """Looks into files, and has no more than `PARSERS` documents parsed at once: each may take much CPU and memory."""
+    """Looks into files, and has no more than `PARSERS` documents parsed at once: each may take much CPU and memory.
+
+    Whose turn it is among owners is for who asks (`journey/attachments`).
+    """
 
     def __init__(self) -> None:
         self._parsers = asyncio.Semaphore(PARSERS)

@@ -15,6 +15,8 @@ from typing import Final
 import puremagic
 from puremagic import PureError
 
+from recado.media import utf16
+
 #: How much of a file's beginning tells its format.
 HEAD_BYTES: Final = 8192
 
@@ -99,8 +101,8 @@ def _possible(head: bytes, announced_type: str) -> list[str]:
     """The types that a file with this beginning may have, what was announced first, then those of its family."""
     announced = plain(announced_type)
     unsaid = announced in ("", "application/octet-stream")
-    kinds = _TEXTS if announced in _TEXTS and not _CONTROL.search(head) else _by_format(head)
-    if unsaid and not kinds and not _CONTROL.search(head):
+    kinds = _TEXTS if announced in _TEXTS and _is_text(head, whole=False) else _by_format(head)
+    if unsaid and not kinds and _is_text(head, whole=False):
         kinds = _TEXTS[:1]
     fitting = [kind for kind in kinds if unsaid or _family(kind) == _family(announced)]
     return sorted(fitting, key=lambda kind: kind != announced)
@@ -130,7 +132,13 @@ def _family(kind: str) -> str:
 
 
 def _fits(content: Content, kind: str) -> bool:
-    return not _CONTROL.search(content) if kind in _TEXTS else _has_parts(content, kind)
+    return _is_text(content, whole=True) if kind in _TEXTS else _has_parts(content, kind)
+
+
+def _is_text(content: Content, *, whole: bool) -> bool:
+    if codec := utf16.codec_of(content[:8]):
+        return utf16.is_text(content, codec, whole=whole)
+    return not _CONTROL.search(content)
 
 
 def _has_parts(content: Content, kind: str) -> bool:

@@ -1,21 +1,16 @@
-"""Where attachments are kept: a folder, or a bucket of an S3-compatible store."""
+"""The port of storage: where attachments are kept, under keys of ours."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import shutil
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
-from secrets import token_hex
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
-from recado.errors import NotFound, RecadoError
-from recado.settings import Settings
+from recado.errors import RecadoError
 
 CHUNK = 256 * 1024
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -77,94 +72,3 @@ def check_key(key: str) -> str:
 def new_file(path: Path) -> BinaryIO:
     """A file that was not there before, to write, readable by nobody else."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
-
-
-def open_storage(settings: Settings) -> Storage:
-    """The storage of RECADO_MEDIA_URL, or the folder `media` in RECADO_HOME."""
-    if settings.media_url is None:
-        return Folder(settings.home / "media")
-    from recado.media.bucket import open_bucket
-
-    return open_bucket(settings.media_url)
-
-
-class Folder:
-    """A storage in a folder of this machine, which only this user may enter."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def _place(self, key: str) -> Path:
-        return self._root / check_key(key)
-
-    async def put(self, key: str, path: Path, *, content_type: str) -> None:
-        """See Storage."""
-        place = self._place(key)
-        with _told():
-            await asyncio.to_thread(self._put, place, path)
-
-    def _put(self, place: Path, path: Path) -> None:
-        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        draft = place.with_name(f".{token_hex(8)}")
-        try:
-            with open(path, "rb") as source, new_file(draft) as target:
-                shutil.copyfileobj(source, target, CHUNK)
-                target.flush()
-                os.fsync(target.fileno())
-            draft.replace(place)
-        finally:
-            draft.unlink(missing_ok=True)
-
-    async def fetch(self, key: str, into: Path) -> None:
-        """See Storage."""
-        place = self._place(key)
-
-        def copy() -> None:
-            with open(place, "rb") as source, new_file(into) as target:
-                shutil.copyfileobj(source, target, CHUNK)
-
-        with _told():
-            await asyncio.to_thread(copy)
-
-    async def read(self, key: str, *, start: int = 0, length: int | None = None) -> AsyncIterator[bytes]:
-        """See Storage."""
-        place = self._place(key)
-        with _told():
-            file = await asyncio.to_thread(open, place, "rb")
-        with file:
-            file.seek(start)
-            left = length
-            while left is None or left > 0:
-                piece = await asyncio.to_thread(file.read, CHUNK if left is None else min(CHUNK, left))
-                if not piece:
-                    return
-                left = None if left is None else left - len(piece)
-                yield piece
-
-    async def delete(self, key: str) -> None:
-        """See Storage."""
-        place = self._place(key)
-        with _told():
-            await asyncio.to_thread(place.unlink, missing_ok=True)
-
-    async def keys(self, *, before: datetime) -> AsyncIterator[str]:
-        """See Storage."""
-        for path in await asyncio.to_thread(lambda: list(self._root.glob("*/*"))):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < before.timestamp():
-                    yield f"{path.parent.name}/{path.name}"
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn the system's errors, which quote paths, into ours, which say what can be done."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise NotFound("the attachment is not kept any more") from None
-    except OSError as error:
-        raise StorageUnavailable(f"the folder of attachments can't be used: {error.strerror}") from None

@@ -18,6 +18,8 @@ from pathlib import Path
 
 import structlog
 
+from recado.media import utf16
+
 log = structlog.get_logger(__name__)
 
 #: What is kept of a document's text.
@@ -66,7 +68,10 @@ def _way(path: Path, content_type: str) -> str | None:
         return "office"
     if head.startswith(_OLE):
         return "sheets"
-    if content_type in _CARDS or head.lstrip(b"\xef\xbb\xbf \t\r\n").upper().startswith(_CARD):
+    beginning = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if codec := utf16.codec_of(head[:8]):
+        beginning = head.decode(codec, "replace").lstrip("\ufeff \t\r\n").encode("utf-8", "replace")
+    if content_type in _CARDS or beginning.upper().startswith(_CARD):
         return "cards"
     return "plain" if content_type.startswith("text/") or content_type in _PLAIN else None
 
@@ -81,8 +86,8 @@ def tidy(text: str) -> str:
 def _plain(path: Path) -> Extracted:
     with path.open("rb") as file:
         data = file.read(MOST_BYTES)
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        text = data.decode("utf-16", "replace")
+    if codec := utf16.codec_of(data[:8]):
+        text = data.decode(codec, "replace")
     elif b"\0" in data:
         return Extracted()
     else:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Protocol
 
-from recado.errors import RecadoError, SettingsError
-from recado.settings import Settings
+from recado.errors import RecadoError
 
 #: What a note may take besides the longest length: Whisper base is faster than the note on one core.
 SPARE_S: Final = 30.0
@@ -60,26 +59,3 @@ class Transcriber(Protocol):
     async def aclose(self) -> None:
         """End what was started; twice does no harm."""
         ...
-
-
-def open_transcriber(settings: Settings) -> Transcriber | None:
-    """The transcriber of RECADO_TRANSCRIBER, None for none.
-
-    Raises SettingsError when its package is not installed or its key is missing.
-    """
-    name, _, model = settings.transcriber.partition(":")
-    longest_s = settings.longest_note_s
-    try:
-        if name == "faster-whisper":
-            from recado.media.voice.whisper import Whisper, check
-
-            check()
-            return Whisper(model, threads=settings.transcriber_threads, longest_s=longest_s)
-        if name == "openai":
-            from recado.media.voice.endpoint import open_endpoint
-
-            return open_endpoint(model, longest_s=longest_s)
-    except ImportError as error:
-        extra = "voice" if name == "faster-whisper" else "models"
-        raise SettingsError(f"RECADO_TRANSCRIBER: {error.name} is missing; install recado[{extra}]") from None
-    return None

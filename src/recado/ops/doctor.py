@@ -16,6 +16,7 @@ from recado.db.pool import Connection
 from recado.db.schema import HEAD, state
 from recado.db.secrets import Keyring
 from recado.errors import SecretError, SettingsError
+from recado.ops import failed
 from recado.references import References
 from recado.settings import Settings
 
@@ -290,6 +291,7 @@ async def _numbers(conn: Connection) -> list[Finding]:
         SELECT a.account_sid, n.address,
                (SELECT count(*) FROM conversations v
                 JOIN messages m ON m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.status = 'unrouted'
+                                AND m.id > uuid_floor(now() - interval '24 hours')
                 WHERE v.owner_id = n.owner_id AND v.number_id = n.id) AS waiting
         FROM numbers n JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
         WHERE n.status = 'unrouted' AND starts_with(n.address, 'whatsapp:') AND a.removed_at IS NULL ORDER BY n.id
@@ -307,7 +309,28 @@ async def _numbers(conn: Connection) -> list[Finding]:
     [row] = await _rows(conn, "SELECT count(*) AS n FROM numbers")
     if not row["n"]:
         return [warn("numbers", "there is no number", "recado numbers add --account AC... --address whatsapp:+...")]
-    return [ok("numbers", f"{_count(row['n'], 'number')}, none unrouted")]
+    return await _not_listed(conn) or [ok("numbers", f"{_count(row['n'], 'number')}, none unrouted")]
+
+
+async def _not_listed(conn: Connection) -> list[Finding]:
+    """Numbers of which Twilio was asked, and did not say that they are their account's."""
+    rows = await _rows(
+        conn,
+        """
+        SELECT a.account_sid, n.address
+        FROM numbers n JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
+        WHERE n.status = 'active' AND starts_with(n.address, 'whatsapp:') AND n.asked_at IS NOT NULL
+          AND n.proven_at IS NULL AND a.proven_at IS NOT NULL AND a.removed_at IS NULL ORDER BY n.id
+        """,
+    )
+    return [
+        warn(
+            "numbers",
+            f"{row['address']} is unproven: Twilio does not list it among the online senders of {row['account_sid']}",
+            "look at the account's WhatsApp senders at Twilio; recado asks again every 15 minutes",
+        )
+        for row in rows
+    ]
 
 
 async def _channels(conn: Connection) -> list[Finding]:
@@ -319,7 +342,8 @@ async def _channels(conn: Connection) -> list[Finding]:
         JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
         JOIN conversations v ON v.owner_id = n.owner_id AND v.number_id = n.id
         JOIN messages m ON m.owner_id = v.owner_id AND m.conversation_id = v.id AND m.direction = 'inbound'
-        WHERE NOT starts_with(n.address, 'whatsapp:') AND m.status = 'held' GROUP BY 1, 2, n.id ORDER BY n.id
+        WHERE NOT starts_with(n.address, 'whatsapp:') AND m.status = 'held'
+          AND m.id > uuid_floor(now() - interval '7 days') GROUP BY 1, 2, n.id ORDER BY n.id
         """,
     )
     return [
@@ -330,7 +354,7 @@ async def _channels(conn: Connection) -> list[Finding]:
             "give that number another webhook at Twilio, or none; `recado failed list` shows them",
         )
         for row in rows
-    ] or [ok("channels", "all messages came by WhatsApp")]
+    ] or [ok("channels", "all messages of the last 7 days came by WhatsApp")]
 
 
 async def _attention(conn: Connection) -> list[Finding]:
@@ -349,20 +373,17 @@ async def _attention(conn: Connection) -> list[Finding]:
 
 
 async def _failed(conn: Connection) -> list[Finding]:
-    [row] = await _rows(
-        conn,
-        """
-        SELECT coalesce(sum(n) FILTER (WHERE held_for IS NULL), 0)::bigint AS failed,
-               coalesce(sum(n) FILTER (WHERE held_for IS NOT NULL), 0)::bigint AS held,
-               string_agg(held_for || ' ' || n, ', ' ORDER BY n DESC, held_for) AS why
-        FROM (SELECT held_for, count(*) AS n FROM messages WHERE status IN ('failed', 'held') GROUP BY held_for) counted
-        """,
-    )
-    if not row["failed"] and not row["held"]:
-        return [ok("failed", "no message failed or is held")]
-    text = f"failed: {_count(row['failed'], 'message')}, held: {row['held']}"
-    if row["why"]:
-        text += f" ({row['why']})"
+    """What `recado failed list` lists: what is older, answered, closed or overtaken waits for nobody."""
+    rows = await failed.waiting(conn)
+    of = {status: [row for row in rows if row["status"] == status] for status in ("failed", "held", "answered")}
+    count = {status: sum(row["n"] for row in found) for status, found in of.items()}
+    if not rows:
+        return [ok("failed", "no message that failed or is held waits for anybody")]
+    text = f"failed: {_count(count['failed'], 'message')}, held: {count['held']}"
+    if of["held"]:
+        text += f" ({', '.join('{held_for} {n}'.format_map(row) for row in of['held'])})"
+    if count["answered"]:
+        text += f", answered without what came with it: {count['answered']}"
     return [warn("failed", text, "`recado failed list` says why, `recado failed retry` tries again")]
 
 
@@ -395,7 +416,8 @@ def examine_settings(settings: Settings) -> list[Finding]:
         if settings.trusted_proxies:
             text = "RECADO_PUBLIC_URL is not set: signatures hold by the proxies' headers, but no status comes back"
             return [warn("public url", text, fix)]
-        return [fail("public url", "RECADO_PUBLIC_URL is not set: signatures can't hold, no status comes back", fix)]
+        text = "RECADO_PUBLIC_URL is not set: only calls by plain http that no proxy changed hold, no status comes back"
+        return [fail("public url", text, fix)]
     parts = urlsplit(settings.public_url)
     host = parts.hostname or ""
     if "_" in host:

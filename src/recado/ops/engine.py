@@ -6,7 +6,8 @@ the oldest lane of each first. What has to wait is put back with a time: it stay
 lane is taken before it is due. Everything else (order in a lane, recovery, outcomes) is the engine's, untouched.
 
 A lane's name begins with its owner (`recado.lane`, migration m0023). The walk goes from owner to owner and from lane to
-lane by seeks in the engine's own index, so it costs by what it looks at, not by what waits.
+lane by seeks in the engine's own index, so it costs by what it looks at, not by what waits; and that is bounded, for
+many owners with many lanes each as well.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-#: Lanes that one look goes through of one owner; an owner with more has the next ones looked at by the next look.
-LANES: Final = 256
+#: Lanes that one look goes through: of one owner, of all together, and of each however many owners there are. An owner
+#: with more has the next ones looked at by the next look.
+LANES, LANES_IN_ALL, LANES_EACH = 256, 1024, 16
 #: Owners that one look goes through at least.
 OWNERS: Final = 64
 #: So long the answer is believed whether this is the newest version.
@@ -87,8 +89,10 @@ def _look(*, one_at_a_time: bool) -> str:
                 SELECT owner FROM onward WHERE owner IS NOT NULL
                 UNION ALL SELECT owner FROM again WHERE owner IS NOT NULL
                 LIMIT %(owners)s) found
+        ), bound AS MATERIALIZED (
+            SELECT least({LANES}, greatest({LANES_EACH}, {LANES_IN_ALL} / greatest(count(*), 1))) AS lanes FROM owners
         ), heads AS (
-            SELECT owners.owner, owners.turn, head.* FROM owners CROSS JOIN LATERAL (
+            SELECT owners.owner, owners.turn, head.* FROM owners CROSS JOIN bound CROSS JOIN LATERAL (
                 WITH RECURSIVE lanes(lane, number) AS (
                     SELECT ({_NEXT} AND w.queue_partition_key <= owners.owner || '{_LAST}'
                             AND w.queue_partition_key >= coalesce(
@@ -97,9 +101,9 @@ def _look(*, one_at_a_time: bool) -> str:
                     UNION ALL
                     SELECT ({_NEXT} AND w.queue_partition_key > lanes.lane
                             AND w.queue_partition_key <= owners.owner || '{_LAST}'), number + 1
-                    FROM lanes WHERE lane IS NOT NULL AND number <= %(lanes)s
+                    FROM lanes WHERE lane IS NOT NULL AND number <= bound.lanes
                 )
-                SELECT lanes.lane, max(lanes.number) OVER () AS looked,
+                SELECT lanes.lane, max(lanes.number) OVER () > bound.lanes AS more,
                        first_value(lanes.lane) OVER (ORDER BY lanes.number DESC) AS last,
                        found.workflow_uuid, found.created_at
                 FROM lanes LEFT JOIN LATERAL (
@@ -109,7 +113,7 @@ def _look(*, one_at_a_time: bool) -> str:
                 ORDER BY found.created_at, found.workflow_uuid LIMIT %(most)s
             ) head
         )
-        SELECT owner, turn, lane, looked, last, workflow_uuid, NULL::bigint AS in_work FROM heads
+        SELECT owner, turn, lane, more, last, workflow_uuid, NULL::bigint AS in_work FROM heads
         UNION ALL
         SELECT left(w.queue_partition_key, {_OWNER}), NULL, w.queue_partition_key, NULL, NULL, NULL, count(*)
         FROM dbos.workflow_status w
@@ -267,7 +271,6 @@ def _claim(
             **told,
             "after": place.after,
             "owners": owners,
-            "lanes": LANES,
             "each": each or 1,
             "most": free,
             "at_owner": list(place.lanes),
@@ -320,7 +323,7 @@ def _onward(found: list[Any], place: _Place, *, whole: int) -> tuple[str, dict[s
         for owner, lane in place.lanes.items()
         if len(turns) >= whole and owner not in turns.values()  # not looked at this time
     }
-    lanes |= {row.owner: row.last for row in found if row.looked > LANES}
+    lanes |= {row.owner: row.last for row in found if row.more}
     return after + _LAST, lanes
 
 

@@ -36,6 +36,23 @@ PATIENCE_S = 5.0
 AFTER_RESTART_S = 5.0
 
 
+# A delivery is one workflow, and the engine wrote down who had it in hand before it began: so it is counted here, when
+# it was in hand at a death, and costs nothing while nobody dies. Once for each death, also when whoever recovers dies.
+_DIED = """
+WITH death AS (
+    INSERT INTO executor_deaths (executor_id)
+    SELECT %s WHERE NOT EXISTS (SELECT FROM executor_deaths WHERE executor_id = %s) RETURNING executor_id
+), in_hand AS (
+    SELECT split_part(w.queue_partition_key, ':', 1)::uuid AS owner_id, left(w.workflow_uuid, 36)::uuid AS id
+    FROM death JOIN dbos.workflow_status w ON w.executor_id = death.executor_id
+    WHERE w.status = 'PENDING' AND w.name = 'send_whatsapp_message' AND w.queue_name = 'deliveries'
+      AND w.queue_partition_key ~ '^[0-9a-f-]{36}:' AND w.workflow_uuid ~ '^[0-9a-f-]{36}'
+)
+UPDATE messages m SET starts = m.starts + 1, begun_at = coalesce(m.begun_at, clock_timestamp())
+FROM in_hand WHERE m.owner_id = in_hand.owner_id AND m.id = in_hand.id AND m.direction = 'outbound'
+"""
+
+
 @dataclass(slots=True)
 class Executor:
     """An executor: one worker process; `id` is its name in the workflow engine."""
@@ -113,7 +130,7 @@ class Executor:
                 # Its row may be gone already: another executor was faster between our two looks.
                 still = await (await conn.execute("SELECT id FROM executors WHERE id = %s", [row["id"]])).fetchone()
                 if still is not None:
-                    await conn.execute("INSERT INTO executor_deaths (executor_id) VALUES (%s)", [row["id"]])
+                    await conn.execute(_DIED, [row["id"], row["id"]])
                     await conn.execute("DELETE FROM executor_deaths WHERE at < now() - interval '1 day'")
                     workflows = await _beating(conn, recover(row["id"]))
                     await conn.execute("DELETE FROM executors WHERE id = %s", [row["id"]])

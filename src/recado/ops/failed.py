@@ -50,8 +50,12 @@ _UNHEARD = f"""
 """
 #: What is older is not retried, and not listed: to it WhatsApp takes no answer that is not a template.
 DAY = "interval '24 hours'"
+# Owner by owner, because the index of what failed or is held begins with the owner. An id is as old as its message, but
+# for what two machines' clocks are apart.
 _LISTED = f"""
-    SELECT owner_id, id FROM messages WHERE status IN ('failed', 'held')
+    SELECT w.id AS owner_id, f.id FROM owners w, LATERAL (
+        SELECT m.id FROM messages m WHERE m.owner_id = w.id AND m.status IN ('failed', 'held')
+          AND m.id > uuid_floor(now() - interval '25 hours')) f
     UNION ALL
     SELECT m.owner_id, m.id FROM messages m
     WHERE m.status = 'answered' AND m.id > uuid_floor(now() - interval '24 hours') AND {_UNHEARD}
@@ -120,6 +124,22 @@ async def failures(platform: Connection, *, owner_id: UUID | None = None, limit:
         )
         for row in await cursor.fetchall()
     ]
+
+
+_WAITING = f"""
+    SELECT m.status, m.held_for, count(*) AS n
+    FROM ({_LISTED}) listed
+    JOIN messages m ON m.owner_id = listed.owner_id AND m.id = listed.id
+    JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
+    WHERE ({_DONE}) IS NULL
+    GROUP BY m.status, m.held_for ORDER BY n DESC, m.held_for
+"""  # noqa: S608 - the conditions are constants
+
+
+async def waiting(platform: Connection) -> list[Row]:
+    """How many messages `failures` lists, by `status` and `held_for`, as `n`, most first."""
+    cursor = await platform.execute(_WAITING)
+    return await cursor.fetchall()
 
 
 #: The words for `messages.reason`.

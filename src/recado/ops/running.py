@@ -28,7 +28,7 @@ from dbos._serialization import (
     serialize_exception,
 )
 
-from recado.db.pool import PASSING, Connection
+from recado.db.pool import PASSING, Connection, renew_plans
 
 log = structlog.get_logger(__name__)
 
@@ -220,6 +220,7 @@ class Ledger:
     async def _transaction(self, entries: Sequence[_Ending | _Step]) -> set[tuple[type, str]]:
         if self._conn is None or self._conn.closed:
             self._conn = await self.connect()
+        await renew_plans(self._conn)
         steps = [entry for entry in entries if isinstance(entry, _Step)]
         ends = [entry for entry in entries if isinstance(entry, _Ending)]
         landed: set[tuple[type, str]] = set()

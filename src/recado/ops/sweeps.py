@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
@@ -20,13 +20,14 @@ from recado.channels.port import Sender
 from recado.clock import Clock
 from recado.db.pool import PASSING, Connection, Pool
 from recado.media.storage import Storage
-from recado.ops import again, recovery, retention
+from recado.ops import again, proving, recovery, retention
 from recado.stopping import AGAIN_S
 
 log = structlog.get_logger(__name__)
 
 #: What is looked for often, because somebody waits for it.
 SOON_S = 10.0
+NUMBERS_S = 60.0
 #: How long one run may take, if nothing else is said.
 BOUND_S = 30.0
 
@@ -94,10 +95,21 @@ def of_a_worker(
     clock: Clock,
     storage: Storage,
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
+    listed_of: Callable[[UUID, UUID], Awaitable[frozenset[str] | None]],
     at_work: timedelta,
 ) -> list[Sweep]:
-    """All that every worker looks after; `at_work` is what a worker that has begun with an attachment may take."""
+    """All that every worker looks after; `at_work` is what a worker that has begun with an attachment may take.
+
+    What is due is told by the database's clock: a worker whose own is minutes ahead must give up nothing of others.
+    `listed_of` asks Twilio for the senders of an account, of owner and account.
+    """
     now = clock.now
+
+    async def deliveries() -> None:
+        await again.put_back_deliveries(platform, await _database_time(platform))
+
+    async def arrivals() -> None:
+        await again.put_back_arrivals(platform, await _database_time(platform))
 
     async def lanes() -> None:
         async with await engine() as conn:
@@ -112,12 +124,13 @@ def of_a_worker(
     return [
         Sweep(name="lanes", period_s=SOON_S, run=lanes, once=True),
         soon("stray_media", partial(recovery.fetch_stray_media, platform)),
-        soon("late_media", lambda: recovery.give_up_late_media(platform, now(), at_work=at_work)),
+        soon("late_media", partial(recovery.give_up_late_media, platform, at_work=at_work)),
         soon("strays", partial(recovery.give_work_to_strays, platform)),
-        soon("silent", lambda: recovery.ask_after_silent(platform, pool, sender_of, now())),
+        soon("silent", partial(recovery.ask_after_silent, platform, pool, sender_of)),
         soon("unstarted", lambda: asyncio.to_thread(recovery.give_back_unstarted)),
-        soon("held_deliveries", lambda: again.put_back_deliveries(platform, now())),
-        soon("held_arrivals", lambda: again.put_back_arrivals(platform, now())),
+        soon("held_deliveries", deliveries),
+        soon("held_arrivals", arrivals),
+        Sweep(name="numbers", period_s=NUMBERS_S, run=lambda: proving.prove_numbers(platform, pool, listed_of, now())),
         tidy("finished", partial(retention.delete_finished_workflows, platform)),
         tidy("sign_ins", lambda: retention.forget_sign_ins(platform, now=now())),
         tidy("kept_answers", lambda: retention.forget_kept_answers(platform, now=now())),
@@ -129,3 +142,11 @@ def of_a_worker(
             bound_s=600.0,
         ),
     ]
+
+
+async def _database_time(platform: Pool) -> datetime:
+    async with platform.connection() as conn:
+        row = await (await conn.execute("SELECT clock_timestamp() AS now")).fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM
+    now: datetime = row["now"]
+    return now

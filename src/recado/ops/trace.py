@@ -10,11 +10,12 @@ from typing import Any
 from uuid import UUID
 
 from recado.channels.twilio.codes import CODES
+from recado.channels.twilio.sids import canonical_sid
 from recado.conversations.holding import CAUSES
 from recado.db.pool import Connection, Row
 from recado.errors import NotFound, UsageError
 
-MESSAGE_SID = re.compile(r"(SM|MM)[0-9a-fA-F]{32}")
+MESSAGE_SID = re.compile(r"(SM|MM)[0-9a-f]{32}")
 #: The journey's order, for moments that are equal.
 STEPS = ("receive", "accept", "understand", "answer", "deliver", "confirm")
 
@@ -75,7 +76,7 @@ JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
 
 async def _find(platform: Connection, reference: str) -> Row:
     """The message's row. Each way in goes through an index, whatever the number of messages."""
-    reference = reference.strip()
+    reference = canonical_sid(reference.strip())
     if MESSAGE_SID.fullmatch(reference):
         cursor = await platform.execute(
             """

@@ -117,14 +117,16 @@ class SimulatorClient:
         *,
         status_callback_url: str | None = None,
         messaging_service_sid: str | None = None,
+        status: str = "ONLINE",
     ) -> None:
-        """Add a number to an account, or replace its webhooks."""
+        """Add a number to an account, or replace its webhooks; `status` is what the Senders API says of it."""
         body = {
             "account_sid": account_sid,
             "address": address,
             "webhook_url": webhook_url,
             "status_callback_url": status_callback_url,
             "messaging_service_sid": messaging_service_sid,
+            "status": status,
         }
         await self.call("POST", "/numbers", body)
 

@@ -29,12 +29,13 @@ MAX_FILE_BYTES = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Number:
-    """A sender of an account and where Twilio posts what contacts write to it."""
+    """A sender of an account and where Twilio posts what contacts write to it; `status` as the Senders API says it."""
 
     address: str
     webhook_url: str | None = None
     status_callback_url: str | None = None
     messaging_service_sid: str | None = None
+    status: str = "ONLINE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

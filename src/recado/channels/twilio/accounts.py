@@ -17,6 +17,7 @@ from psycopg.errors import UniqueViolation
 from recado import references
 from recado.channels.twilio import numbers
 from recado.channels.twilio.addresses import given_address
+from recado.channels.twilio.sids import canonical_sid
 from recado.db.scope import Scope
 from recado.db.secrets import Keyring
 from recado.errors import Conflict, NotFound, SecretError, UsageError
@@ -24,8 +25,8 @@ from recado.ids import new_id
 from recado.references import References
 from recado.urls import canonical_base
 
-ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
-API_KEY_SID = re.compile(r"SK[0-9a-fA-F]{32}")
+ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
+API_KEY_SID = re.compile(r"SK[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,7 @@ async def add_account(
     only claimed the account loses it, in this transaction. Raises UsageError for what is no AccountSid, token or
     reference, Conflict when another owner has the account.
     """
+    account_sid = canonical_sid(account_sid)
     if not ACCOUNT_SID.fullmatch(account_sid):
         raise UsageError("an AccountSid is AC and 32 hexadecimal digits")
     secret = Secret(auth_token, auth_token_ref)
@@ -259,6 +261,7 @@ async def set_api_key(scope: Scope, keyring: Keyring, *, account_sid: str, key_s
     Answers whether that changed anything. Raises NotFound, UsageError.
     """
     row = await _row(scope, account_sid)
+    key_sid = canonical_sid(key_sid)
     if secret is None:
         if row["api_key_sid"] is None:
             return False
@@ -311,7 +314,7 @@ async def _row(scope: Scope, account_sid: str) -> dict[str, Any]:
         SELECT * FROM twilio_accounts WHERE owner_id = %s AND account_sid = %s AND removed_at IS NULL
         FOR NO KEY UPDATE
         """,
-        [scope.owner_id, account_sid],
+        [scope.owner_id, canonical_sid(account_sid)],
     )
     row = await cursor.fetchone()
     if row is None:
@@ -341,7 +344,7 @@ async def add_number(scope: Scope, *, account_sid: str, address: str, assistant_
     account = await (
         await scope.conn.execute(
             "SELECT id FROM twilio_accounts WHERE owner_id = %s AND account_sid = %s AND removed_at IS NULL",
-            [scope.owner_id, account_sid],
+            [scope.owner_id, canonical_sid(account_sid)],
         )
     ).fetchone()
     if account is None:

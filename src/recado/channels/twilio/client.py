@@ -10,13 +10,18 @@ from __future__ import annotations
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import BytesPayload
 from twilio.base.exceptions import TwilioException
 from twilio.http import AsyncHttpClient
 from twilio.http.response import Response
@@ -25,6 +30,7 @@ from twilio.rest import Client
 from recado.channels.port import ErrorClass, Receipt, SendError, Sent
 from recado.channels.twilio.addresses import forms_of
 from recado.channels.twilio.codes import classify, owner_text
+from recado.clock import uptime
 from recado.errors import NotFound
 from recado.hidden import status_of
 
@@ -35,7 +41,39 @@ TOO_MANY = 20429
 
 _PAGE_SIZE = 100
 _MAX_PAGES = 20
+#: Clocks that differ by no more say the same: dates of HTTP are in whole seconds, and an answer takes its time.
+_SAME_TIME = timedelta(seconds=10)
+#: Until when a request of this task may leave, by `uptime`; the official client has no place for it.
+_NOT_AFTER: ContextVar[float | None] = ContextVar("not_after", default=None)
 _silent = logging.Logger("recado.silent", logging.CRITICAL + 1)
+
+
+class _Punctual(BytesPayload):
+    """A body that is not written after the moment in `_NOT_AFTER`, whatever the process has waited for until then.
+
+    Looked at when the connection is there and the very next thing is to write: a process that was stopped meanwhile
+    goes on here.
+    """
+
+    def __init__(self, value: bytes) -> None:
+        super().__init__(value)
+        self._not_after = _NOT_AFTER.get()
+        self.is_late = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if self._not_after is not None and uptime() > self._not_after:
+            self.is_late = True
+            raise TimeoutError
+        await super().write_with_length(writer, content_length)
+
+
+@contextmanager
+def _leaving_by(not_after: float | None) -> Iterator[None]:
+    token = _NOT_AFTER.set(not_after)
+    try:
+        yield
+    finally:
+        _NOT_AFTER.reset(token)
 
 
 class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
@@ -51,6 +89,12 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         self._timeout = aiohttp.ClientTimeout(total=timeout_s, connect=min(connect_s, timeout_s * 0.8))
         self._connections = connections
         self._session: aiohttp.ClientSession | None = None
+        self._ahead = timedelta(0)
+
+    @property
+    def ahead(self) -> timedelta:
+        """How far Twilio's clock was ahead of this machine's at the last answer; nothing where both say the same."""
+        return self._ahead if abs(self._ahead) > _SAME_TIME else timedelta(0)
 
     async def request(
         self,
@@ -69,19 +113,23 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         """
         failure: SendError
         all_headers = dict(headers or {})
+        body: _Punctual | None = None
         if auth:
             all_headers["Authorization"] = "Basic " + b64encode(":".join(auth).encode("utf-8", "replace")).decode()
         try:
+            body = _Punctual(_encoded(data, all_headers)) if data else None
             async with self._open().request(
                 method,
                 uri,
                 params={name: str(value) for name, value in params.items()} if params else None,
-                data=_encoded(data, all_headers) if data else None,
+                data=body,
                 headers=all_headers,
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as answer:
                 text = (await answer.read()).decode("utf-8", "replace")
+                if (at := _moment(answer.headers.get("Date"))) is not None:
+                    self._ahead = at - datetime.now(UTC)
                 return _accepted(answer.status, text, answer.headers)
         except SendError as error:
             failure = error
@@ -92,7 +140,13 @@ class TwilioHttp(AsyncHttpClient):  # type: ignore[misc]
         except aiohttp.InvalidURL:
             failure = SendError(ErrorClass.CONFIGURATION, "The address of Twilio's API is not a valid URL.")
         except (TimeoutError, aiohttp.ClientError, OSError):
-            failure = SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+            # Too late nothing of the body has left: Twilio has no message then.
+            late = body is not None and body.is_late
+            failure = (
+                SendError(ErrorClass.RETRY, "It could not be sent in its time.")
+                if late
+                else SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
+            )
         # Raised out here so that no cause hangs on it: those errors hold addresses and what people wrote.
         raise failure
 
@@ -157,6 +211,7 @@ class TwilioSender:
         content_sid: str | None = None,
         content_variables: Mapping[str, str] | None = None,
         status_callback: str | None,
+        not_after: float | None = None,
     ) -> Sent:
         """Post the message once. Raises `SendError`; its class UNKNOWN means that Twilio may have taken it."""
         optional = {
@@ -169,7 +224,8 @@ class TwilioSender:
             "content_variables": json.dumps(dict(content_variables)) if content_variables else None,
         }
         given = {name: value for name, value in optional.items() if value is not None}
-        sent = _sent(await self._call(self._client.messages.create_async(to=to, **given)))
+        with _leaving_by(not_after):
+            sent = _sent(await self._call(self._client.messages.create_async(to=to, **given)))
         if sent is None:
             raise SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
         return sent
@@ -181,24 +237,29 @@ class TwilioSender:
         nothing is listed under an address whose number has another form too, that one is asked for: Twilio may have
         corrected ours to it.
         """
-        oldest = since.astimezone(UTC).replace(microsecond=0)
         found: list[Sent] = []
         for form in forms_of(to):
-            found = found or await self._find(form, from_, oldest)
-        return sorted(found, key=lambda sent: sent.date_created or oldest, reverse=True)
+            found = found or await self._find(form, from_, since.astimezone(UTC))
+        return sorted(found, key=lambda sent: sent.date_created or since, reverse=True)
 
-    async def _find(self, to: str, from_: str | None, oldest: datetime) -> list[Sent]:
-        """Twilio lists the newest first, so the first page that is older as a whole ends the search."""
+    async def _find(self, to: str, from_: str | None, since: datetime) -> list[Sent]:
+        """Twilio lists the newest first, so the first page that is older as a whole ends the search.
+
+        Its clock may be another than ours: what it says when it lists tells how far they are apart.
+        """
         addresses = {"to": to} if from_ is None else {"to": to, "from_": from_}
         found: list[Sent] = []
         page = await self._call(self._client.messages.page_async(page_size=_PAGE_SIZE, **addresses))
+        ahead = self._http.ahead
+        oldest = (since + ahead).replace(microsecond=0)
         for _ in range(_MAX_PAGES):
             records = await self._call(_records(page))
             recent = [record for record in records if record.date_created is None or record.date_created >= oldest]
             for record in recent:
                 sent = _sent(record)
                 if sent is not None and str(record.direction).startswith("outbound"):
-                    found.append(sent)
+                    made_at = sent.date_created
+                    found.append(sent if made_at is None else replace(sent, date_created=made_at - ahead))
             page = await self._call(page.next_page_async()) if recent else None
             if page is None:
                 return found
@@ -316,13 +377,18 @@ def _retry_after_s(value: str | None) -> float | None:
     value = value.strip()
     if value.isascii() and value.isdecimal():
         return float(value[:9])
+    at = _moment(value)
+    return None if at is None else max(0.0, (at - datetime.now(UTC)).total_seconds())
+
+
+def _moment(value: str | None) -> datetime | None:
+    """A date of HTTP."""
     try:
-        at = parsedate_to_datetime(value)
+        at = parsedate_to_datetime(value or "")
     except (ValueError, OverflowError):
         return None
     # "-0000" says UTC of a clock of unknown zone, and gives a naive time.
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _json_object(text: str) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from recado.channels.twilio.accounts import ACCOUNT_SID, tokens_in
+from recado.channels.twilio.sids import canonical_sid
 from recado.db.changes import Change
 from recado.db.lookup import Lookup
 from recado.db.pool import Pool, Row, once_more
@@ -68,6 +69,7 @@ class Directory:
 
     async def account(self, account_sid: str) -> Account | None:
         """The account of that AccountSid, or None."""
+        account_sid = canonical_sid(account_sid)
         return await self._accounts.get(account_sid) if ACCOUNT_SID.fullmatch(account_sid) else None
 
     async def number(self, account: Account, address: str) -> Number:

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from recado.channels.twilio.addresses import is_whatsapp
+from recado.channels.twilio.sids import canonical_sid
+from recado.db.pool import Connection
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound, UsageError
 
 ADDRESS = re.compile(r"whatsapp:\+[1-9][0-9]{6,14}")
 OTHER_CHANNEL = "what came by another channel than WhatsApp is kept and shown: recado answers on WhatsApp only"
-MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
+MESSAGING_SERVICE_SID = re.compile(r"MG[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
     """A number as it is shown; without `assistant_id` the owner's default assistant answers.
 
-    With `messaging_service_sid` Twilio sends by that Messaging Service, still from this number. `version` grows with
-    every change.
+    With `messaging_service_sid` Twilio sends by that Messaging Service, still from this number. `proven` once Twilio
+    has said that the account has it. `version` grows with every change.
     """
 
     id: UUID
@@ -30,11 +32,15 @@ class Listed:
     status: str
     assistant_id: UUID | None
     messaging_service_sid: str | None
+    proven: bool
     version: int
     created_at: datetime
 
 
-_LISTED = "id, account_id, address, status, assistant_id, messaging_service_sid, version, created_at"
+_LISTED = (
+    "id, account_id, address, status, assistant_id, messaging_service_sid, proven_at IS NOT NULL AS proven, version, "
+    "created_at"
+)
 
 
 async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Listed]:
@@ -79,6 +85,8 @@ async def change(scope: Scope, found: Listed, **wanted: object) -> Listed:
     as far as WhatsApp's 24-hour window reaches. Raises UsageError for what is no Messaging Service, Conflict for a
     number of another channel, which nobody can answer by.
     """
+    if isinstance(service := wanted.get("messaging_service_sid"), str):
+        wanted["messaging_service_sid"] = canonical_sid(service)
     after = replace(found, **wanted)  # type: ignore[arg-type] # mypy does not follow keywords into replace
     if after == found:
         return found
@@ -114,3 +122,43 @@ async def _release(scope: Scope, number_id: UUID) -> None:
         """,
         {"owner": scope.owner_id, "number": number_id},
     )
+
+
+#: So many accounts of an owner, and of all, are asked for their senders in a round; how often, and how often again once
+#: Twilio has said that a number is the account's.
+_EACH, _MOST = 5, 50
+ASKED_EVERY, PROVEN_FOR = timedelta(minutes=15), timedelta(days=1)
+
+# Marked as asked in the statement that finds them: what can't be asked takes its turn again and hides nobody.
+_TO_ASK = """
+WITH due AS (
+    SELECT n.owner_id, n.account_id, min(coalesce(n.asked_at, '-infinity')) AS asked
+    FROM numbers n
+    JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id
+    WHERE n.status = 'active' AND starts_with(n.address, 'whatsapp:')
+      AND a.proven_at IS NOT NULL AND a.removed_at IS NULL
+      AND coalesce(n.asked_at, '-infinity')
+          < CASE WHEN n.proven_at IS NULL THEN %(now)s - %(asked_every)s ELSE %(now)s - %(proven_for)s END
+    GROUP BY n.owner_id, n.account_id
+), turns AS (
+    SELECT due.*, row_number() OVER (PARTITION BY owner_id ORDER BY asked) AS nth FROM due
+), picked AS (
+    SELECT owner_id, account_id FROM turns WHERE nth <= %(each)s ORDER BY nth, asked LIMIT %(most)s
+), marked AS (
+    UPDATE numbers n SET asked_at = %(now)s FROM picked
+    WHERE n.owner_id = picked.owner_id AND n.account_id = picked.account_id
+)
+SELECT owner_id, account_id FROM picked
+"""
+
+
+async def to_ask_for(platform: Connection, *, now: datetime) -> list[tuple[UUID, UUID]]:
+    """Owner and account of those whose numbers Twilio is to be asked for now; owners take turns.
+
+    A proven number is asked for again after a day: it may be another account's by then, or a person's.
+    """
+    cursor = await platform.execute(
+        _TO_ASK,
+        {"now": now, "asked_every": ASKED_EVERY, "proven_for": PROVEN_FOR, "each": _EACH, "most": _MOST},
+    )
+    return [(row["owner_id"], row["account_id"]) for row in await cursor.fetchall()]

@@ -24,6 +24,7 @@ from recado.channels.twilio.addresses import (
     is_scoped_id,
     other_channels_address,
 )
+from recado.channels.twilio.sids import canonical_sid
 from recado.channels.visible import visible
 from recado.errors import Rejected
 from recado.text import is_blank, storable
@@ -51,10 +52,10 @@ _MAX_ADDRESS_CHARS = 255
 _NOT_IN_ADDRESSES = frozenset({"Cc", "Cs", "Co", "Cn", "Zl", "Zp"})
 _OPT_OUTS: tuple[OptOut, ...] = ("stop", "start", "help")
 _INBOUND_STATUSES = {"received", "receiving"}
-_ACCOUNT_SID = re.compile(r"AC[0-9a-fA-F]{32}")
-_MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-fA-F]{32}")
-_SERVICE_SID = re.compile(r"MG[0-9a-fA-F]{32}")
-_CALL_SID = re.compile(r"CA[0-9a-fA-F]{32}")
+_ACCOUNT_SID = re.compile(r"AC[0-9a-f]{32}")
+_MESSAGE_SID = re.compile(r"(?:SM|MM)[0-9a-f]{32}")
+_SERVICE_SID = re.compile(r"MG[0-9a-f]{32}")
+_CALL_SID = re.compile(r"CA[0-9a-f]{32}")
 _WORD = re.compile(r"[a-z][a-z_-]{0,31}")
 _EVENT = re.compile(r"[A-Za-z_]{1,32}")
 _CODE = re.compile(r"[0-9]{1,9}")
@@ -84,7 +85,7 @@ class TwilioWhatsAppPayload:
 
     def account_sid(self) -> str:
         """Raises `Rejected` when it is missing or malformed."""
-        return _matching(_ACCOUNT_SID, "AccountSid", self.required("AccountSid"))
+        return _sid(_ACCOUNT_SID, "AccountSid", self.required("AccountSid"))
 
     def is_call(self) -> bool:
         """Whether it is about a call, which has no message."""
@@ -128,12 +129,14 @@ class TwilioWhatsAppPayload:
     def message_sid(self) -> str:
         """The message's, or the call's; raises `Rejected` when it is missing or malformed."""
         if self.is_call():
-            return _matching(_CALL_SID, "CallSid", self.required("CallSid"))
-        return _matching(_MESSAGE_SID, "MessageSid", self.required("MessageSid", "SmsMessageSid", "SmsSid"))
+            return _sid(_CALL_SID, "CallSid", self.required("CallSid"))
+        return _sid(_MESSAGE_SID, "MessageSid", self.required("MessageSid", "SmsMessageSid", "SmsSid"))
 
     def contact_address(self, name: str) -> str:
         """`From` or `To` as it came; raises `Rejected` when it is missing, too long or holds control characters."""
         value = self.required(name)
+        if is_blank(value):
+            raise Rejected(400, f"{name} is missing")
         if len(value) > _MAX_ADDRESS_CHARS or any(unicodedata.category(one) in _NOT_IN_ADDRESSES for one in value):
             raise Rejected(400, f"{name} is malformed")
         return value
@@ -220,8 +223,8 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
     kind = _kind(payload, media)
     if kind == "document" and media and body.strip():
         media = (Media(url=media[0].url, content_type=media[0].content_type, file_name=visible(body)), *media[1:])
-    service_sid = payload.text("MessagingServiceSid")
-    replied_to_sid = payload.text("OriginalRepliedMessageSid")
+    service_sid = canonical_sid(payload.text("MessagingServiceSid") or "")
+    replied_to_sid = canonical_sid(payload.text("OriginalRepliedMessageSid") or "")
     return Inbound(
         account_sid=account_sid,
         message_sid=message_sid,
@@ -243,7 +246,7 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
         longitude=payload.degrees("Longitude", 180.0),
         address=payload.text("Address"),
         label=payload.text("Label"),
-        replied_to_sid=replied_to_sid if replied_to_sid and _MESSAGE_SID.fullmatch(replied_to_sid) else None,
+        replied_to_sid=replied_to_sid if _MESSAGE_SID.fullmatch(replied_to_sid) else None,
         replied_to_sender=payload.text("OriginalRepliedMessageSender"),
         forwarded=payload.forwarded(),
         referral=payload.referral(),
@@ -252,7 +255,7 @@ def parse_inbound(params: Sequence[tuple[str, str]], *, idempotency_token: str |
         else None,
         opt_out=payload.opt_out() if channel == WHATSAPP else None,
         parent_external_id=payload.external_id("ParentExternalUserId"),
-        messaging_service_sid=service_sid if service_sid and _SERVICE_SID.fullmatch(service_sid) else None,
+        messaging_service_sid=service_sid if _SERVICE_SID.fullmatch(service_sid) else None,
         idempotency_token=storable(idempotency_token)[:_MAX_ADDRESS_CHARS] if idempotency_token else None,
         parameters=payload.parameters,
     )
@@ -365,6 +368,10 @@ def _kind(payload: TwilioWhatsAppPayload, media: Sequence[Media]) -> str:
     if payload.text("ButtonPayload") or payload.text("ButtonText"):
         return "button"
     return "text"
+
+
+def _sid(pattern: re.Pattern[str], name: str, value: str) -> str:
+    return _matching(pattern, name, canonical_sid(value))
 
 
 def _matching(pattern: re.Pattern[str], name: str, value: str) -> str:

@@ -10,6 +10,7 @@ from recado.channels.twilio.accounts import login_in, row_for_sending
 from recado.channels.twilio.client import TwilioHttp, TwilioSender
 from recado.channels.twilio.content import ContentApi
 from recado.channels.twilio.directory import CACHE_S, REFERENCED_S
+from recado.channels.twilio.proof import senders_of
 from recado.db.changes import Change
 from recado.db.lookup import Lookup
 from recado.db.pool import Pool, Row, persistently
@@ -69,6 +70,15 @@ class Senders:
     async def login_of(self, owner_id: UUID, account_id: UUID) -> Login:
         """AccountSid, and user name and password, of the owner's account. Raises SendError like `of`."""
         return (await self._known.get((owner_id, account_id)))[1]
+
+    async def listed_of(self, owner_id: UUID, account_id: UUID) -> frozenset[str] | None:
+        """What Twilio lists as the account's own senders; None where it does not say (`proof.senders_of`)."""
+        try:
+            login = await self.login_of(owner_id, account_id)
+        except SendError:
+            return None
+        url = self._messaging_url or self._api_url
+        return await senders_of(login.account_sid, login.basic, messaging_url=url, http=self._http)
 
     async def contents_of(self, owner_id: UUID, account_id: UUID) -> Contents:
         """The Content API of the owner's account. Raises SendError like `of`."""

@@ -136,10 +136,8 @@ async def staged(home: Path, tell: Callable[[str], None]) -> AsyncIterator[Stage
         simulator_url = await stack.enter_async_context(running())
         phone = await stack.enter_async_context(SimulatorClient(simulator_url))
         tell("PostgreSQL and schema")
-        # The demo's own settings in full: nothing of the caller's environment or .env may change what is shown.
-        settings = load(
-            _env_file=None, home=home, database_url=None, migrate_url=None, secret_keys=None, twilio_api_url=None
-        )
+        # Variables that nobody sets, and no .env: none of the caller's settings, right or wrong, may matter here.
+        settings = load(_env_file=None, _env_prefix=f"{PREFIX}OF_THE_DEMO_", home=home)
         wiring = await _whole(stack.enter_async_context(wire(settings, connections=4)))
         tell("Whisper")
         model = await asyncio.to_thread(_whisper, home / "models")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from recado.channels.twilio.addresses import given_address
 from recado.simulator.kinds import Writing
+
+#: A WhatsApp address in Twilio's own form, whatever form it was given in: one person has one thread. What a webhook is
+#: to say instead, `params` says.
+CANONICAL = BeforeValidator(lambda given: given_address(given) if isinstance(given, str) else given)
 
 
 class Body(BaseModel):
@@ -27,18 +32,19 @@ class NumberBody(Body):
     """A number of an account; the webhook URL may carry `#rc=..&rp=..`."""
 
     account_sid: str
-    address: str = Field(min_length=1)
+    address: Annotated[str, CANONICAL, Field(min_length=1)]
     webhook_url: str | None = None
     status_callback_url: str | None = None
     messaging_service_sid: str | None = Field(default=None, pattern=r"^MG[0-9a-fA-F]{32}$")
+    status: str = Field(default="ONLINE", pattern=r"^[A-Z_:]{1,40}$")
 
 
 class ContactBody(Body):
     """A contact who has not written yet."""
 
     account_sid: str
-    number: str
-    contact: str = Field(pattern=r"^(whatsapp:)?\S{3,60}$")
+    number: Annotated[str, CANONICAL]
+    contact: Annotated[str, CANONICAL, Field(pattern=r"^(whatsapp:)?\S{3,60}$")]
     name: str = ""
 
 
@@ -51,8 +57,8 @@ class MessageBody(Writing):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     account_sid: str
-    from_: str = Field(alias="from", min_length=1)
-    to: str
+    from_: Annotated[str, CANONICAL, Field(alias="from", min_length=1)]
+    to: Annotated[str, CANONICAL]
     profile_name: str | None = None
     files: tuple[str, ...] = ()
     params: dict[str, str | None] = Field(default_factory=dict)
@@ -89,8 +95,8 @@ class ThreadBody(Body):
     """A thread, by its two sides."""
 
     account_sid: str
-    number: str
-    contact: str
+    number: Annotated[str, CANONICAL]
+    contact: Annotated[str, CANONICAL]
 
 
 class WindowBody(ThreadBody):

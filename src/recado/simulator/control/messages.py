@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, HTTPException
 
+from recado.channels.twilio.addresses import given_address
 from recado.simulator import feed, inbound, kinds, outbound
 from recado.simulator import state as records
 from recado.simulator.contents import Choice
@@ -104,7 +105,7 @@ def _threads(router: APIRouter, engine: Engine) -> None:
     ) -> dict[str, Any]:
         shown = [
             message
-            for thread in threads_of(engine, contact)
+            for thread in threads_of(engine, given_address(contact))
             if account_sid in (None, thread.account_sid) and number in (None, thread.number)
             for message in thread.messages
         ]

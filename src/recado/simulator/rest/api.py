@@ -6,6 +6,7 @@ Rules and codes: https://www.twilio.com/docs/messaging/api/message-resource and 
 from __future__ import annotations
 
 import re
+from hashlib import md5
 from urllib.parse import parse_qsl
 
 from starlette.types import Receive, Scope, Send
@@ -13,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from recado.simulator import inbound
 from recado.simulator.engine import Engine
 from recado.simulator.rest import content, media, messages
-from recado.simulator.rest.call import Answer, Request, befall, log, not_allowed, not_found, refuse
+from recado.simulator.rest.call import Answer, Request, befall, integer, log, not_allowed, not_found, refuse
 from recado.simulator.rest.wire import (
     MAX_REQUEST_BYTES,
     Cut,
@@ -25,7 +26,7 @@ from recado.simulator.rest.wire import (
     read,
     reply,
 )
-from recado.simulator.state import Account
+from recado.simulator.state import Account, Number
 
 ROOTS = ("/2010-04-01", "/v1", "/v2")
 
@@ -35,6 +36,8 @@ _MEDIA = re.compile(
     r"/2010-04-01/Accounts/(?P<account>[^/]+)/Messages/(?P<message>[^/]+)/Media(?:/(?P<sid>[^/.]+))?(?P<json>\.json)?"
 )
 _TYPING = "/v2/Indicators/Typing.json"
+_SENDERS = "/v2/Channels/Senders"
+_SANDBOX = "whatsapp:+14155238886"
 
 
 class RestApi:
@@ -78,6 +81,8 @@ async def _answer(engine: Engine, request: Request, header: bytes) -> Answer:
     account = _authenticate(engine, header)
     if request.path == _TYPING:
         return await _typing(engine, account, request)
+    if request.path == _SENDERS:
+        return _senders(engine, account, request)
     if request.path.startswith("/v1/"):
         return await content.answer(engine, account, request)
     if match := _MEDIA.fullmatch(request.path):
@@ -111,6 +116,50 @@ def _account(account: Account, request: Request) -> Answer:
         "subresource_uris": {},
     }
     return Answer(status=200, body=body)
+
+
+def _senders(engine: Engine, account: Account, request: Request) -> Answer:
+    """The account's WhatsApp senders, by which recado proves that a number is the account's.
+
+    https://www.twilio.com/docs/whatsapp/api/senders; the sandbox number is on no account's list.
+    """
+    if request.method != "GET":
+        raise not_allowed()
+    request.operation = "senders"
+    query = dict(parse_qsl(request.query))
+    if query.get("Channel", "whatsapp") != "whatsapp":
+        raise Refused(400, 20001, "Invalid channel")
+    size = min(max(integer(query.get("PageSize"), 50), 1), 1000)
+    first = integer(query.get("Page"), 0) * size
+    numbers = [
+        number
+        for (account_sid, address), number in sorted(engine.state.numbers.items())
+        if account_sid == account.sid and address != _SANDBOX
+    ]
+    path = f"{_SENDERS}?Channel=whatsapp&PageSize={size}&Page="
+    url = engine.url
+    more = first + size < len(numbers)
+    senders = [_sender(account, number) for number in numbers[first : first + size]]
+    meta: dict[str, object] = {
+        "key": "senders",
+        "page": first // size,
+        "page_size": size,
+        "first_page_url": f"{url}{path}0",
+        "previous_page_url": f"{url}{path}{first // size - 1}" if first else None,
+        "url": f"{url}{path}{first // size}",
+        "next_page_url": f"{url}{path}{first // size + 1}" if more else None,
+    }
+    return Answer(status=200, body={"meta": meta, "senders": senders})
+
+
+def _sender(account: Account, number: Number) -> dict[str, object]:
+    sid = "XE" + md5(f"{account.sid}{number.address}".encode(), usedforsecurity=False).hexdigest()
+    return {
+        "sid": sid,
+        "status": number.status,
+        "sender_id": number.address,
+        "url": f"https://messaging.twilio.com{_SENDERS}/{sid}",
+    }
 
 
 async def _typing(engine: Engine, account: Account, request: Request) -> Answer:

@@ -1,11 +1,12 @@
 """What makes a Draft: the reply that an assistant, or what stands in for it, would give to what was heard.
 
-Nothing is stored here: `recado.journey.answer` decides whether the draft becomes the reply.
+Nothing is stored here: `recado.journey.answer.turn` decides whether the draft becomes the reply.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -36,20 +37,23 @@ from recado.delivery.content import TemplateUse
 from recado.errors import RecadoError
 from recado.identity import plans
 from recado.identity.plans import Budget
-from recado.journey import sight
-from recado.journey.language import learn, spoken
+from recado.journey.answer import sight
 from recado.journey.suspects import Suspects
+from recado.journey.understand.language import learn, spoken
 
 log = structlog.get_logger(__name__)
 
 #: Twilio shows a typing indicator for 25 s.
 TYPING_S = 20.0
+#: Calls for it that may be under way, for one owner and for all; nobody waits for one, so they could gather.
+CALLS_EACH, CALLS = 8, 32
 #: Why a model that is there did not answer: a limit of the plan is reached, or the owner chose a model without a price
 #: while the plan has a limit in money.
 OVER_BUDGET, UNPRICED = "over budget", "model without a price"
 
 Readings = dict[UUID, Reading]
 _SHOWING: set[asyncio.Task[None]] = set()
+_CALLING: Counter[UUID] = Counter()
 
 Think = Callable[..., Awaitable[Thought]]
 Step = Callable[[str, Callable[[], Coroutine[Any, Any, dict[str, Any]]]], Awaitable[dict[str, Any]]]
@@ -341,7 +345,7 @@ async def _typing(desk: AnswerDesk, owner_id: UUID, conversation: Conversation, 
         try:
             sender = await desk.sender_of(owner_id, conversation.account_id)
             while newest.provider_sid is not None and not done.is_set():
-                await sender.typing(newest.provider_sid)
+                await _show_typing(sender, owner_id, newest.provider_sid)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(done.wait(), TYPING_S)
         except SendError as error:
@@ -357,6 +361,19 @@ async def _typing(desk: AnswerDesk, owner_id: UUID, conversation: Conversation, 
         yield
     finally:
         done.set()
+
+
+async def _show_typing(sender: Sender, owner_id: UUID, message_sid: str) -> None:
+    """Have it shown, unless many such calls are under way: deliveries go by the same connections."""
+    if _CALLING[owner_id] >= CALLS_EACH or _CALLING.total() >= CALLS:
+        return
+    _CALLING[owner_id] += 1
+    try:
+        await sender.typing(message_sid)
+    finally:
+        _CALLING[owner_id] -= 1
+        if not _CALLING[owner_id]:
+            del _CALLING[owner_id]
 
 
 def silent_for(conversation: Conversation) -> HeldFor | None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC
 from pathlib import Path
 from typing import cast
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -16,6 +18,7 @@ from recado.conversations.media import STORED, Media
 from recado.conversations.messages import Message
 from recado.conversations.reading import Reading
 from recado.conversations.saying import DOCUMENT_CHARS, says
+from recado.fair import Gate
 from recado.media import images
 from recado.media.scratch import scratch
 from recado.media.storage import Storage
@@ -26,6 +29,9 @@ log = structlog.get_logger(__name__)
 MOST_PICTURES = 4
 #: What is shown of a document that was answered before.
 EARLIER_CHARS = 1_500
+#: Pictures in work at once, whoever's: while one is decoded another is read and written.
+DECODED_AT_ONCE = 2
+_GATES: WeakKeyDictionary[asyncio.AbstractEventLoop, Gate] = WeakKeyDictionary()
 #: By what they are, so stickers too; of what moves, the first frame.
 _SHOWN = frozenset({"image/jpeg", "image/png", "image/webp", "image/gif"})
 
@@ -42,6 +48,11 @@ def worth_showing(readings: Sequence[Reading]) -> list[Media]:
     return found[-MOST_PICTURES:]
 
 
+def _decoding(owner: str) -> AbstractAsyncContextManager[None]:
+    """Wait for the owner's turn to have a picture decoded: not in a thread, of which everything else has its share."""
+    return _GATES.setdefault(asyncio.get_running_loop(), Gate(DECODED_AT_ONCE)).turn(owner)
+
+
 async def look(storage: Storage, home: Path, media: Sequence[Media]) -> dict[UUID, Picture]:
     """The pictures by their media's id, made small for a model.
 
@@ -56,7 +67,8 @@ async def look(storage: Storage, home: Path, media: Sequence[Media]) -> dict[UUI
             path = folder / str(one.id)
             try:
                 await storage.fetch(one.storage_key, path)
-                small = await asyncio.to_thread(images.reduce, path, folder)
+                async with _decoding(one.storage_key.partition("/")[0]):
+                    small = await asyncio.to_thread(images.reduce, path, folder)
                 seen[one.id] = Picture(content_type="image/jpeg", data=await asyncio.to_thread(small.read_bytes))
             except Exception as error:  # a storage that is away must not cost the contact the answer
                 log.warning("picture_not_shown", step="answer", media_id=one.id, error=type(error).__name__)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -19,6 +21,7 @@ import structlog
 from recado.channels.port import ErrorClass, SendError, Sent
 from recado.channels.twilio.addresses import canonical_address, is_whatsapp
 from recado.channels.twilio.codes import NOT_FINAL_CODES, classify
+from recado.clock import uptime
 from recado.conversations import consent, contacts, conversations, events, parts, templates
 from recado.conversations.conversations import Conversation
 from recado.conversations.holding import HeldFor
@@ -29,11 +32,11 @@ from recado.delivery.content import Attachment, TemplateUse, from_json
 from recado.delivery.retry import Action, decide
 from recado.delivery.status import FAILURES, LEFT
 from recado.delivery.window import window
-from recado.journey import dispatch
-from recado.journey.dispatch import DeliverDesk, Job, Unmade, Unsendable
-from recado.journey.late import carry_or_hold
+from recado.journey.deliver import dispatch, unsent
+from recado.journey.deliver.dispatch import DeliverDesk, Job, Unmade, Unsendable
+from recado.journey.deliver.late import carry_or_hold
+from recado.journey.deliver.reconcile import reconcile
 from recado.journey.pause import SHORT_S
-from recado.journey.reconcile import reconcile
 
 log = structlog.get_logger(__name__)
 
@@ -56,13 +59,35 @@ class _Wait:
     left_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Suspected:
+    """The message was in hand when a worker died: it begins when no other such message has just begun."""
+
+
 async def send_whatsapp_message(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> None:
     """Send what is not sent yet of the message; idempotent, and safe against a second executor doing the same."""
-    waited_s = 0.0
+    async with AsyncExitStack() as stack:
+        suspected = await _send(desk, owner_id, message_id, stack)
+        if suspected:
+
+            async def forgive() -> None:
+                async with scoped(desk.pool, owner_id) as scope:
+                    await unsent.forgive(scope, message_id, now=desk.clock.now())
+
+            await persistently(forgive)
+
+
+async def _send(desk: DeliverDesk, owner_id: UUID, message_id: UUID, stack: AsyncExitStack) -> bool:
+    """Do so; whether the message was suspected of ending workers, which it has not done then."""
+    waited_s, suspected = 0.0, False
     while True:
-        job = await persistently(lambda: _next(desk, owner_id, message_id))
+        job = await persistently(partial(_next, desk, owner_id, message_id, alone=suspected))
         if job is None:
-            return
+            return suspected
+        if isinstance(job, _Suspected):
+            await stack.enter_async_context(desk.suspects.alone())
+            suspected = True
+            continue
         if isinstance(job, _Wait):
             # Most parts have left within a moment; one that has not is looked for from time to time.
             waited_s += PREDECESSOR_POLL_S
@@ -75,18 +100,23 @@ async def send_whatsapp_message(desk: DeliverDesk, owner_id: UUID, message_id: U
         elif job.reconcile:
             await reconcile(desk, owner_id, job)
         elif await _post(desk, owner_id, job) and job.is_last:
-            return
+            return suspected
 
 
-async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Unmade | _Wait | None:
-    """The one next thing to do for the message; None when there is nothing left to do. Begins the attempt."""
+async def _next(
+    desk: DeliverDesk, owner_id: UUID, message_id: UUID, *, alone: bool
+) -> Job | Unmade | _Suspected | _Wait | None:
+    """The one next thing to do for the message; None when there is nothing left to do. Begins the attempt.
+
+    What is suspected of ending workers is looked at only once it is `alone`.
+    """
     now = desk.clock.now()
     async with scoped(desk.pool, owner_id) as scope:
         message = await (
             await scope.conn.execute(
                 f"""
                 SELECT m.id, m.conversation_id, m.body, m.content, m.status, m.error_code, m.correlation_id,
-                       m.received_at, c.identity_key, {consent.SHARE}
+                       m.author, m.reply_to, m.starts, m.begun_at, m.received_at, c.identity_key, {consent.SHARE}
                 FROM messages m
                 JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
                 JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
@@ -100,6 +130,12 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
         conversation = await conversations.get(scope, message["conversation_id"])
         if conversation.identity_key != message["identity_key"]:
             return _Wait(0.0)  # the contact has become another meanwhile: their opt-outs have another lock
+        if message["starts"] and not alone:
+            return _Suspected()
+        if message["starts"] and await unsent.hold_if_broken(
+            scope, message, conversation, apology=desk.apology, now=now
+        ):
+            return None
         if not is_whatsapp(conversation.contact_address):
             await parts.stop(scope, message_id, error_code=None, reason="other_channel")
             await _note(scope, message, "other_channel")
@@ -145,6 +181,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
         wait = await _predecessor(scope, conversation.id, message_id, part.part)
         if wait is not None and wait < desk.predecessor_s:
             return _Wait(desk.predecessor_s - wait)
+        not_after = uptime() + dispatch.LEAVES_WITHIN_S
         begun = (
             None
             if opted_out or late
@@ -164,6 +201,7 @@ async def _next(desk: DeliverDesk, owner_id: UUID, message_id: UUID) -> Job | Un
             is_last=part.part == planned[-1].part,
             attempt=attempt,
             reconcile=begun is None,
+            not_after=not_after,
         )
 
 
@@ -256,6 +294,7 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
             messaging_service_sid=conversation.messaging_service_sid,
             **dispatch.posted(desk, owner_id, job),
             status_callback=_callback_url(desk, job),
+            not_after=job.not_after,
         )
     except SendError as error:
         await _failed(desk, owner_id, job, error)

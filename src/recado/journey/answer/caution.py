@@ -24,9 +24,9 @@ from recado.conversations.turns import Turn
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
-from recado.journey.drafting import AnswerDesk, Draft, silent_for
-from recado.journey.language import spoken
+from recado.journey.answer.drafting import AnswerDesk, Draft, silent_for
 from recado.journey.suspects import blamed
+from recado.journey.understand.language import spoken
 
 log = structlog.get_logger(__name__)
 
@@ -251,7 +251,7 @@ async def give_up(
             if level < 3:
                 await _record(scope, "broken", conversation_id, newest, {"why": why, "messages": len(held)})
             if says:
-                words = await _sorry(scope, conversation) if level == 0 else keyless.words_for_person("en")
+                words = await apology(scope, conversation) if level == 0 else keyless.words_for_person("en")
                 await _say(scope, words, conversation_id, newest, turn_id if level == 0 else None, now)
 
     for level in range(4):
@@ -266,7 +266,13 @@ async def give_up(
     log.error("turn_broken", step="answer", owner_id=owner_id, conversation_id=conversation_id, reason=why)
 
 
-async def _sorry(scope: Scope, conversation: Conversation) -> str:
+async def apology_unless_silent(scope: Scope, conversation: Conversation) -> str | None:
+    """The same, or None where nobody but people may write to them now."""
+    return await apology(scope, conversation) if silent_for(conversation) is None else None
+
+
+async def apology(scope: Scope, conversation: Conversation) -> str:
+    """What the contact of this conversation hears when something of ours broke."""
     assistant = await assistants.for_number(scope, conversation.number_id)
     return assistant.apology or keyless.words_for_person(spoken(conversation, assistant))
 

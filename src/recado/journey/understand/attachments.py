@@ -33,11 +33,11 @@ from recado.db.scope import Scope, scoped
 from recado.errors import RecadoError
 from recado.fair import Gate
 from recado.identity import plans
-from recado.journey.language import learn, may_be_spoken
 from recado.journey.pause import Later
 from recado.journey.suspects import Suspects, blamed, put_back
+from recado.journey.understand.language import learn, may_be_spoken
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
-from recado.media.reading import Read
+from recado.media.reading import PARSERS, Read
 from recado.media.storage import Storage, key_of
 from recado.media.transcription import Failure, Languages, Transcriber, Transcript, TranscriptionFailed
 from recado.text import storable, tidy
@@ -77,7 +77,7 @@ class Fetch(Protocol):
 class MediaDesk:
     """What the fetching works with. `read` looks into a file that is no voice; `scratch` is for temporary files.
 
-    An owner's notes wait for `ears`, which the owners share.
+    An owner's notes wait for `ears`, which the owners share, and its documents for `parsers`.
     """
 
     pool: Pool
@@ -90,6 +90,7 @@ class MediaDesk:
     scratch: Path
     suspects: Suspects = field(default_factory=Suspects)
     ears: Gate = field(default_factory=lambda: Gate(1))
+    parsers: Gate = field(default_factory=lambda: Gate(PARSERS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,7 +270,7 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
         if voice:
             transcript, reason = await _transcribe(desk, case, path, downloaded.content_type)
             return replace(outcome, transcript=transcript, reason=outcome.reason or reason)
-        return replace(outcome, read=await desk.read(path, downloaded.content_type))
+        return replace(outcome, read=await _read(desk, case, path, downloaded.content_type))
     except SendError:
         return replace(outcome, reason="account")
     except MediaRefused as error:
@@ -292,13 +293,21 @@ async def _understand_kept(desk: MediaDesk, case: _Case, one: Media, path: Path,
         if voice:
             transcript, reason = await _transcribe(desk, case, path, got.content_type)
             return replace(outcome, transcript=transcript, reason=reason)
-        return replace(outcome, read=await desk.read(path, got.content_type))
+        return replace(outcome, read=await _read(desk, case, path, got.content_type))
     except (RecadoError, OSError) as error:
         log.warning("not_had_again", step="understand", message_id=case.message.id, error=type(error).__name__)
         return replace(outcome, reason="storage")
     except Exception as error:  # as where it is fetched
         log.exception("media_failed", step="understand", message_id=case.message.id, error=type(error).__name__)
         return replace(outcome, reason="fault")
+
+
+async def _read(desk: MediaDesk, case: _Case, path: Path, content_type: str) -> Read:
+    """What is in it. Documents are parsed a few at once, in shares: one may keep its parser for most of a minute."""
+    if content_type.startswith("image/"):
+        return await desk.read(path, content_type)
+    async with desk.parsers.turn(case.owner_id):
+        return await desk.read(path, content_type)
 
 
 async def _transcribe(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -16,8 +17,8 @@ from recado.db.borrowing import borrowed
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.delivery.same import same, says_nothing
-from recado.journey import aftermath
-from recado.journey.dispatch import DeliverDesk, Job
+from recado.journey.deliver import aftermath
+from recado.journey.deliver.dispatch import DeliverDesk, Job
 
 log = structlog.get_logger(__name__)
 
@@ -35,11 +36,17 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
     try:
         sender = await desk.sender_of(owner_id, job.conversation.account_id)
         looked_at = await persistently(lambda: _database_time(desk))
+        # The attempt's time is the database's, whose clock may be hours from ours.
+        ahead = looked_at - datetime.now(UTC)
         listed = await sender.find(
             to=job.attempt.address or job.conversation.contact_address,
             from_=job.conversation.number_address,
-            since=started_at - timedelta(minutes=2),
+            since=started_at - ahead - timedelta(minutes=2),
         )
+        listed = [
+            sent if sent.date_created is None else replace(sent, date_created=sent.date_created + ahead)
+            for sent in listed
+        ]
     except SendError as error:
         log.warning("reconcile_failed", step="deliver", message_id=job.message_id, code=error.code)
         if (desk.clock.now() - job.queued_at) > timedelta(seconds=desk.policy.window_s):

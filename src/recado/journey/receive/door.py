@@ -22,8 +22,8 @@ from recado.db.group_commit import Unavailable
 from recado.db.pool import Pool
 from recado.errors import Rejected
 from recado.identity import keys
-from recado.journey.accept import CHANNEL, Acceptor, arrival
-from recado.journey.limits import ADMITTED, MessageLimits
+from recado.journey.accept.accept import CHANNEL, Acceptor, arrival
+from recado.journey.receive.limits import ADMITTED, MessageLimits
 from recado.settings import Network
 
 log = structlog.get_logger(__name__)

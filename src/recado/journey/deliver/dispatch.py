@@ -33,6 +33,7 @@ from recado.delivery.content import (
 from recado.delivery.retry import POLICY, RetryPolicy
 from recado.delivery.split import split
 from recado.errors import NotFound
+from recado.journey.suspects import Suspects
 
 log = structlog.get_logger(__name__)
 
@@ -40,8 +41,20 @@ log = structlog.get_logger(__name__)
 PREDECESSOR_S = 5.0
 #: Twilio's Content API is asked this often before buttons become a text.
 CONTENT_TRIES = 2
+#: A message leaves so long after its attempt began, or not by that attempt: whoever takes a worker for dead posts it
+#: again after `crash_settle_s`, and the worker may only have been stopped for that long.
+LEAVES_WITHIN_S = 15.0
 #: Kinds of parts that are made at Twilio before they are posted.
 CHOICES = ("quick_replies", "list")
+
+
+#: What the contact of a conversation hears in place of an answer that can't be delivered; None for nothing.
+Apology = Callable[[Scope, Conversation], Awaitable[str | None]]
+
+
+async def no_apology(_scope: Scope, _conversation: Conversation) -> str | None:
+    """Nothing is said."""
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +80,8 @@ class DeliverDesk:
     predecessor_s: float = PREDECESSOR_S
     policy: RetryPolicy = POLICY
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    suspects: Suspects = field(default_factory=Suspects)
+    apology: Apology = no_apology
 
     def url_for(self, conversation: Conversation) -> str | None:
         """Where Twilio reaches us for this conversation's account, if it can."""
@@ -85,6 +100,7 @@ class Job:
     is_last: bool
     attempt: Attempt
     reconcile: bool
+    not_after: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

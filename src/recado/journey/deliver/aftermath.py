@@ -12,7 +12,7 @@ from recado.channels.twilio.codes import NOT_FINAL_CODES
 from recado.conversations import contacts, parts
 from recado.conversations.contacts import OPT_OUT_CODES
 from recado.db.scope import Scope
-from recado.journey.late import OUTSIDE
+from recado.journey.deliver.late import OUTSIDE
 
 
 def opts_out(error_code: str) -> str:

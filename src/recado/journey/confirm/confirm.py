@@ -19,9 +19,9 @@ from recado.channels.port import Receipt
 from recado.channels.twilio.parse import is_call, parse_receipt
 from recado.conversations import parts
 from recado.db.group_commit import GroupCommit
-from recado.db.pool import Connection
-from recado.journey.aftermath import entailed, opts_out
-from recado.journey.receive import TWIML, Door
+from recado.db.pool import BY_KEY, Connection
+from recado.journey.deliver.aftermath import entailed, opts_out
+from recado.journey.receive.door import TWIML, Door
 
 log = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ $confirm$
 
 async def prepare(conn: Connection) -> None:
     """Make a new connection one that `write` works on."""
-    await conn.execute(_FUNCTION)
+    await conn.execute(BY_KEY + _FUNCTION)
 
 
 async def write(conn: Connection, rows: Sequence[Callback]) -> list[bool]:

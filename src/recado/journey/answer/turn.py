@@ -23,12 +23,12 @@ from recado.conversations.turns import Turn
 from recado.db.pool import PASSING, persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
-from recado.journey.caution import InHand, give_up, leave_circles, take_at_once, take_in_hand
-from recado.journey.consent import heed
-from recado.journey.drafting import OVER_BUDGET, AnswerDesk, Draft, EngineFailed, draft_reply, silent_for
+from recado.journey.answer.caution import InHand, give_up, leave_circles, take_at_once, take_in_hand
+from recado.journey.answer.drafting import OVER_BUDGET, AnswerDesk, Draft, EngineFailed, draft_reply, silent_for
 from recado.journey.pause import Later
 from recado.journey.suspects import put_back
-from recado.journey.understand import listen
+from recado.journey.understand.consent import heed
+from recado.journey.understand.listen import listen
 
 __all__ = ["AnswerDesk", "process_ai_response"]
 

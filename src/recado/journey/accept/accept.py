@@ -24,7 +24,7 @@ from recado.channels.twilio.parse import tapped
 from recado.conversations import consent
 from recado.conversations.holding import HeldFor
 from recado.db.group_commit import GroupCommit
-from recado.db.pool import Connection
+from recado.db.pool import BY_KEY, Connection
 from recado.ids import new_id
 
 #: The name under which the turn's workflow is enqueued, and the queue; `worker` registers both.
@@ -217,7 +217,7 @@ SELECT id FROM messages WHERE owner_id = %s AND account_id = %s AND provider_sid
 
 async def prepare(conn: Connection) -> None:
     """Make a new connection one that `write` works on."""
-    await conn.execute(_FUNCTION)
+    await conn.execute(BY_KEY + _FUNCTION)
 
 
 async def write(conn: Connection, rows: Sequence[Arrival]) -> list[Accepted]:
