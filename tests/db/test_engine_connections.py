@@ -60,5 +60,4 @@ def test_its_statements_are_planned_once_and_anew_after_as_many_uses_again(engin
     counts = [made() for _ in range(20)]
     assert counts[-1] > 1, "it is prepared, and by generic plans"
     with engine.begin() as conn:
-        assert conn.connection.record_info is not None
-        assert conn.connection.record_info["renewals"] == 2
+        assert conn.connection.info["renewals"] == 2
