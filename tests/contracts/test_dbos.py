@@ -308,3 +308,39 @@ def test_what_waits_is_put_back_at_its_lanes_head_and_a_worker_that_dies_then_lo
         conn.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = 1 WHERE workflow_uuid = 'w1'")
     assert run(database_url, worker.replace("NAME", "'second'")) == [{"done": ["w1", "w2"], "running": []}]
     assert [row[0] for row in status(database_url).values()] == ["SUCCESS", "SUCCESS"]
+
+
+def test_a_step_that_it_recorded_has_the_number_the_name_and_the_form_in_which_we_look_for_it(
+    database_url: str,
+) -> None:
+    """A worker of the release before may die with a step recorded: ours goes on with it."""
+    enqueue(database_url, "w1")
+    told = run(
+        database_url,
+        """
+        from recado.db import pool
+        from recado.ops.running import Claimed, Ledger
+        async def main():
+            DBOS(config=config("before"))
+            @DBOS.workflow(name="work")
+            async def work(text, number):
+                async def think(): return {"text": "Olá"}
+                await DBOS.run_step_async({"name": "think"}, think)
+                await asyncio.sleep(3600)
+            DBOS.launch()
+            await DBOS.register_queue_async("turns", partition_concurrency=1, worker_concurrency=8,
+                                            polling_interval_sec=0.05, on_conflict="always_update")
+            ledger = Ledger(lambda: pool.connect(URL, "recado_engine"))
+            claimed = Claimed(workflow_id="w1", xid="", queue="turns", lane="lane", name="work", inputs="",
+                              serialization=None, claims=2, has_steps=True)
+            found = None
+            for _ in range(600):
+                await asyncio.sleep(0.05)
+                if (found := await ledger.recorded(claimed, 1, "think")) is not None: break
+            tell(found=found)
+            sys.stdout.flush()
+            os._exit(0)
+        asyncio.run(main())
+        """,
+    )
+    assert told == [{"found": {"text": "Olá"}}]
