@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench format lock clean
+.PHONY: help demo run test check bench format schema lock clean
 
 help: ## Show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ bench: $(READY) ## Measure acknowledgements, turns, latency, memory; ratios on t
 format: $(READY) ## Put the code into its form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: $(READY) ## Renew src/recado/db/schema.sql from the migrations
+	@$(BIN)/python -m tests.db.catalogue
 
 # The one target that needs uv (https://docs.astral.sh/uv): versions and hashes for Linux and macOS, no addresses.
 lock: ## Renew requirements.lock from pyproject.toml

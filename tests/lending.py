@@ -248,7 +248,7 @@ SELECT
     (SELECT jsonb_object_agg(relname, pg_stat_get_tuples_inserted(oid) + pg_stat_get_tuples_updated(oid)
                                       + pg_stat_get_tuples_deleted(oid))
      FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r' AND NOT relisshared) AS changes,
-    concat_ws(' ', (SELECT string_agg(version_num, ' ') FROM recado.schema_version),
+    concat_ws(' ', (SELECT string_agg(v::text, ' ') FROM recado.schema_version v),
                    (SELECT string_agg(version::text, ' ') FROM dbos.dbos_migrations)) AS versions,
     concat_ws(' ', (SELECT concat_ws(' ', datdba, datallowconn, datconnlimit, datacl) FROM it),
                    (SELECT string_agg(concat_ws(' ', setrole, setconfig), ' ' ORDER BY setrole)

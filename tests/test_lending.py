@@ -169,6 +169,12 @@ def test_whoever_is_still_connected_is_cut_off(own: Databases) -> None:
     late.close()
 
 
+_ADVISORY = """
+SELECT FROM pg_locks WHERE locktype = 'advisory'
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+
+
 def test_what_a_test_has_set_in_the_kept_connection_is_forgotten(own: Databases) -> None:
     with own.one() as url:
         lending.rows(url, "SET search_path = dbos")
@@ -177,7 +183,7 @@ def test_what_a_test_has_set_in_the_kept_connection_is_forgotten(own: Databases)
         assert again == url
         [path] = lending.rows(url, "SHOW search_path")
         assert path == {"search_path": "recado"}
-        assert lending.rows(url, "SELECT FROM pg_locks WHERE locktype = 'advisory'") == []
+        assert lending.rows(url, _ADVISORY) == []
 
 
 def test_connections_that_a_test_has_cut_off_are_made_again(own: Databases) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recado.api.views import NOT_BLANK, Given, NewConsentWord
+from recado.api.consent_words import NewConsentWord
+from recado.api.shared.forms import NOT_BLANK, Given
 from recado.assistants import knowledge, tools
 from recado.channels.twilio.content import _template
 from recado.channels.twilio.parse import contact_words, parse_inbound

@@ -96,7 +96,7 @@ def _prepare_embedded(server_url: str, admin_url: str, passwords: dict[str, str]
     import psycopg
     from psycopg import sql
 
-    from recado.db.schema import HEAD
+    from recado.db.schema import RECORDED, compare, recorded
 
     with psycopg.connect(server_url, autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", [0x7265_6361])
@@ -111,11 +111,10 @@ def _prepare_embedded(server_url: str, admin_url: str, passwords: dict[str, str]
                 )
         with psycopg.connect(admin_url, autocommit=True) as there:
             row = there.execute("SELECT to_regclass('recado.schema_version') IS NOT NULL").fetchone()
-            version = (
-                there.execute("SELECT version_num FROM recado.schema_version").fetchone() if row and row[0] else None
-            )
+            found = there.execute(RECORDED).fetchone() if row and row[0] else None
+            schema = compare(recorded(found[0])) if found else "missing"
             dbos = there.execute("SELECT to_regclass('dbos.workflow_status') IS NOT NULL").fetchone()
-            current = version is not None and version[0] >= HEAD and dbos is not None and dbos[0]
+            current = schema in ("current", "newer") and dbos is not None and dbos[0]
             # A home from before had one login for everything, and a start may have been cut short.
             apart = current and there.execute(_APART, {"app": LOGIN, "across": PLATFORM_LOGIN}).fetchone() == (True,)
         if not apart:

@@ -28,8 +28,8 @@ from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db import pool as db
 from recado.db.borrowing import patiently
+from recado.db.work import DELIVERIES, DELIVERY, FETCH, MEDIA, TRANSCRIBE, TURN, TURNS, VOICE
 from recado.fair import Gate
-from recado.journey.accept.accept import FETCH, MEDIA_QUEUE, QUEUE, TRANSCRIBE, VOICE_QUEUE
 from recado.journey.answer import sight
 from recado.journey.answer.caution import apology_unless_silent
 from recado.journey.answer.drafting import EngineFailed
@@ -60,7 +60,6 @@ log = structlog.get_logger(__name__)
 #: then: workers recover the work of dead workers of their own version, whatever release they are.
 WORKFLOWS_VERSION = "1"
 
-TURNS, DELIVERIES, MEDIA, VOICE = QUEUE, "deliveries", MEDIA_QUEUE, VOICE_QUEUE
 #: What a worker may be told to serve. Who serves `media` serves `voice`: it is apart so that notes which wait to be
 #: listened to are in no picture's way.
 QUEUES = (TURNS, DELIVERIES, MEDIA)
@@ -246,7 +245,7 @@ def _engine_url(url: str) -> str:
 
 
 def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspects: Suspects) -> dict[str, Work]:
-    """The workflows under the names that `accept` and `answer` enqueue; arguments are ids and times only."""
+    """The workflows under the names that they are enqueued by; arguments are ids and times only."""
     settings = wiring.settings
     answer_desk = AnswerDesk(
         pool=wiring.pool,
@@ -276,7 +275,7 @@ def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspect
     )
 
     async def turn(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
-        async with _work(gate, owner_id, correlation_id=message_id, task="process_ai_response"):
+        async with _work(gate, owner_id, correlation_id=message_id, task=TURN):
             await process_ai_response(
                 answer_desk,
                 UUID(owner_id),
@@ -286,10 +285,10 @@ def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspect
             )
 
     async def delivery(owner_id: str, message_id: str) -> None:
-        async with _work(gate, owner_id, message_id=message_id, task="send_whatsapp_message"):
+        async with _work(gate, owner_id, message_id=message_id, task=DELIVERY):
             await send_whatsapp_message(deliver_desk, UUID(owner_id), UUID(message_id))
 
-    return {"process_ai_response": turn, "send_whatsapp_message": delivery}
+    return {TURN: turn, DELIVERY: delivery}
 
 
 @asynccontextmanager

@@ -9,8 +9,8 @@ import re
 import pytest
 from fastapi import APIRouter
 
-from recado.api import reference
 from recado.api.install import PARTS
+from recado.api.shared import reference
 from recado.app import server
 from recado.simulator import app as simulator
 from recado.simulator.app import SimulatorSettings

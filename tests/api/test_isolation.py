@@ -8,8 +8,8 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
-from recado.api.door import GuardedRoute
 from recado.api.install import PARTS
+from recado.api.shared.door import GuardedRoute
 from tests.api.programs import JPEG, Office, Program
 from tests.journey.front import ACCOUNT_SID
 
@@ -139,8 +139,9 @@ async def test_what_a_body_names_must_be_the_callers_own(office: Office) -> None
     [own_account] = (await stranger.get("/v1/twilio-accounts"))["items"]
     [own_number] = (await stranger.get("/v1/numbers"))["items"]
     before = rows_of(office)
-    theirs, version = office.ids, {"If-Match": '"1"'}
+    theirs = office.ids
     number = {"account_id": own_account["id"], "address": "whatsapp:+14155557777"}
+    present = {"If-Match": f'"{own_number["version"]}"'}
     for method, path, body, status in (
         ("POST", "/v1/twilio-accounts", {"account_sid": ACCOUNT_SID, "auth_token": "mine"}, 409),
         ("POST", "/v1/numbers", number | {"account_id": theirs["account_id"]}, 422),
@@ -148,7 +149,7 @@ async def test_what_a_body_names_must_be_the_callers_own(office: Office) -> None
         ("PATCH", f"/v1/numbers/{own_number['id']}", {"assistant_id": theirs["assistant_id"]}, 422),
         ("POST", "/v1/messages", {"number_id": theirs["number_id"], "to": CONTACT, "body": "Oi"}, 422),
     ):
-        answer = await stranger.ask(method, path, json=body, headers=version)
+        answer = await stranger.ask(method, path, json=body, headers=present)
         assert answer.status_code == status, f"{path}: {answer.text}"
     other = await office.front.accept(
         await office.front.arrival("Oi", account_sid=own_account["account_sid"], to=own_number["address"])
@@ -156,6 +157,7 @@ async def test_what_a_body_names_must_be_the_callers_own(office: Office) -> None
     assert len(other) == 1
     [conversation] = (await stranger.get("/v1/conversations"))["items"]
     path = f"/v1/conversations/{conversation['id']}/assign"
+    version = {"If-Match": f'"{conversation["version"]}"'}
     answer = await stranger.ask("POST", path, json={"assignee_id": theirs["user_id"]}, headers=version)
     assert answer.status_code == 422
     assert rows_of(office) == before

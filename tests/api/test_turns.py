@@ -10,8 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from recado.api import door
-from recado.api.door import Visit
+from recado.api.shared import door
+from recado.api.shared.door import Visit
 from recado.errors import Busy
 from recado.ids import new_id
 

@@ -11,7 +11,7 @@ from recado.identity import owners
 from recado.journey.accept import accept
 from tests.api.conftest import TOGETHER
 from tests.api.programs import Office
-from tests.api.test_sending import SID, attachment, close_window, template
+from tests.api.test_messages import SID, attachment, close_window, template
 from tests.channels.examples import inbound
 from tests.journey.front import message_sid
 

@@ -9,8 +9,9 @@ from psycopg import sql
 from recado.db.embedded import Lease
 from recado.db.migrate import migrate
 from recado.db.pool import conninfo
-from recado.db.schema import HEAD, compare, refuse
+from recado.db.schema import BASELINE, HEAD, Recorded, compare, refuse
 from recado.errors import SchemaError
+from tests.db import catalogue
 from tests.postgres import create_database, drop_database
 
 
@@ -55,13 +56,26 @@ def test_a_newer_database_is_left_alone_and_said_to_be_newer(database_url: str) 
     with pytest.raises(SchemaError, match="newer"):
         migrate(database_url)
     with pytest.raises(SchemaError, match="newer"):
-        refuse(compare("9999"))
+        refuse(compare(Recorded(version="9999", functions={}, recado="0")))
+
+
+def test_a_database_from_before_the_baseline_is_left_alone_and_says_what_to_do(database_url: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        conn.execute("UPDATE recado.schema_version SET version_num = '0033', functions = '{}'")
+    with pytest.raises(SchemaError, match=f"schema 0033, older than {BASELINE}.* run `recado migrate` of .*commit"):
+        migrate(database_url)
+    with psycopg.connect(database_url) as conn:
+        assert conn.execute("SELECT version_num FROM recado.schema_version").fetchone() == ("0033",)
+
+
+def test_the_schema_that_is_written_down_is_the_one_that_there_is(database_url: str) -> None:
+    assert catalogue.dump(database_url) == catalogue.FILE.read_text(encoding="utf-8"), "run `make schema`"
 
 
 @pytest.mark.parametrize("version", [None, "0000"])
 def test_a_missing_or_older_schema_says_what_to_do(version: str | None) -> None:
     with pytest.raises(SchemaError, match="recado migrate"):
-        refuse(compare(version))
+        refuse(compare(version and Recorded(version=version, functions={}, recado="0")))
 
 
 def test_no_migration_drops_or_deletes() -> None:
@@ -69,7 +83,8 @@ def test_no_migration_drops_or_deletes() -> None:
 
     import recado.db.migrations.versions as versions
 
-    for file in Path(versions.__path__[0]).glob("m*.py"):
+    folder = Path(versions.__path__[0])
+    for file in (*folder.glob("m*.py"), *(folder.parent / "baseline").glob("*.sql")):
         # What a function does when it is called is no part of the migration; a DO block is.
         text = re.sub(r"\bAS (\$\w*\$).*?\1", "", file.read_text().upper(), flags=re.DOTALL)
         for word in ("DROP TABLE", "DROP COLUMN", "TRUNCATE", "DELETE FROM"):

@@ -169,3 +169,16 @@ def test_every_decision_is_in_the_list_and_has_its_date() -> None:
     for page in sorted((ROOT / "docs/decisions").glob("0*.md")):
         assert f"({page.name})" in listed
         assert re.search(r"^20\d\d-\d\d · accepted$", page.read_text(), re.MULTILINE), page.name
+
+
+def test_the_map_names_every_room_and_only_places_that_there_are() -> None:
+    page = (ROOT / "docs" / "how-to" / "develop.md").read_text()
+    [part] = re.findall(r"^## Where things are\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
+    package = ROOT / "src" / "recado"
+    named = set(re.findall(r"`([\w/]+(?:\.(?:py|sql|md)|/))`", part))
+    there = [*package.rglob("*"), *(ROOT / "docs").rglob("*"), ROOT / "tests" / "data" / "messages"]
+    assert {name for name in named if not any(path.match(name) for path in there)} == set()
+    rooms = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert rooms - named == set()
+    steps = {path for path in (package / "journey").glob("*/*.py") if path.name != "__init__.py"}
+    assert {path.name for path in steps if not any(path.match(name) for name in named)} == set()

@@ -22,6 +22,7 @@ from recado.db.embedded import Lease
 from recado.db.group_commit import GroupCommit, Unavailable
 from recado.db.pool import FIRST_PLANS, Connection, renew_plans
 from recado.db.scope import scoped
+from recado.db.work import TURN, TURNS
 from recado.journey.accept import accept
 from recado.journey.accept.accept import Accepted
 from recado.ops import recovery
@@ -76,8 +77,8 @@ async def test_the_turns_workflow_carries_ids_and_the_time_of_arrival_and_nothin
     assert ids == [str(front.owner_id), conversation_id, str(stored["id"])]
     assert arrived_ms == pytest.approx(arrival.received_at.timestamp() * 1000, abs=1)
     assert (work["name"], work["queue_name"], work["queue_partition_key"]) == (
-        accept.WORKFLOW,
-        accept.QUEUE,
+        TURN,
+        TURNS,
         conversation_id,
     )
     assert work["lane_owner"] == str(front.owner_id), "a lane's name begins with its owner"
@@ -281,7 +282,7 @@ async def test_a_message_to_an_unknown_number_is_kept_and_answered_once_the_numb
             await accounts.add_number(scope, account_sid=ACCOUNT_SID, address=UNKNOWN_NUMBER, assistant_id=made.id)
         assert await recovery.give_work_to_strays(platform) == 1
     (work,) = front.work()
-    assert (work["name"], work["queue_partition_key"]) == (accept.WORKFLOW, str(stored["conversation_id"]))
+    assert (work["name"], work["queue_partition_key"]) == (TURN, str(stored["conversation_id"]))
     assert [row["status"] for row in front.stored()] == ["received"]
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from recado.db.group_commit import GroupCommit
 from recado.db.scope import scoped
+from recado.db.work import TURN
 from recado.journey.accept import accept
 from recado.journey.receive import limits
 from recado.ops import failed, recovery
@@ -58,7 +59,7 @@ def courtesies(front: Front) -> list[str]:
 async def test_what_is_over_the_limit_is_stored_as_held_without_work_and_answered_200(front: Front) -> None:
     await say(front, 6)
     assert inbound_of(front) == ["received"] * 3 + ["held"] * 3
-    turns = [work for work in front.work() if work["name"] == accept.WORKFLOW]
+    turns = [work for work in front.work() if work["name"] == TURN]
     assert len(turns) == 3
     events = [row["what"] for row in front.rows("SELECT what FROM events WHERE step = 'accept' ORDER BY id")]
     assert sorted(events) == sorted(["received"] * 3 + ["limited"] * 3 + ["courtesy"])

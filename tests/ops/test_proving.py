@@ -13,7 +13,7 @@ from recado.channels.twilio import numbers
 from recado.db.pool import open_pool
 from recado.ops.proving import prove_numbers
 from tests.db.owned_rows import Conn, Tenant, insert, settle
-from tests.postgres import Databases
+from tests.lending import Databases
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 OURS, GONE = "whatsapp:+551133330000", "whatsapp:+551133330001"

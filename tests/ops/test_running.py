@@ -183,9 +183,19 @@ async def test_what_can_not_be_written_harms_nothing_that_is_written_with_it(row
     assert len(rows.execute("SELECT FROM dbos.operation_outputs").fetchall()) == 2
 
 
-async def test_steps_and_outcomes_outlast_a_broken_connection(rows: Any, ledger: Ledger) -> None:
+async def test_steps_and_outcomes_outlast_a_database_that_is_away(rows: Any, ledger: Ledger) -> None:
     first, second = claimed(rows, "a"), claimed(rows, "b")
     assert await ledger.step(first, 1, "s", "1", begun_ms=0)
+    connect, away = ledger.connect, 2
+
+    async def later() -> pool.Connection:
+        nonlocal away
+        away -= 1
+        if away >= 0:
+            raise psycopg.OperationalError("away")
+        return await connect()
+
+    ledger.connect = later
     rows.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() "
         "AND datname = current_database()"

@@ -12,41 +12,53 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Scope
 
 from recado.api import (
-    accounting,
-    answering,
-    channels,
-    consent,
-    description,
+    assistants,
+    audit,
+    consent_words,
+    contacts,
+    conversations,
+    events,
+    invitations,
+    keys,
+    knowledge,
     media,
+    numbers,
     owners,
-    people,
-    problems,
-    reading,
-    reference,
-    sending,
+    plans,
     sessions,
     templates,
-    writing,
+    twilio_accounts,
+    usage,
+    users,
 )
-from recado.api.door import OWNER_HEADER, SCHEME, SESSION
-from recado.api.problems import ProblemDocument
+from recado.api.messages import routes as messages
+from recado.api.shared import description, problems, reference
+from recado.api.shared.door import OWNER_HEADER, SCHEME, SESSION
+from recado.api.shared.problems import ProblemDocument
 from recado.identity import sessions as sessions_of_people
 from recado.wiring import Wiring
 
-#: Whoever is signed in comes first: `/users/me` and `/owners/me` are no ids.
+#: The nouns, in the order of the description; within one, words come before ids: `/users/me` is none.
 PARTS = (
     sessions,
-    reading,
-    sending,
-    writing,
-    channels,
-    answering,
-    templates,
-    accounting,
-    people,
-    media,
-    consent,
+    users,
+    invitations,
+    keys,
     owners,
+    plans,
+    twilio_accounts,
+    numbers,
+    templates,
+    assistants,
+    knowledge,
+    contacts,
+    consent_words,
+    conversations,
+    messages,
+    media,
+    events,
+    usage,
+    audit,
 )
 
 
@@ -67,6 +79,12 @@ def install(app: FastAPI, wiring: Wiring, source_of: Callable[[Scope], str]) -> 
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign] # FastAPI's own way to extend it
+    # Before FastAPI's own, which renders hundreds of kilobytes for each stranger who asks.
+    app.router.routes[:0] = _descriptions(app)
+
+
+def _descriptions(app: FastAPI) -> list[BaseRoute]:
+    """The routes that describe all others, for programs and for people; each is rendered once."""
 
     @cache
     def rendered() -> bytes:
@@ -85,10 +103,12 @@ def install(app: FastAPI, wiring: Wiring, source_of: Callable[[Scope], str]) -> 
     async def style(_: Request) -> Response:
         return Response(reference.STYLE, media_type="text/css", headers=reference.HEADERS)
 
-    # Before FastAPI's own, which renders hundreds of kilobytes for each stranger who asks.
-    app.router.routes.insert(0, Route("/openapi.json", description_of_all, include_in_schema=False))
-    for path, endpoint in ((reference.PATH, page_of_all), (reference.STYLE_PATH, style)):
-        app.router.routes.insert(0, Route(path, endpoint, include_in_schema=False))
+    described = (
+        ("/openapi.json", description_of_all),
+        (reference.PATH, page_of_all),
+        (reference.STYLE_PATH, style),
+    )
+    return [Route(path, endpoint, include_in_schema=False) for path, endpoint in described]
 
 
 @cache

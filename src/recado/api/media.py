@@ -1,4 +1,4 @@
-"""Routes of attachments: uploading one to send, looking at one, and the links that open one without a key."""
+"""Attachments: uploading one to send, looking at one, and the links that open one without a key."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from email.message import Message
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from recado.api.acting import IdempotencyKey, once
-from recado.api.contents import MediaView
-from recado.api.door import GuardedRoute, UploadRoute, Visit, needs, visit
-from recado.api.problems import Problem, describe
-from recado.api.views import MediaLinkView
+from recado.api.shared.door import READ, WRITE, GuardedRoute, UploadRoute, Visit, Who
+from recado.api.shared.once import IdempotencyKey, once
+from recado.api.shared.problems import Problem, describe
 from recado.conversations import media
 from recado.conversations.media import STORED, Media
 from recado.db.scope import Scope, scoped
@@ -35,12 +35,41 @@ from recado.media.scratch import scratch
 from recado.media.storage import Storage, StorageUnavailable, key_of, new_file
 from recado.wiring import Wiring
 
+
+class MediaView(BaseModel):
+    """An attachment. Its content is what `GET /v1/media/{media_id}/link` leads to, once it is `stored`."""
+
+    id: UUID
+    message_id: UUID | None
+    status: Annotated[
+        Literal["waiting", "stored", "refused", "failed"],
+        Field(description="`refused`: it may not be kept, and is not asked for again. `failed`: it could not be had."),
+    ]
+    reason: Annotated[
+        str | None, Field(description="Why it was refused, could not be had, or could not be made text, in a word.")
+    ]
+    content_type: Annotated[str | None, Field(description="What it is, by its content.", examples=["image/jpeg"])]
+    announced_type: Annotated[str, Field(description="What its sender says it is.")]
+    file_name: Annotated[
+        str | None, Field(description="As its sender named it, with an ending of its type and nothing invisible.")
+    ]
+    size_bytes: int | None
+    duration_s: float | None
+    width: int | None
+    height: int | None
+    pages: int | None
+    text: Annotated[str | None, Field(description="What a document says, as far as it was read.")]
+
+
+class MediaLinkView(BaseModel):
+    """A link to an attachment's content; whoever has it needs no key."""
+
+    url: str
+    expires_at: datetime
+
+
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
 public = APIRouter()
-READ = needs("read")
-WRITE = needs("write")
-Who = Annotated[Visit, Depends(visit)]
-
 LINK: Final = timedelta(minutes=15)
 _RANGE: Final = re.compile(r"bytes=(\d{0,15})-(\d{0,15})")
 #: A browser shows these and runs nothing of them; everything else is for saving.
@@ -54,6 +83,13 @@ _HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "X-Robots-Tag": "noindex",
     "Accept-Ranges": "bytes",
+}
+_FILE: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "The file itself. Its `Content-Type` may be left to the server; what counts is the content.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
 
 
@@ -83,15 +119,6 @@ async def link_media(request: Request, who: Who, media_id: UUID) -> MediaLinkVie
     return MediaLinkView(url=links.link(base, token), expires_at=expires_at)
 
 
-_FILE: Final[dict[str, Any]] = {
-    "requestBody": {
-        "required": True,
-        "description": "The file itself. Its `Content-Type` may be left to the server; what counts is the content.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-
-
 async def upload_media(
     request: Request,
     who: Who,
@@ -105,46 +132,22 @@ async def upload_media(
 
     413 as well where the owner's plan has no room for it.
     """
-    media_id = new_id()
-    key = key_of(who.owner_id, media_id)
+    uploaded = await _store(request, who, content_type)
     used = False
-    with scratch(who.wiring.settings.home) as folder:
-        path = folder / "upload"
-        digest, size = await _receive(request, path)
-        kind = await asyncio.to_thread(sniff.settle, path, content_type)
-        if kind is None:
-            raise Problem(415, "WhatsApp does not carry files of this type, or it is not what its Content-Type says")
-        match content.unsendable(kind, size):
-            case "type":
-                raise Problem(415, f"WhatsApp does not carry files of the type {kind}")
-            case "size":
-                raise Problem(413, f"WhatsApp carries {content.most_bytes(kind)} bytes of this type at most")
-        await who.wiring.storage.put(key, path, content_type=kind)
 
     async def keep(scope: Scope) -> MediaView:
         nonlocal used
-        if not await plans.has_room(scope, size):
+        if not await plans.has_room(scope, uploaded.size):
             raise Problem(413, "the plan has no room for it: so much of attachments is kept already")
         used = True  # from here on there may be a row; the file of one that is rolled back is swept
-        await media.add_upload(
-            scope,
-            media_id,
-            content_type=kind,
-            file_name=_file_name(content_disposition, kind),
-            size_bytes=size,
-            sha256=digest,
-            storage_key=key,
-            now=who.wiring.clock.now(),
-        )
-        await audit.record(scope, who.caller, "upload", "media", str(media_id))
-        return _view(await media.get(scope, media_id))
+        return await _add(scope, who, uploaded, content_disposition)
 
-    asked = f"{kind}\n{content_disposition}\n".encode() + digest
+    asked = f"{uploaded.kind}\n{content_disposition}\n".encode() + uploaded.digest
     try:
         return await once(request, who, idempotency_key, keep, status=201, location="/v1/media/{id}", asked=asked)
     finally:
         if not used:  # the request was here before, or is refused
-            await who.wiring.storage.delete(key)
+            await who.wiring.storage.delete(uploaded.key)
 
 
 router.add_api_route(
@@ -159,6 +162,51 @@ router.add_api_route(
     openapi_extra=WRITE | _FILE,
     route_class_override=UploadRoute,
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Uploaded:
+    """A file that is stored, and of which there is no row yet."""
+
+    id: UUID
+    key: str
+    kind: str
+    size: int
+    digest: bytes
+
+
+async def _store(request: Request, who: Visit, announced: str) -> _Uploaded:
+    """Store the body. Raises Problem (413, 415) for what WhatsApp does not carry."""
+    media_id = new_id()
+    key = key_of(who.owner_id, media_id)
+    with scratch(who.wiring.settings.home) as folder:
+        path = folder / "upload"
+        digest, size = await _receive(request, path)
+        kind = await asyncio.to_thread(sniff.settle, path, announced)
+        if kind is None:
+            raise Problem(415, "WhatsApp does not carry files of this type, or it is not what its Content-Type says")
+        match content.unsendable(kind, size):
+            case "type":
+                raise Problem(415, f"WhatsApp does not carry files of the type {kind}")
+            case "size":
+                raise Problem(413, f"WhatsApp carries {content.most_bytes(kind)} bytes of this type at most")
+        await who.wiring.storage.put(key, path, content_type=kind)
+    return _Uploaded(id=media_id, key=key, kind=kind, size=size, digest=digest)
+
+
+async def _add(scope: Scope, who: Visit, uploaded: _Uploaded, disposition: str) -> MediaView:
+    await media.add_upload(
+        scope,
+        uploaded.id,
+        content_type=uploaded.kind,
+        file_name=_file_name(disposition, uploaded.kind),
+        size_bytes=uploaded.size,
+        sha256=uploaded.digest,
+        storage_key=uploaded.key,
+        now=who.wiring.clock.now(),
+    )
+    await audit.record(scope, who.caller, "upload", "media", str(uploaded.id))
+    return _view(await media.get(scope, uploaded.id))
 
 
 async def _receive(request: Request, path: Path) -> tuple[bytes, int]:

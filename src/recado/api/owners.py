@@ -1,26 +1,63 @@
-"""Routes about owners, for platform administrators alone: they make, name, suspend and put them on a plan."""
+"""Owners: each sees its own; platform administrators make, name, suspend and put them on a plan."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from recado.api import pages
-from recado.api.acting import Found, IdempotencyKey, IfMatch, check_version, demand, etag, once_across
-from recado.api.door import PLATFORM, GuardedRoute, Person, person
-from recado.api.pages import Cursor, Limit, Page
-from recado.api.people_views import NewOwner, OwnerChange, PlanView
-from recado.api.problems import describe, wrong
-from recado.api.views import OwnerView
+from recado.api.shared import pages
+from recado.api.shared.door import PLATFORM, READ, Administrator, GuardedRoute, Who
+from recado.api.shared.forms import NO_NUL, NOT_BLANK, Given
+from recado.api.shared.once import Found, IdempotencyKey, once_across
+from recado.api.shared.pages import Cursor, Limit, Page
+from recado.api.shared.problems import describe, wrong
+from recado.api.shared.versions import IfMatch, check_version, demand, etag
 from recado.db.pool import Connection
 from recado.errors import NotFound
 from recado.identity import audit, owners, plans
 from recado.identity.owners import Owner
 
+OwnerName = Annotated[str, Field(min_length=1, max_length=200, pattern=NOT_BLANK)]
+
+
+class OwnerView(BaseModel):
+    """A tenant; a suspended one's messages are accepted and held. `version` is its ETag."""
+
+    id: UUID
+    name: str
+    status: Literal["active", "suspended"]
+    plan: Annotated[str | None, Field(description="The name of its plan; null: no limits.")]
+    version: int
+    created_at: datetime
+
+
+class NewOwner(Given):
+    """An owner to make."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"name": "Padaria Central"}]})
+
+    name: OwnerName
+
+
+class OwnerChange(Given):
+    """What of an owner changes; fields that are not given stay."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"status": "suspended"}, {"plan": "small"}]}
+    )
+
+    name: OwnerName | None = None
+    status: Literal["active", "suspended"] | None = None
+    plan: Annotated[
+        str | None, Field(max_length=100, pattern=NO_NUL, description="A plan's name; null or empty: no plan.")
+    ] = None
+
+
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
-Administrator = Annotated[Person, Depends(person)]
 _ADDED = describe(sends={200: ["ETag"], 201: ["ETag", "Location"]})
 _ADDED[200] |= {"description": "There is one of that name: it is this.", "model": OwnerView}
 
@@ -55,6 +92,21 @@ async def add_owner(
         return _view(owner)
 
     return await once_across(request, who, idempotency_key, add, status=201, location="/v1/owners/{id}")
+
+
+@router.get(
+    "/owners/me",
+    tags=["Owners"],
+    operation_id="get_owner",
+    responses=describe(sends={200: ["ETag"]}),
+    openapi_extra=READ,
+)
+async def get_owner(who: Who, response: Response) -> OwnerView:
+    """The owner of this key."""
+    async with who.scope() as scope:
+        found = await owners.get(scope.conn, scope.owner_id)
+    response.headers["ETag"] = etag(found.version)
+    return OwnerView.model_validate(found, from_attributes=True)
 
 
 @router.get(
@@ -100,15 +152,6 @@ async def change_owner(
             await audit.record(conn, who.caller, "set_plan", "owner", str(owner_id), data, owner_id=owner_id)
         after = await owners.get(conn, owner_id)
     return _tagged(after, response)
-
-
-@router.get("/plans", tags=["Platform"], operation_id="list_plans", responses=describe(), openapi_extra=PLATFORM)
-async def list_plans(who: Administrator, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[PlanView]:
-    """Every plan, oldest first."""
-    after = pages.read(cursor)
-    async with who.platform.connection() as conn:
-        found = sorted(await plans.all_of_them(conn), key=lambda plan: plan.id)
-    return pages.page(PlanView, pages.cut(found, after, limit), limit)
 
 
 async def _put_on(conn: Connection, owner_id: UUID, plan: str | None) -> None:

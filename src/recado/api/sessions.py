@@ -1,18 +1,21 @@
-"""Routes of people who sign in with a password: their sessions, their password, who they are."""
+"""Sessions of people who sign in with a password, and what ends them all: another password."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request, Response
 from psycopg_pool import AsyncConnectionPool
+from pydantic import BaseModel, ConfigDict, Field
 
-from recado.api import browsers, pages
-from recado.api.door import OPEN, SIGNED_IN, GuardedRoute, Person, person, platform, source
-from recado.api.pages import Cursor, Limit, Page
-from recado.api.people_views import Credentials, CurrentSessionView, EndedView, MeView, NewPassword, SessionView
-from recado.api.problems import Problem, describe
+from recado.api.shared import browsers, examples, pages
+from recado.api.shared.door import OPEN, SIGNED_IN, GuardedRoute, Myself, Person, platform, source
+from recado.api.shared.forms import Given
+from recado.api.shared.pages import Cursor, Limit, Page
+from recado.api.shared.problems import Problem, describe
+from recado.api.users import MeView, Password, signed_in_user
 from recado.errors import SignInRefused
 from recado.identity import audit, sessions, users
 from recado.identity import sign_in as signing_in
@@ -20,8 +23,61 @@ from recado.identity.sessions import Session
 from recado.identity.sign_in import SignedIn
 from recado.identity.users import User
 
+
+class SessionView(BaseModel):
+    """One sign-in, from one browser. It ends at `ends_at` unless it is used before."""
+
+    id: UUID
+    created_at: datetime
+    last_seen_at: datetime
+    ends_at: datetime
+    current: Annotated[bool, Field(description="Whether it is the session of this request.")]
+
+
+class CurrentSessionView(SessionView):
+    """The session of this request, and whose it is. Its token is in the cookie alone."""
+
+    user: MeView
+
+
+class EndedView(BaseModel):
+    """How many sessions ended."""
+
+    ended: int
+
+
+class Credentials(Given):
+    """What a person signs in with."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"email": examples.EMAIL, "password": "cavalo bateria grampo"}]}
+    )
+
+    # Any text: whoever mistypes their address hears the same as whoever mistypes their password.
+    email: Annotated[str, Field(max_length=1_000)]
+    password: Password
+    owner_id: Annotated[
+        UUID | None,
+        Field(
+            description="Of which owner, where several know the address. If not given, the password decides; if it is "
+            "the same there too, the one signed in to last, and in a browser that is known its user."
+        ),
+    ] = None
+
+
+class NewPassword(Given):
+    """Another password, for whoever knows the present one."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"password": "cavalo bateria grampo", "new_password": "um outro segredo bom"}]},
+    )
+
+    password: Password
+    new_password: Password
+
+
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
-Who = Annotated[Person, Depends(person)]
 Platform = Annotated[AsyncConnectionPool[Any], Depends(platform)]
 Source = Annotated[str, Depends(source)]
 
@@ -60,7 +116,7 @@ async def sign_in(
 
 
 @router.get("/sessions", tags=["Sessions"], operation_id="list_sessions", responses=describe(), openapi_extra=SIGNED_IN)
-async def list_sessions(who: Who, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[SessionView]:
+async def list_sessions(who: Myself, cursor: Cursor = None, limit: Limit = pages.LIMIT) -> Page[SessionView]:
     """One's own sessions that have not ended, oldest first."""
     after = pages.read(cursor)
     async with who.where() as where:
@@ -75,7 +131,7 @@ async def list_sessions(who: Who, cursor: Cursor = None, limit: Limit = pages.LI
 @router.delete(
     "/sessions", tags=["Sessions"], operation_id="end_sessions", responses=describe(), openapi_extra=SIGNED_IN
 )
-async def end_sessions(request: Request, who: Who, response: Response) -> EndedView:
+async def end_sessions(request: Request, who: Myself, response: Response) -> EndedView:
     """Sign out everywhere: all of one's own sessions end, this one too.
 
     None of one's browsers is known any more: from each the next sign-in is like the first.
@@ -94,9 +150,9 @@ async def end_sessions(request: Request, who: Who, response: Response) -> EndedV
     responses=describe(),
     openapi_extra=SIGNED_IN,
 )
-async def get_session(who: Who) -> CurrentSessionView:
+async def get_session(who: Myself) -> CurrentSessionView:
     """The session of this request, and whose it is."""
-    return _current(who.session, await _user(who))
+    return _current(who.session, await signed_in_user(who))
 
 
 @router.delete(
@@ -107,7 +163,7 @@ async def get_session(who: Who) -> CurrentSessionView:
     responses=describe(),
     openapi_extra=SIGNED_IN,
 )
-async def sign_out(request: Request, who: Who) -> Response:
+async def sign_out(request: Request, who: Myself) -> Response:
     """Sign out: this session ends."""
     await _end(who, who.session.id)
     response = Response(status_code=204)
@@ -123,16 +179,10 @@ async def sign_out(request: Request, who: Who) -> Response:
     responses=describe(404),
     openapi_extra=SIGNED_IN,
 )
-async def end_session(who: Who, session_id: UUID) -> Response:
+async def end_session(who: Myself, session_id: UUID) -> Response:
     """End one of one's own sessions, for instance that of a lost telephone."""
     await _end(who, session_id)
     return Response(status_code=204)
-
-
-@router.get("/users/me", tags=["Users"], operation_id="get_me", responses=describe(), openapi_extra=SIGNED_IN)
-async def get_me(who: Who) -> MeView:
-    """Who is signed in."""
-    return MeView.model_validate(await _user(who), from_attributes=True)
 
 
 @router.put(
@@ -143,7 +193,7 @@ async def get_me(who: Who) -> MeView:
     openapi_extra=SIGNED_IN,
 )
 async def change_password(
-    request: Request, response: Response, who: Who, given: NewPassword, came_from: Source
+    request: Request, response: Response, who: Myself, given: NewPassword, came_from: Source
 ) -> CurrentSessionView:
     """Change one's own password. All one's sessions end, and a new one begins, whose cookie the answer sets.
 
@@ -175,11 +225,6 @@ def _kept(request: Request, response: Response, signed_in: SignedIn) -> CurrentS
     browsers.keep(request, response, signed_in.token)
     browsers.know(request, response, signed_in.browser)
     return _current(signed_in.session, signed_in.user)
-
-
-async def _user(who: Person) -> User:
-    async with who.where() as where:
-        return await users.get(where, who.session.user_id)
 
 
 async def _end(who: Person, session_id: UUID) -> None:

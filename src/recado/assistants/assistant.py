@@ -56,7 +56,7 @@ async def ensure_default(scope: Scope) -> Assistant:
 
 
 async def for_number(scope: Scope, number_id: UUID) -> Assistant:
-    """The assistant of a number; the owner's default one where the number names none.
+    """The assistant of a number, the owner's default one where the number names none; made if there is none.
 
     Raises NotFound when the owner has no such number.
     """
@@ -64,9 +64,7 @@ async def for_number(scope: Scope, number_id: UUID) -> Assistant:
         """
         SELECT assistant.id, assistant.name, assistant.instructions, assistant.model, assistant.language,
                assistant.apology, assistant.sees, assistant.templates
-        FROM numbers number
-        LEFT JOIN assistants assistant
-               ON assistant.owner_id = number.owner_id AND assistant.id = number.assistant_id
+        FROM numbers number LEFT JOIN LATERAL assistant_of(number.owner_id, number.id) assistant ON true
         WHERE number.owner_id = %s AND number.id = %s
         """,
         [scope.owner_id, number_id],

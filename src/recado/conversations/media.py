@@ -56,26 +56,6 @@ CURABLE = (
 )
 
 
-def work(message: str, *, workflow_id: str) -> str:
-    """SQL that enqueues the work for a message's attachments across owners: voice is made text, all else only fetched.
-
-    `message` is the alias of a row with owner_id, id, conversation_id, kind and received_at; `workflow_id` is an
-    expression. `accept` decides the same of what has just come.
-    """
-    voice = (
-        f"({message}.kind = 'audio' OR EXISTS (SELECT FROM media a WHERE a.owner_id = {message}.owner_id "
-        f"AND a.message_id = {message}.id AND starts_with(a.announced_type, 'audio/')))"
-    )
-    return f"""
-        enqueue_across(
-            CASE WHEN {voice} THEN 'transcribe_audio' ELSE 'fetch_media' END,
-            CASE WHEN {voice} THEN 'voice' ELSE 'media' END,
-            ARRAY[to_json({message}.owner_id), to_json({message}.conversation_id), to_json({message}.id),
-                  to_json((extract(epoch FROM {message}.received_at) * 1000)::bigint)],
-            workflow_id => {workflow_id}, queue_partition_key => {message}.conversation_id::text)
-    """
-
-
 _COLUMNS = (
     "id, message_id, ordinal, url, announced_type, file_name, status, reason, content_type, size_bytes, sha256, "
     "storage_key, duration_s, width, height, pages, text"

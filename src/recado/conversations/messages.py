@@ -222,16 +222,11 @@ async def release(
             FROM before WHERE m.owner_id = %(owner)s AND m.id = before.id
             RETURNING m.owner_id, m.id, m.conversation_id, m.received_at, due
         )
-        SELECT enqueue_work(
-            'process_ai_response', 'turns',
-            ARRAY[to_json(owner_id), to_json(conversation_id),
-                  to_json(CASE WHEN EXISTS (SELECT FROM turns t
-                                            WHERE t.owner_id = message.owner_id AND t.id = message.id)
-                               THEN %(fresh)s::uuid ELSE id END),
-                  to_json((extract(epoch FROM received_at) * 1000)::bigint)],
-            workflow_id => CASE WHEN has_work(message.id::text)
-                                THEN %(fresh)s::text ELSE id::text END,
-            queue_partition_key => conversation_id::text)
+        SELECT enqueue_turn(
+            owner_id, conversation_id,
+            CASE WHEN EXISTS (SELECT FROM turns t WHERE t.owner_id = message.owner_id AND t.id = message.id)
+                 THEN %(fresh)s::uuid ELSE id END,
+            received_at, CASE WHEN has_work(message.id::text) THEN %(fresh)s::text ELSE id::text END)
         FROM message WHERE due
         """,
         {
@@ -314,9 +309,7 @@ async def enqueue_outbound(
             WHERE v.owner_id = %(owner_id)s AND v.id = %(conversation_id)s
             RETURNING id, owner_id, conversation_id
         )
-        SELECT enqueue_work(
-            'send_whatsapp_message', 'deliveries', ARRAY[to_json(owner_id), to_json(id)],
-            workflow_id => id::text, queue_partition_key => conversation_id::text)
+        SELECT enqueue_delivery(owner_id, conversation_id, id, id::text)
         FROM message
         """,
         {

@@ -134,6 +134,10 @@ async def become(
         )
 
 
+#: What a message's columns are, in SQL, once it is to be sent again whatever it failed or was held for.
+QUEUED_AGAIN = "status = 'queued', held_for = NULL, look_again_at = NULL, error_code = NULL, reason = NULL"
+
+
 async def reopen(scope: Scope, message_id: UUID) -> None:
     """What failed of the message waits again; the MessageSids it had are kept as those that came to nothing."""
     await scope.conn.execute(
@@ -146,8 +150,7 @@ async def reopen(scope: Scope, message_id: UUID) -> None:
         [scope.owner_id, message_id, sorted(FAILURES)],
     )
     await scope.conn.execute(
-        "UPDATE messages SET status = 'queued', held_for = NULL, look_again_at = NULL, error_code = NULL, "
-        "reason = NULL WHERE owner_id = %s AND id = %s",
+        f"UPDATE messages SET {QUEUED_AGAIN} WHERE owner_id = %s AND id = %s",  # noqa: S608 - a constant
         [scope.owner_id, message_id],
     )
 

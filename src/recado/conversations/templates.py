@@ -168,12 +168,7 @@ class Fallback:
 async def fallback_for(scope: Scope, number_id: UUID) -> Fallback | None:
     """The fallback of the assistant that answers for the number, if its owner has chosen one."""
     cursor = await scope.conn.execute(
-        """
-        SELECT s.fallback_template AS chosen FROM numbers n
-        JOIN assistants s ON s.owner_id = n.owner_id
-             AND (s.id = n.assistant_id OR (n.assistant_id IS NULL AND s.is_default))
-        WHERE n.owner_id = %s AND n.id = %s
-        """,
+        "SELECT fallback_template AS chosen FROM assistant_of(%s, %s)",
         [scope.owner_id, number_id],
     )
     row = await cursor.fetchone()

@@ -1,10 +1,11 @@
-"""Bring a database to this version's schema: roles, the product's tables, the tables of the workflow engine.
+"""Bring a database to this version's schema: roles, the product's tables and functions, the workflow engine's tables.
 
 Migrations only add; none drops data. Run by the role that owns the tables, never by the application's role.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from recado import __version__
+from recado.db import functions
 from recado.db.pool import guarded
-from recado.db.schema import HEAD, compare
+from recado.db.schema import BASELINE, BEFORE_BASELINE, HEAD, RECORDED, Recorded, compare, recorded
 from recado.errors import RecadoError, SchemaError
 
 #: Any two migrations of one database wait for each other.
@@ -80,9 +83,8 @@ def migrate(url: str, *, login: str | None = None, platform_login: str | None = 
     try:
         with migrating.begin() as conn:
             conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            before = _version(conn)
-            if compare(before) == "newer":
-                raise SchemaError(f"the database has schema {before}, newer than this recado's {HEAD}: nothing done")
+            before = _recorded(conn)
+            _check(before)
             conn.execute(sa.text(_ROLES))
             _assign(conn, login, platform_login)
             conn.execute(sa.text("CREATE SCHEMA IF NOT EXISTS recado"))
@@ -91,8 +93,13 @@ def migrate(url: str, *, login: str | None = None, platform_login: str | None = 
             config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
             config.attributes["connection"] = conn
             command.upgrade(config, "head")
+            done = (
+                []
+                if before and before.version == HEAD
+                else [f"recado {before.version if before else 'empty'} -> {HEAD}"]
+            )
+            done += _put_functions(conn)
         _validate(migrating)
-        done = [] if before == HEAD else [f"recado {before or 'empty'} -> {HEAD}"]
         return done + _migrate_workflow_engine(migrating, url)
     except (OperationalError, ProgrammingError) as error:
         raise RecadoError(f"the migration failed, nothing was changed: {_first_line(error)}") from None
@@ -160,10 +167,40 @@ def _quoted(name: str) -> str:
     return f'"{doubled}"'
 
 
-def _version(conn: sa.Connection) -> str | None:
+def _recorded(conn: sa.Connection) -> Recorded | None:
     if conn.execute(sa.text("SELECT to_regclass('recado.schema_version')")).scalar() is None:
         return None
-    return conn.execute(sa.text("SELECT version_num FROM recado.schema_version")).scalar()
+    row = conn.execute(sa.text(RECORDED)).scalar()
+    return recorded(row) if row is not None else None
+
+
+def _check(before: Recorded | None) -> None:
+    """Raise SchemaError for what this recado can't bring to its schema, saying what to do."""
+    if compare(before) == "newer":
+        assert before is not None  # noqa: S101 - a missing one is not newer
+        theirs = before.version if before.version != HEAD else f"{HEAD} with the functions of recado {before.recado}"
+        raise SchemaError(f"the database has schema {theirs}, newer than this recado's {HEAD}: nothing done")
+    if before is not None and before.version < BASELINE:
+        raise SchemaError(
+            f"the database has schema {before.version}, older than {BASELINE}, with which this recado's migrations "
+            f"begin: nothing done; run `recado migrate` of the sources' commit {BEFORE_BASELINE}, then this one"
+        )
+
+
+def _put_functions(conn: sa.Connection) -> list[str]:
+    """Apply the files of `db/functions` that the database has otherwise; answers what was done."""
+    there = _recorded(conn)
+    assert there is not None  # noqa: S101 - the migrations have put it there
+    names = functions.changed(there.functions)
+    if names or set(there.functions) - set(functions.digests()):
+        functions.put(conn, names)
+        conn.execute(
+            sa.text("UPDATE recado.schema_version SET functions = CAST(:functions AS jsonb), recado = :recado"),
+            {"functions": json.dumps(dict(functions.digests())), "recado": __version__},
+        )
+    if not names or not there.functions:
+        return []  # of a new database the functions are no news
+    return [f"functions: {', '.join(names)}"]
 
 
 def _migrate_workflow_engine(engine: sa.Engine, url: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 A period is a calendar month in UTC, named by its first day. Usage is counted in the transaction of the work that used
 it, by the database's function `meter`: exact however many do so at once. Messages count themselves, when Twilio has
-taken a part (`m0006_plans`). Money is in millionths of a US dollar.
+taken a part (`meter_part`). Money is in millionths of a US dollar.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HardAction = Literal["keyless", "people"]
 
 #: What a plan can limit. `unpriced_tokens`, of models whose price nobody knows, is counted beside them.
 LIMITED: tuple[Metric, ...] = ("messages", "model_tokens", "transcription_seconds", "money")
-#: What is kept is of no month: it is counted under this one, by the database with each attachment (`m0026_claims`).
+#: What is kept is of no month: it is counted under this one, by the database with each attachment (`count_stored`).
 STOCK: Final = date(1970, 1, 1)
 _MOST = 2**62
 

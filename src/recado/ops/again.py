@@ -11,6 +11,7 @@ from datetime import datetime
 
 import structlog
 
+from recado.conversations.parts import QUEUED_AGAIN
 from recado.db.pool import Pool
 
 log = structlog.get_logger(__name__)
@@ -20,7 +21,7 @@ CONVERSATIONS = 100
 
 # Everything of the conversation that waits for the same goes with what is due, or a later one would be said first. A
 # suspended owner's stays.
-_DELIVERIES = """
+_DELIVERIES = f"""
 WITH due AS (
     SELECT owner_id, conversation_id FROM (
         SELECT m.owner_id, m.conversation_id,
@@ -35,19 +36,17 @@ WITH due AS (
     WHERE m.look_again_at IS NOT NULL AND m.status = 'held'
     ORDER BY m.id FOR UPDATE OF m SKIP LOCKED
 ), again AS (
-    UPDATE messages m SET status = 'queued', held_for = NULL, look_again_at = NULL, error_code = NULL, reason = NULL
+    UPDATE messages m SET {QUEUED_AGAIN}
     FROM waiting w WHERE m.owner_id = w.owner_id AND m.id = w.id
     RETURNING m.owner_id, m.id, m.conversation_id, m.correlation_id, w.look_again_at
 ), event AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
     SELECT owner_id, 'deliver', 'tried_again', conversation_id, id, correlation_id FROM again
 )
-SELECT id, enqueue_across(
-    'send_whatsapp_message', 'deliveries', ARRAY[to_json(owner_id), to_json(id)],
-    workflow_id => id::text || ':again:' || (extract(epoch FROM look_again_at) * 1000)::bigint,
-    queue_partition_key => conversation_id::text)
+SELECT id, enqueue_delivery(
+    owner_id, conversation_id, id, id::text || ':again:' || (extract(epoch FROM look_again_at) * 1000)::bigint)
 FROM (SELECT * FROM again ORDER BY id) ordered
-"""
+"""  # noqa: S608 - the columns are a constant
 
 _OWNERS = """
 SELECT o.id FROM owners o WHERE o.status = 'active' AND EXISTS (
@@ -71,11 +70,8 @@ WITH due AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
     SELECT owner_id, 'answer', 'tried_again', conversation_id, id, correlation_id FROM again
 )
-SELECT last.id, enqueue_across(
-    'process_ai_response', 'turns',
-    ARRAY[to_json(owner_id), to_json(conversation_id), to_json(gen_random_uuid()),
-          to_json((extract(epoch FROM received_at) * 1000)::bigint)],
-    workflow_id => last.id::text || ':again:' || gen_random_uuid(), queue_partition_key => conversation_id::text)
+SELECT last.id, enqueue_turn(
+    owner_id, conversation_id, gen_random_uuid(), received_at, last.id::text || ':again:' || gen_random_uuid())
 FROM (SELECT DISTINCT ON (conversation_id) * FROM again WHERE NOT awaits_media ORDER BY conversation_id, id DESC) last
 """
 

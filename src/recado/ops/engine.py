@@ -5,7 +5,7 @@ waits in a workflow keeps its slot. Here a worker goes round the owners, each in
 the oldest lane of each first. What has to wait is put back with a time: it stays its lane's head, and nothing of its
 lane is taken before it is due. Everything else (order in a lane, recovery, outcomes) is the engine's, untouched.
 
-A lane's name begins with its owner (`recado.lane`, migration m0023). The walk goes from owner to owner and from lane to
+A lane's name begins with its owner (`recado.lane`). The walk goes from owner to owner and from lane to
 lane by seeks in the engine's own index, so it costs by what it looks at, not by what waits; and that is bounded, for
 many owners with many lanes each as well.
 """

@@ -14,8 +14,9 @@ from recado.channels.twilio.codes import CODES
 from recado.channels.twilio.numbers import OTHER_CHANNEL
 from recado.conversations import media as attachments
 from recado.conversations.holding import CAUSES, HeldFor
-from recado.conversations.parts import WAITING
+from recado.conversations.parts import WAITING, reopen
 from recado.db.pool import Connection, Row
+from recado.db.scope import Scope
 from recado.delivery.status import FAILURES
 from recado.errors import Conflict, NotFound
 from recado.ids import new_id
@@ -233,28 +234,13 @@ async def _send_again(platform: Connection, message: Row) -> None:
     again = [row for row in parts if row["status"] in FAILURES]
     if parts and not again and all(row["status"] != WAITING for row in parts):
         raise Conflict("Twilio has taken every part of the message: nothing is left to send")
-    await platform.execute(
-        """
-        UPDATE message_parts
-        SET status = 'waiting', retired_sids = array_remove(array_append(retired_sids, provider_sid), NULL),
-            provider_sid = NULL, error_code = NULL, taken_at = NULL, updated_at = now()
-        WHERE owner_id = %s AND message_id = %s AND part = ANY(%s)
-        """,
-        [message["owner_id"], message["id"], [row["part"] for row in again]],
-    )
-    await platform.execute(
-        "UPDATE messages SET status = 'queued', held_for = NULL, look_again_at = NULL, error_code = NULL, "
-        "reason = NULL WHERE owner_id = %s AND id = %s",
-        [message["owner_id"], message["id"]],
-    )
+    await reopen(Scope(platform, message["owner_id"]), message["id"])
     workflow_id = await _note(
         platform, message, step="deliver", sids=[row["provider_sid"] for row in again if row["provider_sid"]]
     )
     await platform.execute(
         """
-        SELECT enqueue_across(
-            'send_whatsapp_message', 'deliveries', ARRAY[to_json(%(owner_id)s::uuid), to_json(%(id)s::uuid)],
-            workflow_id => %(workflow_id)s::text, queue_partition_key => %(conversation_id)s::text)
+        SELECT enqueue_delivery(%(owner_id)s::uuid, %(conversation_id)s::uuid, %(id)s::uuid, %(workflow_id)s::text)
         """,
         {**message, "workflow_id": workflow_id},
     )
@@ -292,11 +278,9 @@ async def _answer_again(platform: Connection, message: Row) -> None:
     turn_id = message["id"] if await known.fetchone() is None else new_id()
     await platform.execute(
         """
-        SELECT enqueue_across(
-            'process_ai_response', 'turns',
-            ARRAY[to_json(%(owner_id)s::uuid), to_json(%(conversation_id)s::uuid), to_json(%(turn_id)s::uuid),
-                  to_json((extract(epoch FROM %(received_at)s::timestamptz) * 1000)::bigint)],
-            workflow_id => %(workflow_id)s::text, queue_partition_key => %(conversation_id)s::text)
+        SELECT enqueue_turn(
+            %(owner_id)s::uuid, %(conversation_id)s::uuid, %(turn_id)s::uuid, %(received_at)s::timestamptz,
+            %(workflow_id)s::text)
         """,
         {**message, "workflow_id": workflow_id, "turn_id": turn_id},
     )
@@ -308,10 +292,11 @@ UPDATE media SET status = 'waiting', reason = NULL
 WHERE owner_id = %(owner_id)s AND message_id = %(id)s
   AND reason IN ({_CURABLE})
 """  # noqa: S608 - the reasons are constants
-_FETCH_AGAIN = f"""
-SELECT {attachments.work("m", workflow_id="%(workflow_id)s::text")} FROM messages m
-WHERE m.owner_id = %(owner_id)s AND m.id = %(id)s
-"""  # noqa: S608 - the expression is a constant
+_FETCH_AGAIN = """
+SELECT enqueue_media(m.owner_id, m.conversation_id, m.id, m.received_at, has_voice(m.owner_id, m.id, m.kind),
+                     %(workflow_id)s::text)
+FROM messages m WHERE m.owner_id = %(owner_id)s AND m.id = %(id)s
+"""
 
 
 async def _note(platform: Connection, message: Row, *, step: str, sids: list[str]) -> str:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from recado.db.pool import PASSING, Pool
 from recado.db.schema import state
+from recado.db.work import DELIVERIES, MEDIA, TURNS
 
 #: Without a worker for these nothing is answered; without one for attachments, what comes with them is late.
-NEEDED, WANTED = ("turns", "deliveries"), ("media",)
+NEEDED, WANTED = (TURNS, DELIVERIES), (MEDIA,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,6 @@ from dbos import DBOS
 from dbos._dbos import _get_dbos_instance
 
 from recado.channels.port import Sender, SendError
-from recado.conversations import media as attachments
 from recado.db.pool import PASSING, Connection, Pool, Row
 from recado.db.scope import scoped
 from recado.errors import NotFound
@@ -82,14 +81,8 @@ WITH RECURSIVE waiting (owner_id) AS (
     SELECT owner_id, 'answer', 'gave_up', conversation_id, id, correlation_id FROM given_up
 )
 SELECT id, CASE direction
-    WHEN 'inbound' THEN enqueue_across(
-        'process_ai_response', 'turns',
-        ARRAY[to_json(owner_id), to_json(conversation_id), to_json(id),
-              to_json((extract(epoch FROM received_at) * 1000)::bigint)],
-        workflow_id => id::text || ':' || (tries + 1), queue_partition_key => conversation_id::text)
-    ELSE enqueue_across(
-        'send_whatsapp_message', 'deliveries', ARRAY[to_json(owner_id), to_json(id)],
-        workflow_id => id::text || ':' || (tries + 1), queue_partition_key => conversation_id::text)
+    WHEN 'inbound' THEN enqueue_turn(owner_id, conversation_id, id, received_at, id::text || ':' || (tries + 1))
+    ELSE enqueue_delivery(owner_id, conversation_id, id, id::text || ':' || (tries + 1))
     END AS workflow
 FROM counted WHERE tries < %(tries)s
 """
@@ -97,7 +90,7 @@ FROM counted WHERE tries < %(tries)s
 
 # What is found of each owner in turn, and each message's work by its lane: a look at all that waits would take as long
 # as there is of it, squared.
-_STRAY_MEDIA = f"""
+_STRAY_MEDIA = """
 WITH found AS (
     SELECT m.*, row_number() OVER (PARTITION BY m.owner_id ORDER BY m.received_at) AS nth
     FROM messages m
@@ -113,9 +106,10 @@ WITH found AS (
             JOIN dbos.workflow_status w ON w.workflow_uuid = m.id::text || ':media:' || n) AS tries
     FROM found m ORDER BY nth, received_at LIMIT 100
 )
-SELECT id, {attachments.work("stray", workflow_id="id::text || ':media:' || (tries + 1)")}
+SELECT id, enqueue_media(
+    owner_id, conversation_id, id, received_at, has_voice(owner_id, id, kind), id::text || ':media:' || (tries + 1))
 FROM stray WHERE tries < %(tries)s
-"""  # noqa: S608 - the expression is a constant
+"""
 
 
 async def fetch_stray_media(platform: Pool) -> int:
@@ -184,15 +178,13 @@ WITH found AS (
     INSERT INTO events (owner_id, step, what, conversation_id, message_id, correlation_id)
     SELECT owner_id, 'understand', 'late', conversation_id, id, correlation_id FROM message
 )
-SELECT id, enqueue_across(
-    'process_ai_response', 'turns',
-    ARRAY[to_json(owner_id), to_json(conversation_id),
-          to_json(CASE WHEN EXISTS (SELECT FROM turns t WHERE t.owner_id = message.owner_id AND t.id = message.id)
-                       THEN gen_random_uuid() ELSE id END),
-          to_json((extract(epoch FROM received_at) * 1000)::bigint)],
-    workflow_id => CASE WHEN EXISTS (SELECT FROM dbos.workflow_status w WHERE w.workflow_uuid = message.id::text)
-                        THEN gen_random_uuid()::text ELSE id::text END,
-    queue_partition_key => conversation_id::text)
+SELECT id, enqueue_turn(
+    owner_id, conversation_id,
+    CASE WHEN EXISTS (SELECT FROM turns t WHERE t.owner_id = message.owner_id AND t.id = message.id)
+         THEN gen_random_uuid() ELSE id END,
+    received_at,
+    CASE WHEN EXISTS (SELECT FROM dbos.workflow_status w WHERE w.workflow_uuid = message.id::text)
+         THEN gen_random_uuid()::text ELSE id::text END)
 FROM message
 """
 

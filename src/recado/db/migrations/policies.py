@@ -1,4 +1,7 @@
-"""Who may touch a new table: the statements that every migration repeats, in one place."""
+"""Who may touch a new table: the statements that every migration repeats, in one place.
+
+Who may call a function stands in its file (`db/functions`).
+"""
 
 from __future__ import annotations
 
@@ -28,25 +31,6 @@ def platform_only(op: ModuleType, *tables: str) -> None:
     for table in tables:
         op.execute(f"REVOKE ALL ON {table} FROM recado_app")
         op.execute(f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO recado_platform")
-
-
-def across_owners(op: ModuleType, *functions: str) -> None:
-    """Make SECURITY DEFINER functions (`name(types)`) look across owners, for look-ups that must find the owner."""
-    op.execute("GRANT CREATE ON SCHEMA recado TO recado_platform")
-    for function in functions:
-        op.execute(f"ALTER FUNCTION {function} OWNER TO recado_platform")
-        op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
-        op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO recado_app, recado_platform")
-    op.execute("REVOKE CREATE ON SCHEMA recado FROM recado_platform")
-
-
-def by_the_engine(op: ModuleType, function: str, *, role: str) -> None:
-    """Let `role` have the workflow engine do what this SECURITY DEFINER function (`name(types)`) does, and no more."""
-    op.execute("GRANT CREATE ON SCHEMA recado TO recado_engine")
-    op.execute(f"ALTER FUNCTION {function} OWNER TO recado_engine")
-    op.execute("REVOKE CREATE ON SCHEMA recado FROM recado_engine")
-    op.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
-    op.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {role}")
 
 
 def _guard(op: ModuleType, tables: tuple[str, ...]) -> None:

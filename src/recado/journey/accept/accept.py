@@ -1,11 +1,11 @@
 """accept: one statement stores contact, conversation, message, attachments and event, and enqueues the work.
 
 An answer means committed. A repeated MessageSid changes nothing, whoever repeats it, on whichever process. Message
-and work can't be parted: `enqueue_work` is a function of the same statement. The work is the turn; of a
+and work can't be parted: `enqueue_turn` is a function of the same statement. The work is the turn; of a
 message with attachments it is to fetch them first, and the turn follows from that (`journey/attachments`). STOP and
 START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. What Twilio's own
 words have heeded (`OptOutType`) is stored as answered: it has no turn, and no confirmation of ours. Of a telephone
-number and a business-scoped id that come together one contact is made before, if they were two (migration m0018).
+number and a business-scoped id that come together one contact is made before, if they were two (`unite`).
 """
 
 from __future__ import annotations
@@ -27,11 +27,6 @@ from recado.db.group_commit import GroupCommit
 from recado.db.pool import BY_KEY, Connection
 from recado.ids import new_id
 
-#: The name under which the turn's workflow is enqueued, and the queue; `worker` registers both.
-WORKFLOW, QUEUE = "process_ai_response", "turns"
-#: What comes before the turn of a message with attachments, its workflow's id ending in `MEDIA_ID`, and their queues.
-TRANSCRIBE, FETCH, MEDIA_ID = "transcribe_audio", "fetch_media", ":media"
-VOICE_QUEUE, MEDIA_QUEUE = "voice", "media"
 #: What a message of another channel is held for.
 CHANNEL: Final = "channel"
 
@@ -97,7 +92,7 @@ WITH input AS (
     SELECT * FROM json_to_recordset(owned.rows) AS r(
         id uuid, account_id uuid, number_id uuid, provider_sid text, own_key text, external_id text, address text,
         profile_name text, kind text, body text, parameters jsonb, received_at timestamptz, routed boolean, held text,
-        answered boolean, task text, media json, contact_id uuid, conversation_id uuid)
+        answered boolean, voice boolean, media json, contact_id uuid, conversation_id uuid)
 ), fresh AS (
     -- Who comes with a business-scoped id alone may be known by their telephone number.
     SELECT DISTINCT ON (i.account_id, i.provider_sid) i.*,
@@ -149,7 +144,7 @@ WITH input AS (
            CASE WHEN f.answered THEN 'answered' WHEN f.held IS NOT NULL THEN 'held'
                 WHEN f.routed THEN 'received' ELSE 'unrouted' END,
            CASE WHEN NOT f.answered THEN f.held END, f.provider_sid, f.id, f.parameters, f.received_at,
-           f.task IS NOT NULL AND NOT f.answered AND f.held IS NULL AND f.routed
+           f.media IS NOT NULL AND NOT f.answered AND f.held IS NULL AND f.routed
     FROM fresh f
     JOIN contact c ON c.identity_key = f.identity_key
     JOIN conversation v ON v.number_id = f.number_id AND v.contact_id = c.id
@@ -172,16 +167,10 @@ WITH input AS (
            CASE WHEN held_for IS NOT NULL THEN jsonb_build_object('held_for', held_for) END
     FROM message
 ), work AS (
-    SELECT id, enqueue_work(
-        CASE WHEN awaits_media THEN (SELECT f.task FROM fresh f WHERE f.id = routed.id)
-             ELSE 'process_ai_response' END,
-        CASE WHEN awaits_media THEN (SELECT CASE f.task WHEN 'transcribe_audio' THEN 'voice' ELSE 'media' END
-                                     FROM fresh f WHERE f.id = routed.id)
-             ELSE 'turns' END,
-        ARRAY[to_json(owned.owner_id), to_json(conversation_id), to_json(id),
-              to_json((extract(epoch FROM received_at) * 1000)::bigint)],
-        workflow_id => CASE WHEN awaits_media THEN id::text || ':media' ELSE id::text END,
-        queue_partition_key => conversation_id::text)
+    SELECT id, CASE WHEN awaits_media
+        THEN enqueue_media(owned.owner_id, conversation_id, id, received_at,
+                           (SELECT f.voice FROM fresh f WHERE f.id = routed.id), id::text || ':media')
+        ELSE enqueue_turn(owned.owner_id, conversation_id, id, received_at, id::text) END
     FROM (SELECT * FROM message WHERE status = 'received' ORDER BY id) routed
 )
 SELECT m.id FROM message m LEFT JOIN work w ON w.id = m.id
@@ -291,7 +280,7 @@ def _columns(row: Arrival, told: Mapping[str, Mapping[str, str]]) -> dict[str, A
         "held": row.held,
         "answered": inbound.opt_out is not None,
         **_asked(row),
-        "task": _task(inbound),
+        "voice": _has_voice(inbound),
         "media": [
             {
                 "id": str(new_id()),
@@ -317,9 +306,6 @@ def _asked(row: Arrival) -> dict[str, str | None]:
     return consent.columns(row.words, tapped=tapped(row.inbound))
 
 
-def _task(inbound: Inbound) -> str | None:
-    """What must be done with the attachments before the turn, None without any."""
-    if not inbound.media:
-        return None
-    voice = inbound.kind == "audio" or any(one.content_type.startswith("audio/") for one in inbound.media)
-    return TRANSCRIBE if voice else FETCH
+def _has_voice(inbound: Inbound) -> bool:
+    """Whether there is voice to be made text before the turn; the function `has_voice` says it of what is stored."""
+    return inbound.kind == "audio" or any(one.content_type.startswith("audio/") for one in inbound.media)

@@ -29,11 +29,10 @@ def entailed(*, owner_id: str, message_id: str, part: str, sid: str, error_code:
     return f"""
         CASE WHEN {opts_out(error_code)} THEN refused({owner_id}, {message_id}, {part}, {error_code})::text
              WHEN {error_code} IN ({", ".join(map(str, sorted(NOT_FINAL_CODES)))}) THEN (
-                SELECT enqueue_work(
-                    'send_whatsapp_message', 'deliveries', ARRAY[to_json(m.owner_id), to_json(m.id)],
-                    workflow_id => m.id || CASE {error_code} WHEN {OUTSIDE} THEN ':window:' ELSE ':failed:' END
-                                   || {part} || ':' || {sid},
-                    queue_partition_key => m.conversation_id::text)::text
+                SELECT enqueue_delivery(
+                    m.owner_id, m.conversation_id, m.id,
+                    m.id || CASE {error_code} WHEN {OUTSIDE} THEN ':window:' ELSE ':failed:' END
+                         || {part} || ':' || {sid})
                 FROM messages m WHERE m.owner_id = {owner_id} AND m.id = {message_id} AND m.status = 'failed')
         END
     """  # noqa: S608 - the expressions are constants

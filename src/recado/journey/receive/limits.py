@@ -153,8 +153,7 @@ FROM messages m
 JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
 JOIN numbers n ON n.owner_id = v.owner_id AND n.id = v.number_id
 JOIN owners o ON o.id = v.owner_id
-LEFT JOIN assistants a ON a.owner_id = n.owner_id
-     AND (a.id = n.assistant_id OR (n.assistant_id IS NULL AND a.is_default))
+LEFT JOIN LATERAL assistant_of(n.owner_id, n.id) a ON true
 WHERE m.owner_id = %(owner_id)s AND m.id = %(message_id)s AND c.owner_id = v.owner_id AND c.id = v.contact_id
   AND (c.courtesy_at IS NULL OR c.courtesy_at <= %(before)s)
   AND v.status = 'open' AND n.status = 'active' AND o.status = 'active'
