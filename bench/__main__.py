@@ -23,6 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 PARTS = {
     "ack": ack.measure,
     "turns": turns.measure,
+    "cost": turns.cost,
     "idle": idle.measure,
     "flood": flood.measure,
     "fair": fair.measure,
@@ -111,6 +112,16 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("turns that were lost", sum(total(one, "lost") for one in part.values()), most=0)
         rate("turns, instant model,", part["instant"])
         rate("turns, 2 s model,", part["two_seconds"])
+    if part := figures.get("cost"):
+        figure("CPU of a turn and its delivery to the floor's", ratio(part, "cpu_ms"), most=3)
+        figure("CPU of the workers to the floor's process", ratio(part, "worker_ms"))
+        figure("CPU of PostgreSQL to the floor's", ratio(part, "postgres_ms"))
+        for what, name in (("a turn's worker", "turns"), ("a delivery's worker", "deliveries")):
+            figure(f"CPU of {what} to the floor's in all", part["ours"][f"{name}_ms_to_floor"])
+            figure(f"CPU of {what}, ms", part["ours"][f"{name}_ms"])
+        figure("CPU of PostgreSQL for both, ms", part["ours"]["postgres_ms"])
+        figure("CPU of the floor, ms", part["baseline"]["cpu_ms"])
+        figure("turns that were lost", total(part, "lost"), most=0)
     if part := figures.get("idle"):
         figure("p50 of a lone answer to the quiet window", part["answer_p50_to_quiet_window"], most=1.35)
         figure(

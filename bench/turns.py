@@ -27,7 +27,8 @@ def cpu_s(pid: int) -> float:
             times = one.cpu_times()
         except psutil.Error:
             continue
-        total += times.user + times.system
+        # What has ended meanwhile counts with who waited for it.
+        total += times.user + times.system + times.children_user + times.children_system
     return total
 
 
@@ -35,8 +36,13 @@ def postmaster(home: Path) -> int:
     return int((home / "postgres" / "postmaster.pid").read_text().split()[0])
 
 
-def start(running: ExitStack, home: Path, *, delay_s: float | None, **settings: Any) -> dict[str, Any]:
-    """Simulator, API and one worker, and the scripted model unless `delay_s` is None."""
+def start(
+    running: ExitStack, home: Path, *, delay_s: float | None, apart: bool = False, **settings: Any
+) -> dict[str, Any]:
+    """Simulator, API and one worker, and the scripted model unless `delay_s` is None.
+
+    With `apart` turns and deliveries have a worker each, so that what each costs is told apart.
+    """
     simulator, api = stack.free_port(), stack.free_port()
     simulator_url, api_url = f"http://127.0.0.1:{simulator}", f"http://127.0.0.1:{api}"
     values = {"public_url": api_url, "twilio_api_url": simulator_url, **settings}
@@ -55,7 +61,13 @@ def start(running: ExitStack, home: Path, *, delay_s: float | None, **settings: 
     started["api"] = running.enter_context(
         stack.process("-m", "recado", "api", "--port", str(api), env=env, up=f"{api_url}/healthz")
     )
-    started["worker"] = running.enter_context(stack.process("-m", "recado", "worker", env=env, up=f"{api_url}/readyz"))
+    queues = (
+        {"turns": ["--queues", "turns,media"], "deliveries": ["--queues", "deliveries"]} if apart else {"worker": []}
+    )
+    for name, chosen in queues.items():
+        up = f"{api_url}/readyz" if name == list(queues)[-1] else None  # ready is what has all queues served
+        started[name] = running.enter_context(stack.process("-m", "recado", "worker", *chosen, env=env, up=up))
+    started["workers"] = list(queues)
     return started
 
 
@@ -84,7 +96,7 @@ async def turns(started: dict[str, Any], *, count: int, first_contact: int, time
     """Answer one message of each of `count` contacts, who all write at once."""
     base = started["api_url"]
     requests = [load.webhook(base, contact=first_contact + index) for index in range(count)]
-    pids = {name: started[name].pid for name in ("worker", "api", "simulator")}
+    pids = {name: started[name].pid for name in (*started["workers"], "api", "simulator")}
     pids["postgres"] = postmaster(started["home"])
     async with SimulatorClient(started["simulator_url"]) as client:
         before = {name: cpu_s(pid) for name, pid in pids.items()}
@@ -95,6 +107,7 @@ async def turns(started: dict[str, Any], *, count: int, first_contact: int, time
         while len(created := await _created(client, after)) < count and time.monotonic() < deadline:
             await asyncio.sleep(0.3)
         spent = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+        spent["worker"] = sum(spent[name] for name in started["workers"])
     return {
         "rate": rate(created),
         "lost": count - len(created),
@@ -113,24 +126,28 @@ async def _floor(
     requests = [load.webhook(api_url, contact=first_contact + index) for index in range(count)]
     async with SimulatorClient(started["simulator_url"]) as client:
         after = await _last_seq(client)
-        before = time.process_time() + cpu_s(postmaster(home))
+        before, database_before = time.process_time(), cpu_s(postmaster(home))
         accepted = await load.post_all(api_url, requests, connections=16)
         await floor.run(home, model_url=started["model_url"], twilio_url=started["simulator_url"])
-        spent = time.process_time() + cpu_s(postmaster(home)) - before
+        spent, database = time.process_time() - before, cpu_s(postmaster(home)) - database_before
         created = await _created(client, after)
     return {
         "rate": rate(created),
         "lost": count - len(created),
         "accept_failed": accepted.failed,
-        "cpu_ms": round(spent / count * 1000, 1),
+        "cpu_ms": round((spent + database) / count * 1000, 1),
+        "worker_ms": round(spent / count * 1000, 1),
+        "postgres_ms": round(database / count * 1000, 1),
     }
 
 
-def beside_floor(home: Path, floor_home: Path, *, delay_s: float, count: int, times: int) -> dict[str, Any]:
+def beside_floor(
+    home: Path, floor_home: Path, *, delay_s: float, count: int, times: int, apart: bool = False
+) -> dict[str, Any]:
     """Pairs of the floor and ours, each under its own home, with the same simulator and the same model."""
     numbers = iter(range(0, 100_000_000, 100_000))
     with ExitStack() as running:
-        started = start(running, home, delay_s=delay_s)
+        started = start(running, home, delay_s=delay_s, apart=apart)
         port = stack.free_port()
         base = f"http://127.0.0.1:{port}"
         env = stack.environment(floor_home, limits="off")
@@ -160,6 +177,18 @@ def measure(*, count: int = 150, times: int = 3) -> dict[str, Any]:
             name: beside_floor(home, floor_home, delay_s=delay_s, count=count, times=times)
             for name, delay_s in (("instant", 0.0), ("two_seconds", 2.0))
         }
+
+
+def cost(*, count: int = 100, times: int = 5) -> dict[str, Any]:
+    """What a turn and its delivery cost in CPU, with an instant model, each in a worker of its own."""
+    with stack.home() as home, stack.home() as floor_home:
+        stack.run(stack.set_up(home))
+        stack.run(stack.set_up(floor_home))
+        found = beside_floor(home, floor_home, delay_s=0.0, count=count, times=times, apart=True)
+        floors = found["baseline"]["cpu_ms"]
+        for name in ("turns_ms", "deliveries_ms", "postgres_ms"):
+            found["ours"][f"{name}_to_floor"] = round(found["ours"][name] / floors, 2) if floors else 0.0
+        return found
 
 
 if __name__ == "__main__":

@@ -16,12 +16,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+import psycopg
 import structlog
 from dbos import DBOS, DBOSConfig
 from dbos._dbos import _get_dbos_instance
-from dbos._error import DBOSException
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.exc import DBAPIError
 from structlog.contextvars import bound_contextvars
 
 from recado import stopping, telemetry
@@ -47,8 +46,9 @@ from recado.media.scratch import scratch
 from recado.media.transcribers import open_transcriber
 from recado.media.transcription import SPARE_S
 from recado.ops import sweeps
-from recado.ops.engine import claim_in_shares, in_its_slot
+from recado.ops.engine import ask_less, claim_in_shares, in_its_slot
 from recado.ops.executors import Executor, keep_alive
+from recado.ops.running import Ledger, Runner, Superseded, Work, known_to_dbos, step
 from recado.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ async def working(
         await stack.enter_async_context(wiring.changes.telling(senders.forget))
         engine = db.engine(wiring.database.platform_url, size=ENGINE_CONNECTIONS)
         stack.callback(engine.dispose)
-        await _launch(wiring, engine, executor.id, senders, desk, queues)
+        ledger = Ledger(lambda: wiring.connect("recado_engine"))
+        stack.push_async_callback(ledger.aclose)
+        await _launch(wiring, engine, executor.id, senders, ledger, desk, queues)
         looked_after = sweeps.of_a_worker(
             pool=wiring.pool,
             platform=platform,
@@ -180,6 +182,7 @@ async def _launch(
     engine: Engine,
     executor_id: str,
     senders: Senders,
+    ledger: Ledger,
     media_desk: MediaDesk | None,
     queues: Sequence[str],
 ) -> None:
@@ -201,12 +204,16 @@ async def _launch(
     gate = Gate(max(1, wiring.pool.max_size - SPARE_CONNECTIONS))
     # Of what was in hand at a death one thing begins at a time, whatever it is.
     suspects = Suspects()
-    _register(wiring, senders, gate, suspects)
+    works = _works(wiring, senders, gate, ledger, suspects)
     if media_desk is not None:
-        _register_media(replace(media_desk, suspects=suspects), gate)
+        works |= _media_works(replace(media_desk, suspects=suspects), gate)
+    for name, work in works.items():
+        known_to_dbos(name, work)
     DBOS.listen_queues([*queues, VOICE] if MEDIA in queues else list(queues))
     DBOS.launch()
-    claim_in_shares(_get_dbos_instance()._sys_db, EACH)  # noqa: SLF001
+    dbos = _get_dbos_instance()
+    claim_in_shares(dbos._sys_db, EACH, Runner(dbos=dbos, ledger=ledger, works=works).start)  # noqa: SLF001
+    ask_less(dbos._sys_db)  # noqa: SLF001
     least_s, most_s = TURNS_POLL_S
     turns_poll_s = min(most_s, max(least_s, settings.quiet_window_ms / 2000))
     for name, at_once, poll_s in (
@@ -237,7 +244,7 @@ def _engine_url(url: str) -> str:
     return url.replace("postgres://", "postgresql://", 1)
 
 
-def _register(wiring: Wiring, senders: Senders, gate: Gate, suspects: Suspects) -> None:
+def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspects: Suspects) -> dict[str, Work]:
     """The workflows under the names that they are enqueued by; arguments are ids and times only."""
     settings = wiring.settings
     answer_desk = AnswerDesk(
@@ -247,7 +254,7 @@ def _register(wiring: Wiring, senders: Senders, gate: Gate, suspects: Suspects) 
         default_model=settings.model,
         model_timeout_s=settings.model_timeout_s,
         think=thinking.think,
-        step=_step,
+        step=partial(_step, ledger),
         sender_of=senders.of,
         look=partial(sight.look, wiring.storage, settings.home),
         pause=partial(give_way, short_s=SHORT_WINDOW_S),
@@ -267,7 +274,6 @@ def _register(wiring: Wiring, senders: Senders, gate: Gate, suspects: Suspects) 
         apology=apology_unless_silent,
     )
 
-    @DBOS.workflow(name=TURN)
     async def turn(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
         async with _work(gate, owner_id, correlation_id=message_id, task=TURN):
             await process_ai_response(
@@ -278,10 +284,11 @@ def _register(wiring: Wiring, senders: Senders, gate: Gate, suspects: Suspects) 
                 arrived_at=datetime.fromtimestamp(arrived_ms / 1000, UTC),
             )
 
-    @DBOS.workflow(name=DELIVERY)
     async def delivery(owner_id: str, message_id: str) -> None:
         async with _work(gate, owner_id, message_id=message_id, task=DELIVERY):
             await send_whatsapp_message(deliver_desk, UUID(owner_id), UUID(message_id))
+
+    return {TURN: turn, DELIVERY: delivery}
 
 
 @asynccontextmanager
@@ -292,20 +299,20 @@ async def _work(gate: Gate, owner_id: str, **bound: str) -> AsyncIterator[None]:
             yield
 
 
-def _register_media(desk: MediaDesk, gate: Gate) -> None:
+def _media_works(desk: MediaDesk, gate: Gate) -> dict[str, Work]:
     """What is enqueued for messages with attachments; the two differ in whether there is voice to be made text."""
 
     async def understand(task: str, owner_id: str, conversation_id: str, message_id: str, *, voice: bool) -> None:
         async with _work(gate, owner_id, correlation_id=message_id, task=task):
             await understand_media(desk, UUID(owner_id), UUID(conversation_id), UUID(message_id), voice=voice)
 
-    @DBOS.workflow(name=TRANSCRIBE)
     async def transcribe_audio(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
         await understand(TRANSCRIBE, owner_id, conversation_id, message_id, voice=True)
 
-    @DBOS.workflow(name=FETCH)
     async def fetch_media(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
         await understand(FETCH, owner_id, conversation_id, message_id, voice=False)
+
+    return {TRANSCRIBE: transcribe_audio, FETCH: fetch_media}
 
 
 def _media_link(wiring: Wiring, public_url: str, owner_id: UUID, media_id: UUID) -> str:
@@ -314,11 +321,11 @@ def _media_link(wiring: Wiring, public_url: str, owner_id: UUID, media_id: UUID)
     return links.link(public_url, links.sign(wiring.keyring, owner_id, media_id, expires_at=expires_at))
 
 
-async def _step(name: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
+async def _step(ledger: Ledger, name: str, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
     try:
-        return await DBOS.run_step_async({"name": name}, work)
-    except (DBOSException, OperationalError, InterfaceError, PoolTimeoutError) as error:
-        # What `work` itself raises is its result: this is the engine's, whose database is away or which has stopped.
+        return await step(ledger, name, work)
+    except (Superseded, psycopg.Error) as error:
+        # `work` raises neither: the workflow is another's by now, or its row could not be written.
         raise EngineFailed(type(error).__name__) from error
 
 

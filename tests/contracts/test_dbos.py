@@ -11,6 +11,7 @@ import textwrap
 from typing import Any
 
 import psycopg
+import pytest
 from dbos import DBOS
 from dbos._context import current_owner_xid
 from dbos._core import ActiveWorkflowById
@@ -250,27 +251,39 @@ def test_what_the_claim_in_shares_replaces_and_uses_is_there() -> None:
     ]
     assert list(inspect.signature(SystemDatabase._is_latest_version).parameters) == ["self", "app_version", "c"]
     assert next(iter(inspect.signature(current_owner_xid).parameters)) == "workflow_id"
+    assert list(inspect.signature(SystemDatabase.get_queue).parameters)[:2] == ["self", "name"]
+    assert list(inspect.signature(ActiveWorkflowById.add).parameters) == [
+        *("self", "key", "queue_name", "queue_partition_key")
+    ]
 
 
-def test_what_waits_is_put_back_at_its_lanes_head_and_a_worker_that_dies_then_loses_nothing(database_url: str) -> None:
+@pytest.mark.parametrize("ours", [True, False], ids=["run by us", "left to DBOS"])
+def test_what_waits_is_put_back_at_its_lanes_head_and_a_worker_that_dies_then_loses_nothing(
+    database_url: str, *, ours: bool
+) -> None:
     """Its slot is free, its attempt is not counted, no outcome is recorded, and its follower waits behind it."""
     lane = "00000000-0000-0000-0000-000000000001:00000000-0000-0000-0000-000000000002"
     enqueue(database_url, "w1", "w2", lane=lane)
     worker = """
         from recado.journey.pause import Later
-        from recado.ops.engine import claim_in_shares, in_its_slot
+        from recado.db import pool
+        from recado.ops.engine import ask_less, claim_in_shares, in_its_slot
+        from recado.ops.running import Ledger, Runner, known_to_dbos
         done = []
         async def main():
             DBOS(config=config(NAME))
-            @DBOS.workflow(name="work")
             async def work(text, number):
                 async with in_its_slot():
                     if NAME == "first":
                         raise Later(3600)
                     done.append(text)
+            if not OURS: known_to_dbos("work", work)
             DBOS.launch()
             dbos = _get_dbos_instance()
-            claim_in_shares(dbos._sys_db, {})
+            ledger = Ledger(lambda: pool.connect(URL, "recado_engine"))
+            runner = Runner(dbos=dbos, ledger=ledger, works={"work": work} if OURS else {})
+            claim_in_shares(dbos._sys_db, {}, runner.start)
+            ask_less(dbos._sys_db)
             await DBOS.register_queue_async("turns", partition_concurrency=1, worker_concurrency=8,
                                             polling_interval_sec=0.05, on_conflict="always_update")
             for _ in range(900):
@@ -286,7 +299,7 @@ def test_what_waits_is_put_back_at_its_lanes_head_and_a_worker_that_dies_then_lo
             sys.stdout.flush()
             os._exit(0)
         asyncio.run(main())
-    """
+    """.replace("OURS", repr(ours))
     assert run(database_url, worker.replace("NAME", "'first'")) == [{"done": [], "running": []}]
     found = status(database_url)
     assert found["w1"] == ("ENQUEUED", "turns", lane, "first", 0)
@@ -295,3 +308,39 @@ def test_what_waits_is_put_back_at_its_lanes_head_and_a_worker_that_dies_then_lo
         conn.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = 1 WHERE workflow_uuid = 'w1'")
     assert run(database_url, worker.replace("NAME", "'second'")) == [{"done": ["w1", "w2"], "running": []}]
     assert [row[0] for row in status(database_url).values()] == ["SUCCESS", "SUCCESS"]
+
+
+def test_a_step_that_it_recorded_has_the_number_the_name_and_the_form_in_which_we_look_for_it(
+    database_url: str,
+) -> None:
+    """A worker of the release before may die with a step recorded: ours goes on with it."""
+    enqueue(database_url, "w1")
+    told = run(
+        database_url,
+        """
+        from recado.db import pool
+        from recado.ops.running import Claimed, Ledger
+        async def main():
+            DBOS(config=config("before"))
+            @DBOS.workflow(name="work")
+            async def work(text, number):
+                async def think(): return {"text": "Olá"}
+                await DBOS.run_step_async({"name": "think"}, think)
+                await asyncio.sleep(3600)
+            DBOS.launch()
+            await DBOS.register_queue_async("turns", partition_concurrency=1, worker_concurrency=8,
+                                            polling_interval_sec=0.05, on_conflict="always_update")
+            ledger = Ledger(lambda: pool.connect(URL, "recado_engine"))
+            claimed = Claimed(workflow_id="w1", xid="", queue="turns", lane="lane", name="work", inputs="",
+                              serialization=None, claims=2, has_steps=True)
+            found = None
+            for _ in range(600):
+                await asyncio.sleep(0.05)
+                if (found := await ledger.recorded(claimed, 1, "think")) is not None: break
+            tell(found=found)
+            sys.stdout.flush()
+            os._exit(0)
+        asyncio.run(main())
+        """,
+    )
+    assert told == [{"found": {"text": "Olá"}}]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,25 @@ async def test_an_end_that_says_nothing_of_the_turn_is_not_counted(front: Front,
             await turn(front, replace(desk_of(front, Mind()), step=raises(end)), conversation_id)
     assert [(row["status"], row["starts"]) for row in questions(front)] == [("received", 0)]
     assert replies(front) == []
+
+
+async def test_what_was_in_hand_at_a_death_is_counted_up_once_its_head_start_has_come(front: Front) -> None:
+    conversation_id = await say(front)
+    run(front, "UPDATE messages SET starts = 1, begun_at = now()")
+    seen: list[int] = []
+
+    async def look() -> None:
+        seen.extend(row["starts"] for row in await asyncio.to_thread(questions, front))
+
+    class Waits:
+        @asynccontextmanager
+        async def alone(self) -> AsyncIterator[None]:
+            await look()
+            yield
+
+    waits: Any = Waits()
+    await turn(front, replace(desk_of(front, Mind(meanwhile=look)), suspects=waits), conversation_id)
+    assert seen == [1, 2]
 
 
 async def test_what_was_in_hand_when_its_worker_died_twice_is_held_and_the_rest_goes_on(front: Front) -> None:

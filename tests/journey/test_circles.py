@@ -160,6 +160,7 @@ async def test_looking_for_circles_does_not_read_more_in_a_long_conversation(fro
         given = {
             "owner": front.owner_id,
             "conversation": conversation_id,
+            "heard": [],
             "since": front.wiring.clock.now() - caution.WITHIN,
             "most": 12 * 3,
             "same": SAME_WORDS - 1,

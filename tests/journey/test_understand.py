@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from recado.conversations.messages import Message
+from recado.db.scope import Scope
 from recado.journey.pause import Later, give_way
 from recado.journey.understand.listen import PATIENCE, listen
 from tests.journey.front import Front, open_front
@@ -138,3 +139,34 @@ async def test_a_long_window_is_waited_for_outside_of_the_slot_but_not_for_a_tim
         pause=give_way,
     )
     assert [message.body for message in heard] == ["Oi"]
+
+
+async def test_what_is_done_with_what_is_taken_is_done_once_it_is_quiet_in_the_transaction_that_read_it(
+    front: Front,
+) -> None:
+    conversation_id = await say(front, "Oi")
+    given: list[list[str]] = []
+
+    async def then(scope: Scope, heard: list[Message]) -> None:
+        given.append([message.body for message in heard])
+        await scope.conn.execute("UPDATE messages SET starts = 1")
+        if len(given) == 1:
+            raise psycopg.OperationalError("the commit's outcome is lost")
+
+    async def hears() -> list[Message]:
+        return await listen(
+            front.wiring.pool,
+            front.wiring.clock,
+            WINDOW,
+            front.owner_id,
+            conversation_id,
+            since=front.wiring.clock.now() - timedelta(hours=1),
+            then=then,
+        )
+
+    assert [message.body for message in await hears()] == ["Oi"]
+    assert given == [["Oi"], ["Oi"]], "not before it was quiet, and again where the transaction came to nothing"
+    assert front.rows("SELECT starts FROM messages") == [{"starts": 1}]
+    front.rows("UPDATE messages SET status = 'answered' RETURNING id")
+    assert await hears() == []
+    assert len(given) == 2

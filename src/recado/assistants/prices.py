@@ -9,6 +9,14 @@ from decimal import ROUND_CEILING
 _PROVIDERS = {"google-gla": "google", "google-vertex": "google", "openai-chat": "openai", "openai-responses": "openai"}
 
 
+_read = False
+
+
+def at_hand() -> bool:
+    """Whether the list has been read, so that a call is short enough for an event loop."""
+    return _read
+
+
 def cost_micros(model: str, *, input_tokens: int, output_tokens: int, at: datetime) -> int | None:
     """Millionths of a US dollar, rounded up; None when the list does not know the model at that provider.
 
@@ -18,6 +26,7 @@ def cost_micros(model: str, *, input_tokens: int, output_tokens: int, at: dateti
         from genai_prices import Usage, calc_price
     except ImportError:  # installed with the extra `models`, like the models themselves
         return None
+    global _read
     provider, colon, name = model.partition(":")
     if not colon:
         return None
@@ -30,9 +39,6 @@ def cost_micros(model: str, *, input_tokens: int, output_tokens: int, at: dateti
         )
     except LookupError:
         return None
+    finally:
+        _read = True
     return int((price.total_price * 1_000_000).to_integral_value(ROUND_CEILING))
-
-
-def is_known(model: str, *, at: datetime) -> bool:
-    """Whether the list has a price for the model; the first call loads it, see `cost_micros`."""
-    return cost_micros(model, input_tokens=0, output_tokens=0, at=at) is not None

@@ -10,6 +10,7 @@ change to another of its login's.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
@@ -37,6 +38,8 @@ Connection = psycopg.AsyncConnection[Row]
 Pool = AsyncConnectionPool[Connection]
 T = TypeVar("T")
 
+#: A connection of the engine's that was lent longer ago is asked first whether it is still there.
+FRESH_S: Final = 1.0
 #: How often it is logged that a pool's connections are all in use.
 _BUSY_S: Final = 60.0
 
@@ -140,15 +143,37 @@ def engine(url: str, *, size: int) -> sa.Engine:
     """The workflow engine's pool of connections, for its threads, under its role."""
     import sqlalchemy as sa
 
-    arguments = {"application_name": "recado dbos", **guarded(f"-c role=recado_engine {BY_INDEX}")}
+    # What it asks is the same again and again: planning it anew costs more than the better plan would save. The
+    # connection used last is used next, so that few of them know all of its statements.
+    arguments = {
+        "application_name": "recado dbos",
+        **guarded(f"-c role=recado_engine -c plan_cache_mode=force_generic_plan {BY_INDEX}"),
+    }
     made = sa.create_engine(
         sa.make_url(url).set(drivername="postgresql+psycopg"),
         connect_args=arguments,
         pool_size=size,
         max_overflow=0,
         pool_timeout=30,
-        pool_pre_ping=True,
+        pool_use_lifo=True,
     )
+
+    @sa.event.listens_for(made, "checkout")
+    def checkout(connection: Any, record: Any, _proxy: Any) -> None:
+        now = time.monotonic()
+        # One used a moment ago is there; another may be of before a restart of the server.
+        if now - record.info.get("asked_at", now) > FRESH_S:
+            try:
+                made.dialect.do_ping(connection)
+            except psycopg.Error as error:
+                raise sa.exc.DisconnectionError from error
+        record.info["asked_at"] = now
+        uses = record.info["uses"] = record.info.get("uses", 0) + 1
+        renewals = record.info.get("renewals", 0)
+        if uses >= FIRST_PLANS << renewals:  # as `renew_plans`
+            record.info["renewals"] = renewals + 1
+            connection.execute("DISCARD PLANS", prepare=False)
+            connection.commit()
 
     @sa.event.listens_for(made, "do_connect")
     def do_connect(_dialect: Any, _record: Any, given: Any, options: dict[str, Any]) -> Any:

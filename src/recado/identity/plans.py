@@ -169,10 +169,22 @@ async def meter(scope: Scope, metric: Metric, amount: int, *, now: datetime) -> 
         await scope.conn.execute("SELECT meter(%s, %s, %s, %s)", [scope.owner_id, metric, amount, now])
 
 
-async def meter_unpriced(scope: Scope, model: str, tokens: int, *, now: datetime) -> None:
-    """Count tokens of a model whose price nobody knows; an event names the model, once a period. Last of all meters."""
-    if tokens > 0:
-        await scope.conn.execute("SELECT meter_unpriced(%s, %s, %s, %s)", [scope.owner_id, model, tokens, now])
+async def meter_turn(scope: Scope, *, tokens: int, money: int, unpriced: tuple[str, int] | None, now: datetime) -> None:
+    """Count what a turn's model used as `meter` does, in one statement, last in its transaction.
+
+    `unpriced` is a model whose price nobody knows and its tokens: an event names the model, once a period.
+    """
+    calls, values = [], list[object]()
+    for metric, amount in (("model_tokens", tokens), ("money", money)):
+        if amount > 0:
+            calls.append("meter(%s, %s, %s, %s)")
+            values += [scope.owner_id, metric, amount, now]
+    if unpriced is not None and unpriced[1] > 0:
+        calls.append("meter_unpriced(%s, %s, %s, %s)")
+        values += [scope.owner_id, *unpriced, now]
+    if calls:
+        # One of four texts: the list of a SELECT is evaluated from left to right.
+        await scope.conn.execute(f"SELECT {', '.join(calls)}", values)
 
 
 _LIMITS = """

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 import structlog
 from dbos import DBOS
-from dbos._context import current_owner_xid
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from recado.fair import allot
 from recado.journey.pause import Later
+from recado.ops.running import Claimed, PutBack, current
 
 if TYPE_CHECKING:
     from dbos._queue import Queue
@@ -136,7 +136,11 @@ def _take(*, one_at_a_time: bool) -> str:
             WHERE w.workflow_uuid = ANY(%(ids)s) AND {_OPEN} AND {_VERSION} AND {_DUE} {free}
             FOR UPDATE SKIP LOCKED) mine
         WHERE t.workflow_uuid = mine.workflow_uuid
-        RETURNING t.workflow_uuid
+        RETURNING t.workflow_uuid, t.queue_partition_key AS lane, t.name, t.serialization,
+                  t.recovery_attempts AS claims,
+                  coalesce((SELECT i.inputs FROM dbos.workflow_input i WHERE i.workflow_uuid = t.workflow_uuid),
+                           t.inputs) AS inputs,
+                  EXISTS (SELECT FROM dbos.operation_outputs o WHERE o.workflow_uuid = t.workflow_uuid) AS has_steps
     """  # noqa: S608 - constants
 
 
@@ -150,6 +154,21 @@ SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, updated_a
     delay_until_epoch_ms = {_NOW_MS} + %(wait_ms)s, recovery_attempts = greatest(recovery_attempts - 1, 0)
 WHERE workflow_uuid = %(id)s AND status = 'PENDING' AND executor_id = %(executor)s AND owner_xid = %(xid)s
 """  # noqa: S608 - constants
+
+
+def ask_less(sys_db: SystemDatabase) -> None:
+    """Have the engine's threads read a queue's settings each `LATEST_S` instead of at each look for work."""
+    known: dict[str, tuple[float, Queue | None]] = {}
+    ask = sys_db.get_queue
+
+    def get_queue(name: str, **more: Any) -> Queue | None:
+        until, found = known.get(name, (0.0, None))
+        if until < time.monotonic():
+            found = ask(name, **more)
+            known[name] = time.monotonic() + LATEST_S, found
+        return found
+
+    sys_db.get_queue = get_queue  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,11 +209,16 @@ def choose(
     return [workflow_id for owner, ids in eligible.items() for workflow_id in ids[: given.get(owner, 0)]]
 
 
-def claim_in_shares(sys_db: SystemDatabase, each: Mapping[str, int]) -> None:
-    """Have the engine take work in shares from now on.
+def claim_in_shares(
+    sys_db: SystemDatabase,
+    each: Mapping[str, int],
+    start: Callable[[Sequence[Claimed]], list[str]] | None = None,
+) -> None:
+    """Have the engine take work in shares from now on, and what it takes be run by `start` (`ops/running`).
 
     `each` is how much of one lane a worker may have in work at once, for queues whose lanes are not one at a time. The
-    method that is replaced is the one that DBOS calls for queues with `partition_concurrency=1`.
+    method that is replaced is the one that DBOS calls for queues with `partition_concurrency=1`; it runs what that
+    answers: without `start` everything, else what `start` leaves to it.
     """
     places: dict[str, _Place] = {}
     latest: tuple[float, bool] = (0.0, False)
@@ -222,7 +246,7 @@ def claim_in_shares(sys_db: SystemDatabase, each: Mapping[str, int]) -> None:
                 "app": sys_db.app_name,
                 "xid": owner_xid,
             }
-            return _claim(
+            claimed = _claim(
                 conn,
                 told,
                 place,
@@ -230,13 +254,16 @@ def claim_in_shares(sys_db: SystemDatabase, each: Mapping[str, int]) -> None:
                 free=max_tasks,
                 each=each.get(queue.name),
             )
+        if not claimed:
+            return []
+        return [one.workflow_id for one in claimed] if start is None else start(claimed)
 
     sys_db.start_queued_partitioned_workflows = start_queued_partitioned_workflows  # type: ignore[method-assign]
 
 
 def _claim(
     conn: sa.Connection, told: dict[str, Any], place: _Place, *, slots: int, free: int, each: int | None
-) -> list[str]:
+) -> list[Claimed]:
     owners = max(OWNERS, free)
     rows = conn.exec_driver_sql(
         _LOOK[each is None],
@@ -266,8 +293,22 @@ def _claim(
     place.after, place.lanes = _onward(found, place, whole=owners)
     if not chosen:
         return []
-    taken = {row[0] for row in conn.exec_driver_sql(_TAKE[each is None], {**told, "ids": chosen})}
-    return [workflow_id for workflow_id in chosen if workflow_id in taken]
+    taken = {row.workflow_uuid: row for row in conn.exec_driver_sql(_TAKE[each is None], {**told, "ids": chosen})}
+    return [
+        Claimed(
+            workflow_id=workflow_id,
+            xid=told["xid"],
+            queue=told["queue"],
+            lane=row.lane,
+            name=row.name,
+            inputs=row.inputs,
+            serialization=row.serialization,
+            claims=row.claims,
+            has_steps=row.has_steps,
+        )
+        for workflow_id in chosen
+        if (row := taken.get(workflow_id)) is not None
+    ]
 
 
 def _onward(found: list[Any], place: _Place, *, whole: int) -> tuple[str, dict[str, str]]:
@@ -284,10 +325,6 @@ def _onward(found: list[Any], place: _Place, *, whole: int) -> tuple[str, dict[s
     }
     lanes |= {row.owner: row.last for row in found if row.more}
     return after + _LAST, lanes
-
-
-class PutBack(BaseException):
-    """The run ends here without an outcome: its workflow waits in its lane again."""
 
 
 @asynccontextmanager
@@ -309,12 +346,11 @@ async def put_back(wait_s: float) -> None:
 
     Nothing is changed when it is not this run's any more. The attempt is not counted: it did not fail.
     """
-    workflow_id, executor_id = DBOS.workflow_id, DBOS.executor_id
-    assert workflow_id is not None  # noqa: S101 - called in a workflow
+    run = current().claimed
     told = {
-        "id": workflow_id,
-        "executor": executor_id,
-        "xid": current_owner_xid(workflow_id),
+        "id": run.workflow_id,
+        "executor": DBOS.executor_id,
+        "xid": run.xid,
         "wait_ms": round(wait_s * 1000),
     }
     engine = _sys_db().engine

@@ -45,19 +45,27 @@ IN_CIRCLES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circles:
-    """What a conversation was like lately: turns that answered, and what the contact wrote in the last of them."""
+    """What a conversation was like lately: turns that answered, and what the contact wrote in the last of them.
+
+    `asked` is whether what is to be answered now opted the contact out or in.
+    """
 
     own_number: bool
     turns: int
     said: tuple[str, ...]
+    asked: bool
 
 
 @dataclass(slots=True, kw_only=True)
 class InHand:
-    """What a turn has counted up; `circles` says in a word why it may not answer, if so."""
+    """What a turn has counted up; `circles` says in a word why it may not answer, if so.
+
+    `asked` is whether a message of it was heeded as one by which the contact opts out or in.
+    """
 
     begun: dict[UUID, int] = field(default_factory=dict)
     circles: str | None = None
+    asked: bool = False
 
 
 async def take_in_hand(
@@ -72,14 +80,8 @@ async def take_in_hand(
         return list(heard)
 
     async def begin() -> set[UUID]:
-        now = desk.clock.now()
         async with scoped(desk.pool, owner_id) as scope:
-            broken = await blamed(scope, fresh, now=now)
-            begun = {message.id: message.starts + 1 for message in fresh if message.id not in broken}
-            await messages.count_starts(scope, begun, now=now)
-            hand.begun |= begun
-            hand.circles = _circles(await _lately(scope, conversation_id, desk, now), heard, desk.turns_per_hour)
-            return broken
+            return await _begin(scope, desk, conversation_id, fresh, heard, hand)
 
     broken = await persistently(begin)
     if broken:
@@ -87,8 +89,37 @@ async def take_in_hand(
     return [message for message in heard if message.id not in broken]
 
 
+async def take_at_once(
+    scope: Scope, heard: Sequence[Message], *, desk: AnswerDesk, conversation_id: UUID, hand: InHand
+) -> None:
+    """Count up what was just read, in the transaction that has read it; not what was in hand before without an end."""
+    if not any(message.starts for message in heard):
+        await _begin(scope, desk, conversation_id, heard, heard, hand)
+
+
+async def _begin(
+    scope: Scope,
+    desk: AnswerDesk,
+    conversation_id: UUID,
+    fresh: Sequence[Message],
+    heard: Sequence[Message],
+    hand: InHand,
+) -> set[UUID]:
+    now = desk.clock.now()
+    broken = await blamed(scope, fresh, now=now)
+    begun = {message.id: message.starts + 1 for message in fresh if message.id not in broken}
+    await messages.count_starts(scope, begun, now=now)
+    hand.begun |= begun
+    lately = await _lately(scope, conversation_id, desk, now, [message.id for message in heard])
+    hand.circles = _circles(lately, heard, desk.turns_per_hour)
+    hand.asked = lately.asked
+    return broken
+
+
 _LATELY = """
-SELECT is_own_number(c.identity_key) AS own_number,
+SELECT is_own_number(c.identity_key) AS own_number, EXISTS (
+            SELECT FROM events e WHERE e.owner_id = v.owner_id AND e.correlation_id = ANY(%(heard)s)
+              AND e.step = 'accept' AND e.what IN ('opted_out', 'opted_in')) AS asked,
        (SELECT count(DISTINCT turn_id)::int FROM (
             SELECT turn_id FROM (
                 SELECT m.direction, m.turn_id FROM messages m
@@ -108,12 +139,15 @@ WHERE v.owner_id = %(owner)s AND v.id = %(conversation)s
 """
 
 
-async def _lately(scope: Scope, conversation_id: UUID, desk: AnswerDesk, now: datetime) -> Circles:
+async def _lately(
+    scope: Scope, conversation_id: UUID, desk: AnswerDesk, now: datetime, heard: Sequence[UUID]
+) -> Circles:
     cursor = await scope.conn.execute(
         _LATELY,
         {
             "owner": scope.owner_id,
             "conversation": conversation_id,
+            "heard": list(heard),
             "since": now - WITHIN,
             # A turn says two things at most, to some messages; of a contact who writes ten for each, fewer are counted.
             "most": 12 * desk.turns_per_hour,
@@ -123,12 +157,13 @@ async def _lately(scope: Scope, conversation_id: UUID, desk: AnswerDesk, now: da
     )
     row = await cursor.fetchone()
     if row is None:
-        return Circles(own_number=False, turns=0, said=())
+        return Circles(own_number=False, turns=0, said=(), asked=False)
     each_by_itself = len({turn_id for turn_id, _ in row["said"] if turn_id}) == len(row["said"])
     return Circles(
         own_number=row["own_number"],
         turns=row["turns"],
         said=tuple(body for _, body in row["said"]) if each_by_itself else (),
+        asked=row["asked"],
     )
 
 

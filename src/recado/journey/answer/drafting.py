@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -233,7 +234,14 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
 
 
 async def _has_price(desk: AnswerDesk, model: str) -> bool:
-    return await asyncio.to_thread(prices.is_known, model, at=desk.clock.now())
+    return await _cost(desk, model, input_tokens=0, output_tokens=0) is not None
+
+
+async def _cost(desk: AnswerDesk, model: str, *, input_tokens: int, output_tokens: int) -> int | None:
+    ask = partial(
+        prices.cost_micros, model, input_tokens=input_tokens, output_tokens=output_tokens, at=desk.clock.now()
+    )
+    return ask() if prices.at_hand() else await asyncio.to_thread(ask)
 
 
 async def _charged(desk: AnswerDesk, draft: Draft, model: str, used: Mapping[str, Any]) -> Draft:
@@ -241,7 +249,7 @@ async def _charged(desk: AnswerDesk, draft: Draft, model: str, used: Mapping[str
     tokens = {"input_tokens": used.get("input_tokens", 0), "output_tokens": used.get("output_tokens", 0)}
     if not any(tokens.values()):
         return draft
-    cost = await asyncio.to_thread(prices.cost_micros, model, **tokens, at=desk.clock.now())
+    cost = await _cost(desk, model, **tokens)
     return replace(
         draft,
         **tokens,

@@ -23,7 +23,7 @@ from recado.conversations.turns import Turn
 from recado.db.pool import PASSING, persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
-from recado.journey.answer.caution import InHand, give_up, leave_circles, take_in_hand
+from recado.journey.answer.caution import InHand, give_up, leave_circles, take_at_once, take_in_hand
 from recado.journey.answer.drafting import OVER_BUDGET, AnswerDesk, Draft, EngineFailed, draft_reply, silent_for
 from recado.journey.pause import Later
 from recado.journey.suspects import put_back
@@ -97,12 +97,15 @@ async def _answer(
             again=round_number > 1,
             # A reply that was made is in this run alone.
             pause=desk.pause if round_number == 1 else asyncio.sleep,
+            then=partial(take_at_once, desk=desk, conversation_id=conversation_id, hand=hand)
+            if round_number == 1
+            else None,
         )
         if round_number == 1 and any(message.starts for message in heard):
             await stack.enter_async_context(desk.suspects.alone())
         heard = await take_in_hand(desk, owner_id, conversation_id, turn_id, heard, hand)
         taken.update(message.id for message in heard)
-        heard = await heed(desk.pool, desk.clock, owner_id, conversation_id, heard)
+        heard = await heed(desk.pool, desk.clock, owner_id, conversation_id, heard, asked=hand.asked)
         if not heard:
             return
         if hand.circles is not None:
@@ -258,7 +261,10 @@ async def _store(
             correlation_id=newest.correlation_id,
             data={"messages": len(covered), "rounds": round_number, "error": draft.error},
         )
-        await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
-        await plans.meter(scope, "money", draft.cost_micros, now=now)
-        if draft.unpriced_model is not None:
-            await plans.meter_unpriced(scope, draft.unpriced_model, draft.unpriced_tokens, now=now)
+        await plans.meter_turn(
+            scope,
+            tokens=draft.input_tokens + draft.output_tokens,
+            money=draft.cost_micros,
+            unpriced=None if draft.unpriced_model is None else (draft.unpriced_model, draft.unpriced_tokens),
+            now=now,
+        )

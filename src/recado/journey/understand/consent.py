@@ -25,10 +25,13 @@ log = structlog.get_logger(__name__)
 
 
 async def heed(
-    pool: Pool, clock: Clock, owner_id: UUID, conversation_id: UUID, heard: Sequence[Message]
+    pool: Pool, clock: Clock, owner_id: UUID, conversation_id: UUID, heard: Sequence[Message], *, asked: bool = True
 ) -> list[Message]:
-    """What is left of `heard` for the assistant. One transaction, idempotent."""
-    if not any(message.kind == "audio" or consent.normal(message.body) for message in heard):
+    """What is left of `heard` for the assistant. One transaction, idempotent; none where nobody can have `asked`.
+
+    What is said by voice was heeded by nobody yet.
+    """
+    if not asked and not any(message.kind == "audio" for message in heard):
         return list(heard)
 
     async def confirm() -> list[Message]:

@@ -17,7 +17,7 @@ from uuid import UUID
 from recado.clock import Clock
 from recado.conversations.messages import Message, pending
 from recado.db.pool import Pool, persistently
-from recado.db.scope import scoped
+from recado.db.scope import Scope, scoped
 
 #: The longest wait, in quiet windows from the arrival of the first message.
 PATIENCE = 5
@@ -35,6 +35,7 @@ async def listen(
     since: datetime,
     again: bool = False,
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    then: Callable[[Scope, list[Message]], Awaitable[None]] | None = None,
 ) -> list[Message]:
     """All that waits for an answer in the conversation, in order; empty when another turn has taken it, or will.
 
@@ -43,32 +44,44 @@ async def listen(
     turn that listens `again` has an answer to lose: it waits a while for them, then takes what came before.
 
     The clock that gave a message its time may be another machine's, and ahead: no message came later than it was seen
-    here. `pause` is how it waits, and may raise what has the turn run again later.
+    here. `pause` is how it waits, and may raise what has the turn run again later. `then` is done with what it answers,
+    if that is anything, in the transaction that has read it; again where the outcome of its commit was lost.
     """
     seen: dict[UUID, datetime] = {}
+    media_until = 0.0
 
-    async def read() -> list[Message]:
+    def whole(heard: list[Message]) -> tuple[list[Message] | None, datetime | None]:
+        """What is taken of that and when it is quiet: None for a look again soon, and for what is quiet already."""
+        if any(message.awaits_media for message in heard):
+            if again and time.monotonic() < media_until:
+                return None, None
+            heard = list(takewhile(lambda message: not message.awaits_media, heard)) if again else []
+        if not heard:
+            return [], None
+        now = clock.now()
+        came = [seen.setdefault(message.id, min(message.received_at, now)) for message in heard]
+        quiet_at = min(max(came) + quiet_window, min(came) + quiet_window * PATIENCE)
+        return heard, None if quiet_at <= now else quiet_at
+
+    async def read() -> tuple[list[Message] | None, datetime | None]:
         async with scoped(pool, owner_id) as scope:
-            return await pending(scope, conversation_id)
+            heard, quiet_at = whole(await pending(scope, conversation_id))
+            if heard and quiet_at is None and then is not None:
+                await then(scope, heard)
+            return heard, quiet_at
 
     now = clock.now()
     # Run again it would wait again for a time that is still ahead.
     await _until(clock, min(since, now) + quiet_window, pause if since <= now else asyncio.sleep)
     media_until = time.monotonic() + MEDIA_S
     while True:
-        heard = await persistently(read)
-        if any(message.awaits_media for message in heard):
-            if again and time.monotonic() < media_until:
-                await asyncio.sleep(LOOK_S)
-                continue
-            heard = list(takewhile(lambda message: not message.awaits_media, heard)) if again else []
-        if not heard:
-            return []
-        now = clock.now()
-        came = [seen.setdefault(message.id, min(message.received_at, now)) for message in heard]
-        quiet_at = min(max(came) + quiet_window, min(came) + quiet_window * PATIENCE)
-        if quiet_at <= now:
+        heard, quiet_at = await persistently(read)
+        if heard is None:
+            await asyncio.sleep(LOOK_S)
+            continue
+        if quiet_at is None:
             return heard
+        now = clock.now()
         behind = all(message.received_at <= now for message in heard)
         await _until(clock, quiet_at, pause if behind and since <= now else asyncio.sleep)
 
