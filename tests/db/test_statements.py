@@ -24,6 +24,7 @@ NOT_FOUND = {
     ("recado.cli.identity", "_owner_of"): "the table is an argument of its callers",
     ("recado.db.group_commit", "_attempt"): "settings: numbers stand in them",
     ("recado.db.scope", "scoped"): "the owner's id stands in it",
+    ("recado.identity.plans", "meter_turn"): "as many calls of functions as there is to count",
     ("recado.identity.authority", "withdraw"): "table and columns are arguments of its callers",
     ("recado.ops.doctor", "_rows"): "what its callers give it is found there",
     ("recado.ops.engine", "_claim"): "one of the two in _LOOK and _TAKE, which are found",

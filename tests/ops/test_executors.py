@@ -207,6 +207,24 @@ async def test_who_leaves_with_work_is_recovered_by_the_others(make: Make, datab
     assert recovered == [leaving.id]
 
 
+async def test_who_leaves_just_after_a_claim_that_it_did_not_see_is_recovered_by_the_others(
+    make: Make, database_url: str
+) -> None:
+    leaving, living = await make(), await make()
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO dbos.workflow_status (workflow_uuid, status, name, executor_id, queue_name) "
+            "VALUES ('one', 'PENDING', 'process_ai_response', %s, 'turns')",
+            [leaving.id],
+        )
+    await leaving.leave(idle=True)
+    recovered = Recovered()
+    async with asyncio.timeout(20):
+        while await living.recover_dead(recovered) == 0:
+            await asyncio.sleep(0.05)
+    assert recovered == [leaving.id]
+
+
 async def test_keeping_alive_says_when_another_has_declared_this_one_dead(make: Make, database_url: str) -> None:
     executor = await make()
     declared = asyncio.Event()

@@ -53,6 +53,12 @@ FROM in_hand WHERE m.owner_id = in_hand.owner_id AND m.id = in_hand.id AND m.dir
 """
 
 
+_LEFT = """
+DELETE FROM executors WHERE id = %s
+  AND NOT EXISTS (SELECT FROM dbos.workflow_status WHERE executor_id = %s AND status = 'PENDING')
+"""
+
+
 @dataclass(slots=True)
 class Executor:
     """An executor: one worker process; `id` is its name in the workflow engine."""
@@ -141,11 +147,14 @@ class Executor:
         return dead
 
     async def leave(self, *, idle: bool) -> None:
-        """Give the lock back; with nothing left in work the row goes too, else others find it and take the work."""
+        """Give the lock back; with nothing left in work the row goes too, else others find it and take the work.
+
+        A claim may have been committed while the last look found nothing in work: its rows tell.
+        """
         if self._conn is not None and not self._conn.closed:
             with contextlib.suppress(*PASSING, TimeoutError):
                 if idle:
-                    await self._conn.execute("DELETE FROM executors WHERE id = %s", [self.id])
+                    await self._conn.execute(_LEFT, [self.id, self.id])
         await self._drop()
 
     async def _drop(self) -> None:
