@@ -175,7 +175,7 @@ def test_the_map_names_every_room_and_only_places_that_there_are() -> None:
     page = (ROOT / "docs" / "how-to" / "develop.md").read_text()
     [part] = re.findall(r"^## Where things are\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
     package = ROOT / "src" / "recado"
-    named = set(re.findall(r"`([\w/]+(?:\.(?:py|sql|md)|/))`", part))
+    named = set(re.findall(r"`([\w/]+(?:\.(?:py|sql|md|js)|/))`", part))
     there = [*package.rglob("*"), *(ROOT / "docs").rglob("*"), ROOT / "tests" / "data" / "messages"]
     assert {name for name in named if not any(path.match(name) for path in there)} == set()
     rooms = {f"{path.name}/" for path in package.iterdir() if (path / "__init__.py").exists()}

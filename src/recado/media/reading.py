@@ -27,7 +27,7 @@ class Read:
 class Reader:
     """Looks into files, and has no more than `PARSERS` documents parsed at once: each may take much CPU and memory.
 
-    Whose turn it is among owners is for who asks (`journey/attachments`).
+    Whose turn it is among owners is for who asks (`journey/understand/attachments`).
     """
 
     def __init__(self) -> None:

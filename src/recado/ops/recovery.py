@@ -192,7 +192,7 @@ FROM message
 async def give_up_late_media(platform: Pool, *, at_work: timedelta) -> int:
     """Let the turns have messages whose attachments nobody has settled in time; answers how many there were.
 
-    `at_work` is what a worker that has begun may take. Who fetches them later still does so (`journey/attachments`).
+    `at_work` is what a worker that has begun may take. Who fetches them later still does so (`understand/attachments`).
     """
     async with platform.connection() as conn:
         rows = await (await conn.execute(_LATE, {"late_s": LATE_S, "at_work": at_work})).fetchall()

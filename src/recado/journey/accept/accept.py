@@ -2,7 +2,7 @@
 
 An answer means committed. A repeated MessageSid changes nothing, whoever repeats it, on whichever process. Message
 and work can't be parted: `enqueue_turn` is a function of the same statement. The work is the turn; of a
-message with attachments it is to fetch them first, and the turn follows from that (`journey/attachments`). STOP and
+message with attachments it is to fetch them first, and the turn follows from that (`understand/attachments`). STOP and
 START are heeded in the same transaction: from the answer on nothing goes to a contact who opted out. What Twilio's own
 words have heeded (`OptOutType`) is stored as answered: it has no turn, and no confirmation of ours. Of a telephone
 number and a business-scoped id that come together one contact is made before, if they were two (`unite`).

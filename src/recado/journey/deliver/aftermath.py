@@ -1,7 +1,7 @@
 """What a failure entails that Twilio tells of a part it took, however we hear of it: called back, asked for or listed.
 
 21610 and 63033 opt the contact out. What is not final, by its class, gives the message back to its delivery: 63016,
-outside the window (`journey/late`), what passes by itself, and what the owner can put right (`journey/deliver`).
+outside the window (`late`), what passes by itself, and what the owner can put right (`journey/deliver`).
 """
 
 from __future__ import annotations

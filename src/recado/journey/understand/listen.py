@@ -2,7 +2,7 @@
 
 The quiet window counts from the arrival of the newest message, so the queue's polling hides inside it. It is
 bounded: someone who never stops is answered all the same. What came with attachments is taken once they have been
-fetched and voice has been made text (`journey/attachments`).
+fetched and voice has been made text (`journey/understand/attachments`).
 """
 
 from __future__ import annotations
