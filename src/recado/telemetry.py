@@ -45,6 +45,7 @@ FIELDS = frozenset(
         "executor",
         "queues",
         "workflows",
+        "workflow_id",
         "messages",
         "rows",
         "part",

@@ -4,13 +4,15 @@ import re
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 from psycopg import sql
 
+from recado.db import migrate as migrating
 from recado.db.embedded import Lease
 from recado.db.migrate import migrate
 from recado.db.pool import conninfo
 from recado.db.schema import BASELINE, HEAD, Recorded, compare, refuse
-from recado.errors import SchemaError
+from recado.errors import RecadoError, SchemaError
 from tests.db import catalogue
 from tests.postgres import create_database, drop_database
 
@@ -128,3 +130,38 @@ def test_every_table_with_an_owner_has_row_level_security_forced(database_url: s
         ).fetchall()
     assert len(rows) >= 13
     assert [row for row in rows if row[1:] != (True, True, True)] == []
+
+
+def test_whatever_migrating_does_no_other_does_meanwhile(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = []
+
+    def look(*_: object) -> list[str]:
+        with psycopg.connect(database_url, autocommit=True) as conn:
+            free.append(conn.execute("SELECT pg_try_advisory_lock(%s)", [migrating.LOCK]).fetchone())
+        return []
+
+    for step in ("_to_head", "_validate", "_migrate_workflow_engine"):
+        monkeypatch.setattr(migrating, step, look)
+    migrate(database_url)
+    assert free == [(False,)] * 3
+
+
+def test_what_fails_after_the_schema_is_there_is_said_so(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse_engine(*_: object) -> list[str]:
+        raise sa.exc.InternalError("GRANT", None, Exception("tuple concurrently updated"))
+
+    monkeypatch.setattr(migrating, "_migrate_workflow_engine", refuse_engine)
+    with pytest.raises(RecadoError, match=f"the schema is at {HEAD}.*concurrently updated; run `recado migrate` again"):
+        migrate(database_url)
+
+
+def test_no_other_trigger_is_made_of_a_function_that_counts_for_whoever_it_is_told(database_url: str) -> None:
+    with psycopg.connect(database_url, options="-c role=recado_app -c search_path=recado") as conn:
+        conn.execute("CREATE TEMP TABLE bait (owner_id uuid, taken_at timestamptz)")
+        for name in ("meter_part", "forget_proof", "count_stored"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
+                conn.execute(
+                    sql.SQL("CREATE TRIGGER t AFTER INSERT ON bait FOR EACH ROW EXECUTE FUNCTION {}()").format(
+                        sql.Identifier(name)
+                    )
+                )

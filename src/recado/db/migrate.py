@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import ProgrammingError
 
 from recado import __version__
 from recado.db import functions
@@ -81,30 +82,46 @@ def migrate(url: str, *, login: str | None = None, platform_login: str | None = 
     os.environ.setdefault("DBOS_DISABLE_TELEMETRY", "1")
     migrating = engine(url)
     try:
-        with migrating.begin() as conn:
-            conn.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-            before = _recorded(conn)
-            _check(before)
-            conn.execute(sa.text(_ROLES))
-            _assign(conn, login, platform_login)
-            conn.execute(sa.text("CREATE SCHEMA IF NOT EXISTS recado"))
-            conn.execute(sa.text("SET LOCAL search_path TO recado"))
-            config = Config()
-            config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-            config.attributes["connection"] = conn
-            command.upgrade(config, "head")
-            done = (
-                []
-                if before and before.version == HEAD
-                else [f"recado {before.version if before else 'empty'} -> {HEAD}"]
-            )
-            done += _put_functions(conn)
-        _validate(migrating)
-        return done + _migrate_workflow_engine(migrating, url)
-    except (OperationalError, ProgrammingError) as error:
+        with _alone(migrating):
+            done = _to_head(migrating, login, platform_login)
+            try:
+                _validate(migrating)
+                return done + _migrate_workflow_engine(migrating, url)
+            except sa.exc.DBAPIError as error:
+                raise RecadoError(
+                    f"the schema is at {HEAD}, what follows it failed: {_first_line(error)}; run `recado migrate` again"
+                ) from None
+    except sa.exc.DBAPIError as error:
         raise RecadoError(f"the migration failed, nothing was changed: {_first_line(error)}") from None
     finally:
         migrating.dispose()
+
+
+@contextmanager
+def _alone(engine: sa.Engine) -> Iterator[None]:
+    """While it is open no other process migrates; whoever comes waits."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as held:
+        held.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+        yield
+
+
+def _to_head(engine: sa.Engine, login: str | None, platform_login: str | None) -> list[str]:
+    """Roles, schema and functions, in one transaction."""
+    with engine.begin() as conn:
+        before = _recorded(conn)
+        _check(before)
+        conn.execute(sa.text(_ROLES))
+        _assign(conn, login, platform_login)
+        conn.execute(sa.text("CREATE SCHEMA IF NOT EXISTS recado"))
+        conn.execute(sa.text("SET LOCAL search_path TO recado"))
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        config.attributes["connection"] = conn
+        command.upgrade(config, "head")
+        done = (
+            [] if before and before.version == HEAD else [f"recado {before.version if before else 'empty'} -> {HEAD}"]
+        )
+        return done + _put_functions(conn)
 
 
 def engine(url: str) -> sa.Engine:

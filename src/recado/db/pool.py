@@ -65,7 +65,8 @@ SERVER_KEEPALIVE = (
 
 #: A statement's plan is made once and kept, perhaps while its tables were empty or nearly so: reading all of them was
 #: cheapest then, and costs more with every row until PostgreSQL next counts them. Wherever an index serves it is taken.
-BY_INDEX = "-c enable_seqscan=off"
+#: Where none does, PostgreSQL before 18 calls the statement dear and would compile it each time.
+BY_INDEX = "-c enable_seqscan=off -c jit=off"
 #: And in a table that was counted as empty one index is as good as another: see `renew_plans`.
 FIRST_PLANS = 16
 #: For connections that look up single rows by their keys and nothing else: in the index's order, never sorted.

@@ -845,7 +845,6 @@ GRANT EXECUTE ON FUNCTION api_key_by_hash(bytea) TO recado_app;
 -- functions/consent_lock.sql: consent_lock(whose uuid, message uuid) RETURNS text
 -- functions/count_stored.sql: count_stored() RETURNS trigger; works as recado_platform
 REVOKE ALL ON FUNCTION count_stored() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION count_stored() TO recado_app;
 -- functions/enqueue.sql: enqueue(name text, queue text, args json[], workflow_id text, conversation_id uuid) RETURNS
 --     text
 -- functions/enqueue_across.sql: enqueue_across(name text, queue text, args json[], workflow_id text,
@@ -869,7 +868,6 @@ REVOKE ALL ON FUNCTION executor_deaths_since(timestamptz) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION executor_deaths_since(timestamptz) TO recado_app;
 -- functions/forget_proof.sql: forget_proof() RETURNS trigger; works as recado_platform
 REVOKE ALL ON FUNCTION forget_proof() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION forget_proof() TO recado_app;
 -- functions/forget_words.sql: forget_words() RETURNS trigger
 -- functions/grow_version.sql: grow_version() RETURNS trigger
 -- functions/has_voice.sql: has_voice(whose uuid, message uuid, kind text) RETURNS boolean
@@ -890,7 +888,6 @@ GRANT EXECUTE ON FUNCTION lose_unproven_account(text,timestamptz) TO recado_app;
 -- functions/meter.sql: meter(whose uuid, what text, much bigint, at timestamptz) RETURNS void
 -- functions/meter_part.sql: meter_part() RETURNS trigger; works as recado_platform
 REVOKE ALL ON FUNCTION meter_part() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION meter_part() TO recado_app;
 -- functions/meter_unpriced.sql: meter_unpriced(whose uuid, called text, much bigint, at timestamptz) RETURNS void
 -- functions/next_event_id.sql: next_event_id() RETURNS bigint
 -- functions/password_salt.sql: password_salt(address text) RETURNS bytea; works as recado_platform

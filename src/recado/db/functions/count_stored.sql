@@ -18,5 +18,5 @@ BEGIN
     RETURN NULL;
 END
 $$;
-REVOKE ALL ON FUNCTION count_stored() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION count_stored() TO recado_app;
+-- A trigger calls it, whoever writes; nobody makes another trigger of it.
+REVOKE ALL ON FUNCTION count_stored() FROM PUBLIC, recado_app;
