@@ -28,6 +28,8 @@ from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.db import pool as db
 from recado.db.borrowing import patiently
+from recado.db.patience import PatientConnection
+from recado.db.pool import Connection
 from recado.db.work import DELIVERIES, DELIVERY, FETCH, MEDIA, TRANSCRIBE, TURN, TURNS, VOICE
 from recado.fair import Gate
 from recado.journey.answer import sight
@@ -81,6 +83,8 @@ STOP_S = 10.0
 #: waited for once giving back has shown that the database does not answer), and for the tasks beside them, of which
 #: each may have a statement to give up. With the pools' closing that is all within 19 s (`recado.stopping`).
 CANCELLED_S, HAND_BACK_S, DESTROY_S, HANGING_S, TASKS_S = 1.5, 2.0, 1.5, 0.3, 2.0
+#: For a statement of the engine's that records; the whole worker waits for it.
+ENGINE_PATIENCE_S: Final = 5.0
 #: Connections of the workflow engine.
 ENGINE_CONNECTIONS: Final = 12
 #: Twilio keeps a message queued for 4 hours at most, and fetches its attachment when it sends it.
@@ -121,7 +125,7 @@ async def working(
         await stack.enter_async_context(wiring.changes.telling(senders.forget))
         engine = db.engine(wiring.database.platform_url, size=ENGINE_CONNECTIONS)
         stack.callback(engine.dispose)
-        ledger = Ledger(lambda: wiring.connect("recado_engine"))
+        ledger = Ledger(lambda: _hurried(wiring))
         stack.push_async_callback(ledger.aclose)
         await _launch(wiring, engine, executor.id, senders, ledger, desk, queues)
         looked_after = sweeps.of_a_worker(
@@ -332,6 +336,14 @@ async def _step(ledger: Ledger, name: str, work: Callable[[], Coroutine[Any, Any
 async def _recover(executor_id: str) -> int:
     handles = await asyncio.to_thread(DBOS._recover_pending_workflows, [executor_id])  # noqa: SLF001
     return len(handles)
+
+
+async def _hurried(wiring: Wiring) -> Connection:
+    """The engine's one connection for steps and outcomes: whatever is silent on it holds up all of them."""
+    conn = await wiring.connect("recado_engine")
+    if isinstance(conn, PatientConnection):
+        conn.patience_s = ENGINE_PATIENCE_S
+    return conn
 
 
 async def _stop(executor_id: str) -> bool:

@@ -14,10 +14,11 @@ import pytest
 
 from recado.assistants.keyless import PERSON
 from recado.conversations import messages
+from recado.db.pool import PASSING
 from recado.db.scope import scoped
 from recado.journey.answer.drafting import EngineFailed
 from recado.journey.pause import Later
-from recado.journey.suspects import CALM_S, HEAD_START_S, Suspects, is_broken
+from recado.journey.suspects import CALM_S, HEAD_START_S, Suspects, is_broken, put_back
 from tests.journey.front import Front, open_front
 from tests.journey.test_answer import Mind, ProcessDied, deliveries, desk_of, replies, run, say, turn
 
@@ -210,6 +211,28 @@ def test_two_deaths_are_a_messages_doing_where_there_were_no_others() -> None:
     assert [key for key, broken in verdicts.items() if broken] == [
         (2, 0), (2, 2), (3, 0), (3, 2), (3, 3), (4, 0), (4, 2), (4, 3), (4, 9),
     ]  # fmt: skip
+
+
+async def test_who_gives_a_turn_back_takes_nothing_from_what_another_worker_has_counted_since(front: Front) -> None:
+    await say(front)
+    ((message_id,),) = [tuple(row.values()) for row in front.rows("SELECT id FROM messages")]
+    run(front, "UPDATE messages SET starts = 2, begun_at = now()")
+    await put_back(front.wiring.pool, front.owner_id, {message_id: 1})
+    assert questions(front)[0]["starts"] == 2
+    await put_back(front.wiring.pool, front.owner_id, {message_id: 2})
+    assert questions(front)[0]["starts"] == 1
+
+
+async def test_a_transaction_that_lay_idle_for_too_long_may_be_tried_again(front: Front) -> None:
+    async def lie_idle() -> None:
+        async with scoped(front.wiring.pool, front.owner_id) as scope, asyncio.timeout(30):
+            await scope.conn.execute("SET LOCAL idle_in_transaction_session_timeout = 50")
+            while True:
+                await asyncio.sleep(0.2)
+                await scope.conn.execute("SELECT")
+
+    with pytest.raises(PASSING):
+        await lie_idle()
 
 
 async def test_suspects_begin_one_after_the_other_and_none_keeps_its_slot_meanwhile() -> None:

@@ -225,6 +225,21 @@ async def test_who_leaves_just_after_a_claim_that_it_did_not_see_is_recovered_by
     assert recovered == [leaving.id]
 
 
+async def test_old_work_of_an_executor_that_has_no_row_is_given_back(make: Make, database_url: str) -> None:
+    living = await make()
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        for name, executor, age_s in (("old", "gone", 40), ("new", "just gone", 5), ("mine", living.id, 40)):
+            conn.execute(
+                "INSERT INTO dbos.workflow_status (workflow_uuid, status, name, executor_id, queue_name, "
+                "started_at_epoch_ms) VALUES (%s, 'PENDING', 'process_ai_response', %s, 'turns', "
+                "(extract(epoch FROM now()) - %s) * 1000)",
+                [name, executor, age_s],
+            )
+    recovered = Recovered()
+    assert await living.recover_orphans(recovered) == 1
+    assert recovered == ["gone"]
+
+
 async def test_keeping_alive_says_when_another_has_declared_this_one_dead(make: Make, database_url: str) -> None:
     executor = await make()
     declared = asyncio.Event()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -49,9 +50,14 @@ def states(rows: psycopg.Connection[Any]) -> dict[str, str]:
     return dict(rows.execute("SELECT workflow_uuid, status FROM dbos.workflow_status").fetchall())
 
 
-async def run(ledger: Ledger, work: Any, *claims: Claimed) -> tuple[list[str], Any]:
+async def run(ledger: Ledger, work: Any, *claims: Claimed, stopping: bool = False) -> tuple[list[str], Any]:
     """Have them run to their ends; the ids that are left to DBOS, and DBOS as it is afterwards."""
-    dbos: Any = SimpleNamespace(_active_workflows_set=ActiveWorkflowById(), _workflow_tasks=set())
+    stop = threading.Event()
+    dbos: Any = SimpleNamespace(
+        _active_workflows_set=ActiveWorkflowById(), _workflow_tasks=set(), background_thread_stop_events=[stop]
+    )
+    if stopping:
+        stop.set()
     left = Runner(dbos=dbos, ledger=ledger, works={"work": work}).start(claims)
     assert sorted(dbos._active_workflows_set.activeList()) == sorted(c.workflow_id for c in claims if c.claims == 1)
     await asyncio.sleep(0)
@@ -98,6 +104,16 @@ async def test_what_is_cancelled_or_put_back_has_no_outcome_and_no_slot(rows: An
         _, dbos = await run(ledger, work, claimed(rows, name))
         assert dbos._active_workflows_set.activeList() == []
     assert states(rows) == {"stopped": "PENDING", "back": "PENDING"}
+
+
+async def test_what_is_claimed_while_the_worker_stops_is_left_to_others(rows: Any, ledger: Ledger) -> None:
+    ran = []
+
+    async def work(*_: Any) -> None:
+        ran.append(1)
+
+    _, dbos = await run(ledger, work, claimed(rows), stopping=True)
+    assert (ran, dbos._active_workflows_set.activeList(), states(rows)) == ([], [], {"w": "PENDING"})
 
 
 async def test_the_outcome_of_a_run_that_lost_its_workflow_changes_nothing(rows: Any, ledger: Ledger) -> None:

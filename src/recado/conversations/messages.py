@@ -263,6 +263,18 @@ async def count_starts(scope: Scope, starts: Mapping[UUID, int], *, now: datetim
     )
 
 
+async def take_back_starts(scope: Scope, begun: Mapping[UUID, int]) -> None:
+    """Work that has begun so often with these messages says nothing of them: count it down, if nobody counted since."""
+    await scope.conn.execute(
+        """
+        UPDATE messages SET starts = starts - 1, begun_at = CASE WHEN starts > 1 THEN begun_at END
+        WHERE owner_id = %(owner)s AND id = ANY(%(ids)s) AND starts > 0
+          AND starts = (%(starts)s::smallint[])[array_position(%(ids)s::uuid[], id)]
+        """,
+        {"owner": scope.owner_id, "ids": list(begun), "starts": list(begun.values())},
+    )
+
+
 async def deaths_since(scope: Scope, moment: datetime) -> int:
     """How many worker processes have died since, whoever's work they had in hand."""
     cursor = await scope.conn.execute("SELECT executor_deaths_since(%s) AS deaths", [moment])

@@ -43,8 +43,14 @@ FRESH_S: Final = 1.0
 #: How often it is logged that a pool's connections are all in use.
 _BUSY_S: Final = 60.0
 
-#: What a broken connection, a restart, a deadlock or an exhausted pool raise: the same transaction may be tried again.
-PASSING = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout)
+#: What a broken connection, a restart, a deadlock, an exhausted pool or a transaction that lay idle for too long raise:
+#: the same transaction may be tried again.
+PASSING = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+    PoolTimeout,
+)
 #: The class of SQLSTATE among them that says something else: a limit of the server is passed, the next time too.
 LIMITS = "54"
 

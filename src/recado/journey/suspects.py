@@ -92,13 +92,12 @@ class Suspects:
                 self._free_at = self.clock()
 
 
-async def put_back(pool: Pool, owner_id: UUID, begun: Mapping[UUID, int], *, now: datetime) -> None:
+async def put_back(pool: Pool, owner_id: UUID, begun: Mapping[UUID, int]) -> None:
     """Count down what work has counted up that ended in a way which says nothing of its messages."""
     if not begun:
         return
-    before = {message_id: starts - 1 for message_id, starts in begun.items()}
     try:
         async with asyncio.timeout(2), scoped(pool, owner_id) as scope:
-            await messages.count_starts(scope, before, now=now)
+            await messages.take_back_starts(scope, begun)
     except (TimeoutError, *PASSING) as error:
         log.warning("not_put_back", owner_id=owner_id, error=type(error).__name__)

@@ -34,6 +34,8 @@ SILENT_S = 20.0
 PATIENCE_S = 5.0
 #: A restart of PostgreSQL frees every lock; the living get this long to take theirs again.
 AFTER_RESTART_S = 5.0
+#: So old, and looked for so often, is work of an executor that has no row.
+ORPHANED_S = 30.0
 
 
 # A delivery is one workflow, and the engine wrote down who had it in hand before it began: so it is counted here, when
@@ -53,6 +55,12 @@ FROM in_hand WHERE m.owner_id = in_hand.owner_id AND m.id = in_hand.id AND m.dir
 """
 
 
+_ORPHANS = """
+SELECT DISTINCT w.executor_id AS id FROM dbos.workflow_status w
+WHERE w.status = 'PENDING' AND w.queue_name IN ('turns', 'deliveries', 'media', 'voice') AND w.executor_id IS NOT NULL
+  AND w.started_at_epoch_ms < extract(epoch FROM clock_timestamp() - make_interval(secs => %s)) * 1000
+  AND NOT EXISTS (SELECT FROM executors e WHERE e.id = w.executor_id)
+"""
 _LEFT = """
 DELETE FROM executors WHERE id = %s
   AND NOT EXISTS (SELECT FROM dbos.workflow_status WHERE executor_id = %s AND status = 'PENDING')
@@ -146,6 +154,19 @@ class Executor:
                 await conn.execute("SELECT pg_advisory_unlock(%s)", [row["lock_key"]])
         return dead
 
+    async def recover_orphans(self, recover: Callable[[str], Awaitable[int]]) -> int:
+        """Give back the work of executors that have no row any more, once it is old; answers how many there were.
+
+        A claim may be committed after its executor has left, or by one that was declared dead and does not know yet.
+        """
+        if self._conn is None:
+            return 0
+        orphans = await (await self._conn.execute(_ORPHANS, [ORPHANED_S])).fetchall()
+        for row in orphans:
+            workflows = await _beating(self._conn, recover(row["id"]))
+            log.warning("executor_recovered", task="orphans", executor=row["id"], workflows=workflows)
+        return len(orphans)
+
     async def leave(self, *, idle: bool) -> None:
         """Give the lock back; with nothing left in work the row goes too, else others find it and take the work.
 
@@ -192,6 +213,7 @@ async def keep_alive(
     executor: Executor, recover: Callable[[str], Awaitable[int]], declared_dead: Callable[[], None]
 ) -> None:
     """Beat and look for the dead, each second, until cancelled; `declared_dead` is called when this executor is."""
+    looked_at = time.monotonic()
     while True:
         began = time.monotonic()
         try:
@@ -200,6 +222,9 @@ async def keep_alive(
                 declared_dead()
                 return
             await executor.recover_dead(recover)
+            if began - looked_at >= ORPHANED_S:
+                looked_at = began
+                await executor.recover_orphans(recover)
         except PASSING as error:
             log.warning("database_unavailable", task="executors", error=type(error).__name__)
             await executor._drop()  # noqa: SLF001 - its own module

@@ -8,7 +8,6 @@ to nobody. Each is found by looking at the rows, and put right by the same doors
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
@@ -313,7 +312,7 @@ def give_back_unstarted() -> int:
     workflow is ours and nobody runs it. Blocks: for a thread.
     """
     dbos = _get_dbos_instance()
-    running = set(dbos._active_workflows_set.activeList())  # noqa: SLF001
+    running = set(dbos._active_workflows_set.activeList())  # noqa: SLF001 - before the look and after it
     ws = dbos._sys_db.tables.workflow_status  # noqa: SLF001
     with dbos._sys_db.engine.begin() as conn:  # noqa: SLF001
         claimed = [
@@ -323,10 +322,11 @@ def give_back_unstarted() -> int:
                     ws.c.status == "PENDING",
                     ws.c.queue_name.in_(["turns", "deliveries", "media", "voice"]),
                     ws.c.executor_id == DBOS.executor_id,
-                    ws.c.started_at_epoch_ms < int((time.time() - STRAY_S) * 1000),
+                    ws.c.started_at_epoch_ms < sa.text(f"(extract(epoch FROM clock_timestamp()) - {STRAY_S}) * 1000"),
                 )
             )
         ]
+    running |= set(dbos._active_workflows_set.activeList())  # noqa: SLF001
     lost = [workflow_id for workflow_id in claimed if workflow_id not in running]
     for workflow_id in lost:
         dbos._sys_db.reenqueue_for_recovery(workflow_id, [DBOS.executor_id], "turns")  # noqa: SLF001

@@ -298,6 +298,10 @@ class Runner:
         return [one.workflow_id for one in claimed if one.workflow_id not in ours]
 
     def _begin(self, begun: Sequence[tuple[Claimed, Any]]) -> None:
+        if any(event.is_set() for event in self.dbos.background_thread_stop_events):
+            for _, entry in begun:  # claimed while the worker stopped: others find it with the row that we leave
+                entry.release()
+            return
         tasks = self.dbos._workflow_tasks  # noqa: SLF001 - those that a stop ends
         for one, entry in begun:
             task = self.loop.create_task(self._run(one, entry), name=one.name)
@@ -309,12 +313,13 @@ class Runner:
         try:
             given = deserialize_args(claimed.inputs, claimed.serialization, DBOSDefaultSerializer)
             await self.works[claimed.name](*given["args"], **given["kwargs"])
-            landed = await self.ledger.end(claimed, "SUCCESS")
         except PutBack:
             return
         except Exception as error:
             log.exception("workflow_failed", task=claimed.name, workflow_id=claimed.workflow_id)
             landed = await self.ledger.end(claimed, "ERROR", error=_told(error, claimed.serialization))
+        else:
+            landed = await self.ledger.end(claimed, "SUCCESS")
         finally:
             _running.reset(token)
             entry.release()

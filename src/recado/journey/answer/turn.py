@@ -55,7 +55,7 @@ async def process_ai_response(
         async with AsyncExitStack() as stack:
             await _answer(desk, owner_id, conversation_id, turn_id, arrived_at, hand, heard, drafts, stack)
     except (EngineFailed, Later, *PASSING):
-        await put_back(desk.pool, owner_id, hand.begun, now=desk.clock.now())
+        await put_back(desk.pool, owner_id, hand.begun)
         raise
     except Exception as error:
         log.exception("turn_failed", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
@@ -69,7 +69,7 @@ async def process_ai_response(
             draft=drafts[-1] if drafts else None,
         )
     except BaseException:  # a stop: another worker goes on with it
-        await put_back(desk.pool, owner_id, hand.begun, now=desk.clock.now())
+        await put_back(desk.pool, owner_id, hand.begun)
         raise
 
 

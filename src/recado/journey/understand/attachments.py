@@ -130,13 +130,13 @@ async def understand_media(
         async with AsyncExitStack() as stack:
             await _understand(desk, owner_id, conversation_id, message_id, began, stack, voice=voice)
     except (Later, *PASSING):
-        await put_back(desk.pool, owner_id, began, now=desk.clock.now())
+        await put_back(desk.pool, owner_id, began)
         raise
     except Exception:  # a fault of ours must not cost the contact the answer to the rest
         log.exception("media_failed", step="understand", message_id=message_id)
         await persistently(partial(_give_up, desk, owner_id, message_id))
     except BaseException:  # a stop: another worker goes on with it
-        await put_back(desk.pool, owner_id, began, now=desk.clock.now())
+        await put_back(desk.pool, owner_id, began)
         raise
 
 
@@ -172,7 +172,7 @@ async def _understand(
     sound = await persistently(begin)
     case = await persistently(partial(_look, desk, owner_id, conversation_id, message_id))
     if not case.media and not case.message.waits:
-        await put_back(desk.pool, owner_id, began, now=desk.clock.now())
+        await put_back(desk.pool, owner_id, began)
         return
     if sound:
         with TemporaryDirectory(dir=desk.scratch) as folder:
