@@ -95,25 +95,25 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure(f"{what} a second, baseline", measured["baseline"]["rate"])
 
     if part := figures.get("ack"):
-        figure("ack, rate at 16 connections to the bare route's", ratio(part["at_16"], "rate"), least=0.25)
-        figure("ack, rate at 64 connections to the bare route's", ratio(part["at_64"], "rate"), least=0.30)
+        figure("ack, rate at 16 connections to the bare route's", ratio(part["at_16"], "rate"), least=0.28)
+        figure("ack, rate at 64 connections to the bare route's", ratio(part["at_64"], "rate"), least=0.38)
         figure("ack, p50 of a lone request to the bare route's", ratio(part["at_1"], "p50_ms"))
         figure("ack, p99 at 16 connections to the bare route's", ratio(part["at_16"], "p99_ms"))
         figure("ack at 16 connections to raw single-row commits", ratio(part["to_raw_commits"], "rate"))
-        figure("ack, rate with limits on to that with them off", ratio(part["limits"], "rate"), least=0.80)
+        figure("ack, rate with limits on to that with them off", ratio(part["limits"], "rate"), least=0.85)
         figure("ack, CPU of one with limits on to that with them off", ratio(part["limits"], "cpu_us"))
         figure("webhooks that were not answered 200", sum(total(one, "failed") for one in part.values()), most=0)
         rate("webhooks at 16 connections", part["at_16"])
         figure("p99 of webhooks at 16 connections, ms", part["at_16"]["ours"]["p99_ms"])
     if part := figures.get("turns"):
-        figure("turns to the floor's, instant model", ratio(part["instant"], "rate"), least=0.12)
-        figure("turns to the floor's, 2 s model", ratio(part["two_seconds"], "rate"), least=0.40)
-        figure("CPU of a turn, PostgreSQL's too, to the floor's", ratio(part["instant"], "cpu_ms"), most=5)
+        figure("turns to the floor's, instant model", ratio(part["instant"], "rate"), least=0.40)
+        figure("turns to the floor's, 2 s model", ratio(part["two_seconds"], "rate"), least=0.55)
+        figure("CPU of a turn, PostgreSQL's too, to the floor's", ratio(part["instant"], "cpu_ms"), most=1.5)
         figure("turns that were lost", sum(total(one, "lost") for one in part.values()), most=0)
         rate("turns, instant model,", part["instant"])
         rate("turns, 2 s model,", part["two_seconds"])
     if part := figures.get("cost"):
-        figure("CPU of a turn and its delivery to the floor's", ratio(part, "cpu_ms"), most=3)
+        figure("CPU of a turn and its delivery to the floor's", ratio(part, "cpu_ms"), most=1.6)
         figure("CPU of the workers to the floor's process", ratio(part, "worker_ms"))
         figure("CPU of PostgreSQL to the floor's", ratio(part, "postgres_ms"))
         for what, name in (("a turn's worker", "turns"), ("a delivery's worker", "deliveries")):
@@ -125,7 +125,7 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
     if part := figures.get("idle"):
         figure("p50 of a lone answer to the quiet window", part["answer_p50_to_quiet_window"], most=1.35)
         figure(
-            "idle CPU of `recado serve`, in bare requests a second", part["idle_in_bare_requests_a_second"], most=500
+            "idle CPU of `recado serve`, in bare requests a second", part["idle_in_bare_requests_a_second"], most=300
         )
         figure("memory of `recado serve`, MB", part["memory_mb_after_work"], most=250)
         figure("idle CPU of `recado serve`, share of a core", part["idle_cpu_share_of_a_core"])
