@@ -12,6 +12,7 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from bench import ack, fair, flood, held, hostile, idle, knowledge, media, milli
 from bench.pairs import ratio, total
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = {
+PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "ack": ack.measure,
     "turns": turns.measure,
     "cost": turns.cost,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 from uuid import UUID
 
@@ -47,8 +48,8 @@ async def run(home: Path, *, model_url: str, twilio_url: str) -> None:
 async def _turn(
     wiring: Wiring,
     connections: asyncio.Semaphore,
-    model: object,
-    senders: object,
+    model: Any,
+    senders: Any,
     owner_id: UUID,
     conversation_id: UUID,
 ) -> None:
@@ -119,6 +120,7 @@ async def _turn(
         await parts.held_before(scope, conversation_id, message_id)
         await parts.plan(scope, message_id, [text])
         attempt = await parts.begin_attempt(scope, message_id, 1, address=conversation.contact_address)
+    assert attempt is not None, "nobody else sends it"
     sender = await senders.of(owner_id, conversation.account_id)
     sent = await sender.send(
         to=conversation.contact_address, from_=conversation.number_address, body=text, status_callback=None

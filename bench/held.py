@@ -56,12 +56,11 @@ def hold(admin_url: str, messages: int) -> float:
 
 
 async def _rounds(without: Path, beside: Path, *, messages: int, times: int) -> dict[str, Any]:
-    from recado.channels.port import Sender
     from recado.ops import sweeps
     from recado.settings import Settings
     from recado.wiring import wire
 
-    async def nobody(_owner: UUID, _account: UUID) -> Sender:
+    async def nobody(_owner: UUID, _account: UUID) -> Any:
         raise AssertionError("nothing is silent here")
 
     async with AsyncExitStack() as opened:
@@ -78,6 +77,7 @@ async def _rounds(without: Path, beside: Path, *, messages: int, times: int) -> 
                 clock=wiring.clock,
                 storage=wiring.storage,
                 sender_of=nobody,
+                listed_of=nobody,
                 at_work=timedelta(minutes=2),
             )
             looks.append([one for one in found if one.period_s == sweeps.SOON_S and one.name not in ENGINES])

@@ -57,7 +57,7 @@ def ratio(found: Mapping[str, Any], name: str) -> float:
 
 def total(found: Mapping[str, Any], name: str) -> float:
     """The sum of a count over all that was measured, so that no median hides one."""
-    return sum(side.get(name, 0) for pair in found["pairs"] for side in pair)
+    return float(sum(side.get(name, 0) for pair in found["pairs"] for side in pair))
 
 
 def _ratio(ours: float, baseline: float) -> float:
