@@ -136,12 +136,12 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("others not answered", total(part, "unanswered"), most=0)
         figure("the flood's rate to what was asked", part["ours"]["flood_rate_to_asked"], least=0.90)
     if part := figures.get("fair"):
-        figure("others' p95 answer time beside three troubled owners", ratio(part, "p95_ms"), most=3.0)
+        figure("others' p95 answer time beside three troubled owners", ratio(part, "p95_ms"), most=1.6)
         figure("others not answered within 10 s", total(part, "unanswered"), most=0)
         figure("others' p95 answer time beside them, ms", part["ours"]["p95_ms"])
         figure("others' p95 answer time without them, ms", part["baseline"]["p95_ms"])
     if part := figures.get("held"):
-        figure("recovery's round, held messages to none", ratio(part, "round_ms"), most=2.0)
+        figure("recovery's round, held messages to none", ratio(part, "round_ms"), most=1.5)
         figure("recovery's round with them, ms", part["ours"]["round_ms"])
     if part := figures.get("hostile"):
         figure("hostile requests answered 5xx or let in", part["server_errors"] + part["let_in"], most=0)
@@ -149,7 +149,8 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         grown = round(part["memory_mb_at_the_end"] - part["memory_mb_after_a_fifth"], 1)
         figure("memory grown over their last four fifths, MB", grown, most=10)
     if part := figures.get("voice"):
-        figure("text's p95 answer time beside five notes to that alone", ratio(part["text"], "answer_p95_ms"), most=1.4)
+        beside = ratio(part["text"], "answer_p95_ms")
+        figure("text's p95 answer time beside five notes to that alone", beside, most=1.25)
         lone = part["lone_note_to_bare_and_quiet_window"]
         figure("a note alone to hearing it bare and the quiet window", lone, most=2.0)
         figure("a picture beside 24 notes to one alone", ratio(part["pictures"], "answer_s"), most=2.0)
@@ -168,7 +169,7 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
     if part := figures.get("knowledge"):
         for name in part["ratio"]:
             if name != "blocked_ms":
-                figure(f"search among 10,000 entries to 100, {name}", ratio(part, name), most=6)
+                figure(f"search among 10,000 entries to 100, {name}", ratio(part, name), most=5)
         figure("event loop's longest block among them to among 100", ratio(part, "blocked_ms"))
         figure("the event loop blocked by a search among them, ms", part["ours"]["blocked_ms"])
     if part := figures.get("million"):
