@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import AsyncExitStack, ExitStack
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +14,7 @@ import psycopg
 from bench import pairs, stack
 
 #: What looks at the workflow engine of a running worker.
-ENGINES = ("lanes", "unstarted")
+ENGINES = ("unstarted",)
 
 # Two days old, in 2,000 conversations, held for all that there is; what waits for a limit is not due yet.
 _HELD = """
@@ -73,7 +72,6 @@ async def _rounds(without: Path, beside: Path, *, messages: int, times: int) -> 
             found = sweeps.of_a_worker(
                 pool=wiring.pool,
                 platform=await opened.enter_async_context(wiring.platform_pool()),
-                engine=partial(wiring.connect, "recado_engine"),
                 clock=wiring.clock,
                 storage=wiring.storage,
                 sender_of=nobody,

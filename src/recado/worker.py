@@ -125,13 +125,12 @@ async def working(
         await stack.enter_async_context(wiring.changes.telling(senders.forget))
         engine = db.engine(wiring.database.platform_url, size=ENGINE_CONNECTIONS)
         stack.callback(engine.dispose)
-        ledger = Ledger(lambda: _hurried(wiring))
+        ledger = Ledger(lambda: _recording(wiring))
         stack.push_async_callback(ledger.aclose)
         await _launch(wiring, engine, executor.id, senders, ledger, desk, queues)
         looked_after = sweeps.of_a_worker(
             pool=wiring.pool,
             platform=platform,
-            engine=lambda: wiring.connect("recado_engine"),
             clock=wiring.clock,
             storage=wiring.storage,
             sender_of=senders.of,
@@ -338,7 +337,7 @@ async def _recover(executor_id: str) -> int:
     return len(handles)
 
 
-async def _hurried(wiring: Wiring) -> Connection:
+async def _recording(wiring: Wiring) -> Connection:
     """The engine's one connection for steps and outcomes: whatever is silent on it holds up all of them."""
     conn = await wiring.connect("recado_engine")
     if isinstance(conn, PatientConnection):

@@ -77,7 +77,6 @@ async def swept(front: Front, name: str, clock: Wrong) -> object:
         found = sweeps.of_a_worker(
             pool=wiring.pool,
             platform=platform,
-            engine=lambda: wiring.connect("recado_engine"),
             clock=clock,
             storage=wiring.storage,
             sender_of=nobody,
@@ -202,20 +201,6 @@ async def test_awaited_attachments_without_work_get_it_and_their_conversation_ge
     assert await strays(front) == (0, 0)
     assert [(work["name"], work["workflow_uuid"]) for work in front.work()] == [
         ("transcribe_audio", f"{message_id}:media:1")
-    ]
-
-
-async def test_work_of_the_version_before_which_had_no_lanes_is_given_its_lane(front: Front) -> None:
-    for kind, media_type in (("audio", "audio/ogg"), ("image", "image/png")):
-        await note(front, kind=kind, media_type=media_type)
-    run(front, "UPDATE dbos.workflow_status SET queue_name = 'media', queue_partition_key = NULL")
-    (conversation,) = front.rows("SELECT id FROM conversations")
-    async with await front.wiring.connect("recado_engine") as engine:
-        assert await recovery.give_lanes(engine) == 2
-        assert await recovery.give_lanes(engine) == 0
-    assert [(work["name"], work["queue_name"], work["queue_partition_key"]) for work in front.work()] == [
-        ("transcribe_audio", "voice", str(conversation["id"])),
-        ("fetch_media", "media", str(conversation["id"])),
     ]
 
 

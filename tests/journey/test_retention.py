@@ -82,7 +82,6 @@ def test_a_worker_forgets_old_sign_ins_and_kept_answers_by_itself(product: Produ
             every = sweeps.of_a_worker(
                 pool=wiring.pool,
                 platform=platform,
-                engine=lambda: wiring.connect("recado_engine"),
                 clock=wiring.clock,
                 storage=wiring.storage,
                 sender_of=senders.of,

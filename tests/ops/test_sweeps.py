@@ -17,8 +17,8 @@ async def until(*sweeps: Sweep, done: asyncio.Event) -> None:
         await keeping
 
 
-def sweep(name: str, run: object, *, bound_s: float = 60.0, once: bool = False) -> Sweep:
-    return Sweep(name=name, period_s=0.01, first_s=0.0, run=run, bound_s=bound_s, once=once)  # type: ignore[arg-type]
+def sweep(name: str, run: object, *, bound_s: float = 60.0) -> Sweep:
+    return Sweep(name=name, period_s=0.01, first_s=0.0, run=run, bound_s=bound_s)  # type: ignore[arg-type]
 
 
 async def test_one_that_hangs_and_one_that_fails_delay_no_other() -> None:
@@ -53,25 +53,6 @@ async def test_one_that_takes_longer_than_it_may_is_ended_and_comes_again() -> N
         await asyncio.Event().wait()
 
     await until(sweep("hang", hang, bound_s=0.01), done=done)
-
-
-async def test_what_is_done_once_is_done_until_it_worked_and_not_again() -> None:
-    done, tries, after = asyncio.Event(), 0, 0
-
-    async def once() -> None:
-        nonlocal tries
-        tries += 1
-        if tries == 1:
-            raise OSError("not yet")
-
-    async def others() -> None:
-        nonlocal after
-        after += tries == 2
-        if after == 5:
-            done.set()
-
-    await until(sweep("once", once, once=True), sweep("others", others), done=done)
-    assert tries == 2
 
 
 async def test_one_that_swallows_a_cancellation_ends_with_the_others() -> None:

@@ -223,17 +223,18 @@ class _Page:
         self.linked: set[str] = set()
 
     def blocks(self, tokens: Sequence[Token]) -> str:
-        written = ""
+        written: list[str] = []
         at = 0
         before: Token | None = None
         while at < len(tokens):
             token = tokens[at]
             end = _closing(tokens, at)
             if block := self._block(token, tokens[at + 1 : end]):
-                gap = "\n" if _is_list_right_below(token, before) else "\n\n"
-                written = f"{written}{gap}{block}" if written else block
+                if written:
+                    written.append("\n" if _is_list_right_below(token, before) else "\n\n")
+                written.append(block)
             before, at = token, end + 1
-        return written
+        return "".join(written)
 
     def _block(self, token: Token, inside: Sequence[Token]) -> str:
         match token.type:

@@ -164,7 +164,8 @@ class Executor:
         orphans = await (await self._conn.execute(_ORPHANS, [ORPHANED_S])).fetchall()
         for row in orphans:
             workflows = await _beating(self._conn, recover(row["id"]))
-            log.warning("executor_recovered", task="orphans", executor=row["id"], workflows=workflows)
+            if workflows:  # none of another version's: those are for its workers
+                log.warning("executor_recovered", task="orphans", executor=row["id"], workflows=workflows)
         return len(orphans)
 
     async def leave(self, *, idle: bool) -> None:

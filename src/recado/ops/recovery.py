@@ -18,7 +18,7 @@ from dbos import DBOS
 from dbos._dbos import _get_dbos_instance
 
 from recado.channels.port import Sender, SendError
-from recado.db.pool import PASSING, Connection, Pool, Row
+from recado.db.pool import PASSING, Pool, Row
 from recado.db.scope import scoped
 from recado.errors import NotFound
 from recado.journey.deliver import aftermath
@@ -121,29 +121,6 @@ async def fetch_stray_media(platform: Pool) -> int:
     if rows:
         log.warning("stray_media_enqueued", task="recovery", messages=len(rows))
     return len(rows)
-
-
-# Versions before enqueued all of it on one queue, without a lane: nobody looks for such work any more. Later ones named
-# a lane by its conversation alone: their process may have enqueued such work while the migration ran.
-_WITHOUT_LANE = """
-UPDATE dbos.workflow_status w
-SET queue_name = CASE WHEN w.queue_partition_key IS NOT NULL THEN w.queue_name
-                      WHEN w.name = 'transcribe_audio' THEN 'voice' ELSE 'media' END,
-    queue_partition_key = (i.inputs::json -> 'positionalArgs' ->> 0) || ':' || coalesce(
-        w.queue_partition_key, i.inputs::json -> 'positionalArgs' ->> 1)
-FROM dbos.workflow_input i
-WHERE i.workflow_uuid = w.workflow_uuid AND w.status IN ('ENQUEUED', 'PENDING')
-  AND (w.queue_name = 'media' AND w.status = 'ENQUEUED' AND w.queue_partition_key IS NULL
-       OR w.queue_name IN ('turns', 'deliveries', 'media', 'voice') AND strpos(w.queue_partition_key, ':') = 0)
-"""
-
-
-async def give_lanes(engine: Connection) -> int:
-    """Name the lanes of what versions before enqueued; answers how much there was.
-
-    `engine` works under the workflow engine's own role: what is enqueued is nobody else's to see.
-    """
-    return (await engine.execute(_WITHOUT_LANE)).rowcount
 
 
 # By the database's clock, as the engine's rows are: a worker's may be ahead, and would give up what has just come. Work

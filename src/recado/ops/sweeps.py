@@ -18,7 +18,7 @@ import structlog
 
 from recado.channels.port import Sender
 from recado.clock import Clock
-from recado.db.pool import PASSING, Connection, Pool
+from recado.db.pool import PASSING, Pool
 from recado.media.storage import Storage
 from recado.ops import again, proving, recovery, retention
 from recado.stopping import AGAIN_S
@@ -34,7 +34,7 @@ BOUND_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What is done again and again; a run that takes longer than `bound_s` is ended. `once`: only until it worked.
+    """What is done again and again; a run that takes longer than `bound_s` is ended.
 
     It runs first `first_s` after the worker's start, then every `period_s`.
     """
@@ -43,7 +43,6 @@ class Sweep:
     period_s: float
     run: Callable[[], Awaitable[object]]
     bound_s: float = BOUND_S
-    once: bool = False
     first_s: float = SOON_S
 
 
@@ -82,16 +81,12 @@ async def _repeat(sweep: Sweep) -> None:
             log.warning("sweep_too_long", task=sweep.name, bound_s=sweep.bound_s)
         except Exception:
             log.exception("sweep_failed", task=sweep.name)
-        else:
-            if sweep.once:
-                return
 
 
 def of_a_worker(
     *,
     pool: Pool,
     platform: Pool,
-    engine: Callable[[], Awaitable[Connection]],
     clock: Clock,
     storage: Storage,
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
@@ -111,10 +106,6 @@ def of_a_worker(
     async def arrivals() -> None:
         await again.put_back_arrivals(platform, await _database_time(platform))
 
-    async def lanes() -> None:
-        async with await engine() as conn:
-            await recovery.give_lanes(conn)
-
     def soon(name: str, run: Callable[[], Awaitable[object]]) -> Sweep:
         return Sweep(name=name, period_s=SOON_S, run=run)
 
@@ -122,7 +113,6 @@ def of_a_worker(
         return Sweep(name=name, period_s=retention.EVERY_S, run=run, bound_s=600.0)
 
     return [
-        Sweep(name="lanes", period_s=SOON_S, run=lanes, once=True),
         soon("stray_media", partial(recovery.fetch_stray_media, platform)),
         soon("late_media", partial(recovery.give_up_late_media, platform, at_work=at_work)),
         soon("strays", partial(recovery.give_work_to_strays, platform)),

@@ -1,5 +1,5 @@
 -- Has the workflow engine enqueue work of ours for any owner. The lane is the conversation's, its name beginning
--- with the owner.
+-- with the owner. `enqueue_work` says the same of one owner: the engine's role may use no function of this schema.
 SET LOCAL ROLE recado_engine;
 CREATE OR REPLACE FUNCTION enqueue_across(
     name text, queue text, args json[], workflow_id text, queue_partition_key text DEFAULT NULL
