@@ -47,7 +47,7 @@ from recado.media.reading import Reader
 from recado.media.scratch import scratch
 from recado.media.transcribers import open_transcriber
 from recado.media.transcription import SPARE_S
-from recado.ops import sweeps
+from recado.ops import gauges, sweeps
 from recado.ops.engine import ask_less, claim_in_shares, in_its_slot
 from recado.ops.executors import Executor, keep_alive
 from recado.ops.running import Ledger, Runner, Superseded, Work, known_to_dbos, step
@@ -97,12 +97,13 @@ PLATFORM_CONNECTIONS = 4
 
 @asynccontextmanager
 async def working(
-    wiring: Wiring, *, declared_dead: Callable[[], None], queues: Sequence[str] = QUEUES
+    wiring: Wiring, *, declared_dead: Callable[[], None], queues: Sequence[str] = QUEUES, shown: bool = False
 ) -> AsyncIterator[None]:
     """While it is open this process works. At the end it finishes what it has, or hands it back, within 20 s.
 
-    `declared_dead` is called when another worker has taken over this one's work: the process must then end. Raises
-    SettingsError when the model of RECADO_MODEL or the transcriber can't be used.
+    `declared_dead` is called when another worker has taken over this one's work: the process must then end. With
+    `shown` it looks at what metrics alone say. Raises SettingsError when the model of RECADO_MODEL or the transcriber
+    can't be used.
     """
     settings = wiring.settings
     if settings.model is not None and TURNS in queues:
@@ -141,6 +142,9 @@ async def working(
             asyncio.create_task(keep_alive(executor, _recover, declared_dead), name="executors"),
             asyncio.create_task(sweeps.keep(looked_after), name="sweeps"),
         ]
+        if shown:
+            looking = gauges.watch(around=wiring.pool, platform=platform, chosen=executor.looks_for_all)
+            tasks.append(asyncio.create_task(looking, name="gauges"))
         log.info("worker_started", executor=executor.id, queues=list(queues))
         try:
             yield

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from dbos._serialization import (
     serialize_exception,
 )
 
+from recado import metrics
 from recado.db.pool import PASSING, Connection, renew_plans
 
 log = structlog.get_logger(__name__)
@@ -92,7 +94,7 @@ class PutBack(BaseException):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What a claim has read of a workflow; `xid` is the token that says whose it is."""
+    """What a claim has read of a workflow; `xid` says whose it is, `waited_ms` how long it had been due."""
 
     workflow_id: str
     xid: str
@@ -103,6 +105,7 @@ class Claimed:
     serialization: str | None
     claims: int
     has_steps: bool
+    waited_ms: int = 0
 
 
 @dataclass(slots=True)
@@ -281,6 +284,10 @@ class Runner:
     ledger: Ledger
     works: Mapping[str, Work]
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    in_hand: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        metrics.WORK_RUNNING.read = lambda: {(queue,): float(number) for queue, number in self.in_hand.items()}
 
     def start(self, claimed: Sequence[Claimed]) -> list[str]:
         """Have them run; answers the ids of those that are DBOS's to deal with. Called in the queues' threads.
@@ -310,6 +317,8 @@ class Runner:
 
     async def _run(self, claimed: Claimed, entry: Any) -> None:
         token = _running.set(Run(claimed))
+        self.in_hand[claimed.queue] += 1
+        metrics.QUEUE_WAIT_SECONDS(claimed.queue).observe(max(0, claimed.waited_ms) / 1000)
         try:
             given = deserialize_args(claimed.inputs, claimed.serialization, DBOSDefaultSerializer)
             await self.works[claimed.name](*given["args"], **given["kwargs"])
@@ -322,6 +331,7 @@ class Runner:
             landed = await self.ledger.end(claimed, "SUCCESS")
         finally:
             _running.reset(token)
+            self.in_hand[claimed.queue] -= 1
             entry.release()
         if not landed:
             log.info("outcome_of_another", task=claimed.name, workflow_id=claimed.workflow_id)

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import structlog
 
+from recado import metrics
 from recado.assistants.words import detect
 from recado.channels.port import Inbound
 from recado.channels.twilio.directory import Account
@@ -120,6 +121,8 @@ class MessageLimits:
             return ADMITTED
         counts = await self.counters.add(*wanted)
         last, over = wanted[len(counts) - 1], counts[-1].number - wanted[len(counts) - 1].rate.amount
+        if over > 0:
+            metrics.LIMITED(last.kind).inc()
         if over == 1 and last.kind == "account":
             log.warning("limited", step="receive", kind="account", account_id=account.id)
         return Verdict(
