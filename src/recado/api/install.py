@@ -22,6 +22,7 @@ from recado.api import (
     keys,
     knowledge,
     media,
+    metrics,
     numbers,
     owners,
     plans,
@@ -58,6 +59,7 @@ PARTS = (
     media,
     events,
     usage,
+    metrics,
     audit,
 )
 

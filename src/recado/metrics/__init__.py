@@ -189,9 +189,9 @@ CAN_ANSWER = level(
 BUILD_INFO = level(
     "recado_build_info",
     "1; which version runs, of which workflows and which schema.",
-    version=Values(pattern=r"[0-9A-Za-z.+-]{1,40}", most=1),
-    workflows=Values(pattern=r"[0-9A-Za-z.]{1,20}", most=1),
-    schema=Values(pattern=r"[0-9A-Za-z_]{1,40}", most=1),
+    version=Values(pattern=r"\d{1,4}(?:\.[0-9a-z]{1,12}){1,4}(?:\+[0-9a-z.]{1,12})?", most=1),
+    workflows=Values(pattern=r"none|\d{1,4}", most=1),
+    schema=Values(pattern=r"\d{4}", most=1),
 )
 
 # The database's, from one worker at a time (`ops/gauges`).

@@ -26,10 +26,10 @@ import structlog
 from recado import metrics
 from recado.errors import RecadoError
 from recado.metrics import families
+from recado.metrics.families import TEXT
 
 log = structlog.get_logger("recado")
 
-TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 #: Who asks has so long to say so, and the worker beside so long to answer; so many are answered at once.
 PATIENCE_S: Final = 5.0
 BESIDE_S: Final = 2.0
@@ -147,6 +147,13 @@ class Beside:
                 self._socket.close()
             self._socket, self._got = ours, bytearray()
         return theirs
+
+    def close(self) -> None:
+        """There is no worker any more."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = None
 
     def page(self) -> bytes:
         """The worker's page; nothing while there is none, or it does not answer in time."""

@@ -30,6 +30,8 @@ M = TypeVar("M", Counter, Histogram)
 Bound = Sequence[Labels] | Mapping[Role, Sequence[Labels]] | None
 
 OTHER: Final = "other"
+#: The media type of a page.
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
