@@ -138,7 +138,7 @@ class Settings(BaseSettings):
         None, ge=0, le=65535, description="Port of the metrics, at /metrics; 0 takes a free one. Not set: no metrics."
     )
     metrics_host: str = Field(
-        "127.0.0.1", description="Address that the metrics listen on: an internal one, never the public."
+        "127.0.0.1", description="Address that the metrics listen on, an internal one: nobody is asked for a password."
     )
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
