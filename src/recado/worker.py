@@ -125,7 +125,7 @@ def _works(wiring: Wiring, senders: Senders, ledger: Ledger, desk: MediaDesk | N
     """What this worker runs: attachments too when there is a desk for them."""
     gate = Gate(max(1, wiring.pool.max_size - SPARE_CONNECTIONS))
     # Of what was in hand at a death one thing begins at a time, whatever it is.
-    suspects = Suspects()
+    suspects = Suspects(wiring.clock)
     media = {} if desk is None else works.of_media(replace(desk, suspects=suspects), gate)
     return works.of_words(wiring, senders, gate, ledger, suspects) | media
 

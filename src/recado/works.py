@@ -84,7 +84,7 @@ def of_words(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspe
         step=partial(_step, ledger),
         sender_of=senders.of,
         look=partial(sight.look, wiring.storage, settings.home),
-        pause=partial(give_way, short_s=SHORT_WINDOW_S),
+        pause=partial(give_way, wiring.clock, short_s=SHORT_WINDOW_S),
         turns_per_hour=settings.turns_per_hour,
         suspects=suspects,
     )
@@ -96,7 +96,7 @@ def of_words(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspe
         sender_of=senders.of,
         contents_of=senders.contents_of,
         media_link=partial(_media_link, wiring),
-        pause=give_way,
+        pause=partial(give_way, wiring.clock),
         suspects=suspects,
         apology=apology_unless_silent,
     )
