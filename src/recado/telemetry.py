@@ -230,11 +230,8 @@ class _Lines(structlog.stdlib.ProcessorFormatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line, without ever putting a library's arguments together."""
         if not (hasattr(record, "_logger") and isinstance(record.msg, dict)):
-            told = (
-                next((words for words in _WORDS if record.msg.startswith(words)), "")
-                if isinstance(record.msg, str)
-                else ""
-            )
+            text = record.msg if isinstance(record.msg, str) else ""
+            told = next((words for words in _WORDS if text.startswith(words)), "library")
             place = f"{_short(record.pathname)}:{record.lineno} {record.funcName}"
             record = logging.makeLogRecord(record.__dict__ | {"msg": told, "args": (), "place": place})
         return super().format(record)
