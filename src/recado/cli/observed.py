@@ -42,6 +42,6 @@ def _workflows(role: Role) -> str:
     """The version of the workflows' code; a process without a worker's part has none."""
     if role != "worker":
         return "none"
-    from recado.worker import WORKFLOWS_VERSION
+    from recado.ops.engine.process import WORKFLOWS_VERSION
 
     return WORKFLOWS_VERSION

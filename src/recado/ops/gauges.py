@@ -18,7 +18,7 @@ import structlog
 
 from recado import metrics
 from recado.db.pool import PASSING, Connection, Pool
-from recado.db.work import DELIVERIES, MEDIA, TURNS, VOICE
+from recado.db.work import DELIVERIES, QUEUES, SERVED, TURNS
 from recado.ops import lag
 
 log = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ _OF_PROCESS: Final = (metrics.CLOCK_SKEW, metrics.LIVE_WORKERS, metrics.CAN_ANSW
 
 async def look(conn: Connection) -> None:
     """Set what is said of the whole database. Reads through indexes, and no further than `MOST` rows of anything."""
-    queues = await (await conn.execute(_QUEUES, [[TURNS, DELIVERIES, MEDIA, VOICE]])).fetchall()
+    queues = await (await conn.execute(_QUEUES, [list(QUEUES)])).fetchall()
     held = await (await conn.execute(_HELD)).fetchall()
     dead = await (await conn.execute(_DEAD_ROWS)).fetchall()
     [database] = await (await conn.execute(_DATABASE)).fetchall()
@@ -103,7 +103,7 @@ async def look_around(conn: Connection) -> None:
     metrics.CLOCK_SKEW.set({(): (before + time.time()) / 2 - row["now"]})
     workers = await (await conn.execute(_WORKERS)).fetchall()
     found = {row["queue"]: float(row["number"]) for row in workers}
-    metrics.LIVE_WORKERS.set({(queue,): found.get(queue, 0.0) for queue in (TURNS, DELIVERIES, MEDIA)})
+    metrics.LIVE_WORKERS.set({(queue,): found.get(queue, 0.0) for queue in SERVED})
     metrics.CAN_ANSWER.set({(): float(bool(found.get(TURNS) and found.get(DELIVERIES)))})
 
 
