@@ -43,7 +43,7 @@ from recado.journey.suspects import Suspects
 from recado.journey.understand.attachments import MediaDesk, understand_media
 from recado.media import links
 from recado.media.download import DEADLINE_S, open_downloads
-from recado.media.reading import Reader
+from recado.media.reader import Reader
 from recado.media.scratch import scratch
 from recado.media.transcribers import open_transcriber
 from recado.media.transcription import SPARE_S
@@ -259,7 +259,7 @@ def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspect
         think=thinking.think,
         step=partial(_step, ledger),
         sender_of=senders.of,
-        look=partial(sight.look, wiring.storage, settings.home),
+        pictures_of=partial(sight.pictures_of, wiring.storage, settings.home),
         pause=partial(give_way, short_s=SHORT_WINDOW_S),
         turns_per_hour=settings.turns_per_hour,
         suspects=suspects,

@@ -153,7 +153,7 @@ async def page(
     return [Listed(**row) for row in await cursor.fetchall()]
 
 
-async def look(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Listed:
+async def listed(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Listed:
     """The conversation as it is shown; with `lock`, nobody else changes it before the commit. Raises NotFound."""
     cursor = await scope.conn.execute(
         f"SELECT {_LISTED} FROM conversations WHERE owner_id = %s AND id = %s"  # noqa: S608 - the columns are a constant
@@ -189,7 +189,7 @@ async def with_contact(scope: Scope, *, number_id: UUID, contact_id: UUID) -> Li
     return Listed(**row)
 
 
-async def move(
+async def change_state(
     scope: Scope, found: Listed, action: Action, *, reason: str | None, by: UUID | None = None, now: datetime
 ) -> Listed:
     """Take the conversation, give it back or close it, and record the event; `found` was read with `lock`.

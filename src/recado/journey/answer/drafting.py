@@ -39,7 +39,7 @@ from recado.identity import plans
 from recado.identity.plans import Budget
 from recado.journey.answer import sight
 from recado.journey.suspects import Suspects
-from recado.journey.understand.language import learn, spoken
+from recado.journey.understand.language import spoken, with_contact_language
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ class EngineFailed(Exception):
 class AnswerDesk:
     """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored.
 
-    `look` gives the pictures of a turn, for a model that sees. `turns_per_hour` is how many may answer in a
+    `pictures_of` gives the pictures of a turn, for a model that sees. `turns_per_hour` is how many may answer in a
     conversation before it goes to people, 0 for any number. `pause` waits for a long quiet window to end, or raises
     what gives the slot back meanwhile (`journey/pause`).
     """
@@ -84,7 +84,7 @@ class AnswerDesk:
     think: Think
     step: Step
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
-    look: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
+    pictures_of: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     turns_per_hour: int = 60
     suspects: Suspects = field(default_factory=Suspects)
@@ -141,7 +141,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
 
     async def look() -> _Known:
         async with scoped(desk.pool, owner_id) as scope:
-            conversation = await learn(scope, await conversations.get(scope, conversation_id), heard)
+            conversation = await with_contact_language(scope, await conversations.get(scope, conversation_id), heard)
             assistant = await assistants.for_number(scope, conversation.number_id)
             budget = await plans.budget(scope, desk.clock.now())
             model = assistant.model or desk.default_model
@@ -184,7 +184,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
         covered = [str(message.id) for message in heard]
         try:
             everything = [known.readings[message.id] for message in (*known.before, *heard)]
-            seen = await desk.look(sight.worth_showing(everything)) if run.sees(assistant, model) else {}
+            seen = await desk.pictures_of(sight.worth_showing(everything)) if run.sees(assistant, model) else {}
             thought = await desk.think(
                 assistant,
                 model=model,

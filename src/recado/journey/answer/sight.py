@@ -53,7 +53,7 @@ def _decoding(owner: str) -> AbstractAsyncContextManager[None]:
     return _GATES.setdefault(asyncio.get_running_loop(), Gate(DECODED_AT_ONCE)).turn(owner)
 
 
-async def look(storage: Storage, home: Path, media: Sequence[Media]) -> dict[UUID, Picture]:
+async def pictures_of(storage: Storage, home: Path, media: Sequence[Media]) -> dict[UUID, Picture]:
     """The pictures by their media's id, made small for a model.
 
     One that can't be had or read now is left out: the assistant is told that there is a picture, and answers the rest.

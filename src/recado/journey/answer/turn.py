@@ -27,8 +27,8 @@ from recado.journey.answer.caution import InHand, give_up, leave_circles, take_a
 from recado.journey.answer.drafting import OVER_BUDGET, AnswerDesk, Draft, EngineFailed, draft_reply, silent_for
 from recado.journey.pause import Later
 from recado.journey.suspects import put_back
-from recado.journey.understand.consent import heed
 from recado.journey.understand.listen import listen
+from recado.journey.understand.opt_outs import confirm_opt_outs
 
 __all__ = ["AnswerDesk", "process_ai_response"]
 
@@ -105,7 +105,7 @@ async def _answer(
             await stack.enter_async_context(desk.suspects.alone())
         heard = await take_in_hand(desk, owner_id, conversation_id, turn_id, heard, hand)
         taken.update(message.id for message in heard)
-        heard = await heed(desk.pool, desk.clock, owner_id, conversation_id, heard, asked=hand.asked)
+        heard = await confirm_opt_outs(desk.pool, desk.clock, owner_id, conversation_id, heard, asked=hand.asked)
         if not heard:
             return
         if hand.circles is not None:

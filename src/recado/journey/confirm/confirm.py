@@ -44,7 +44,7 @@ def lane_of(row: Callback) -> int:
 Confirmer = GroupCommit[Callback, bool]
 
 
-_MOVE, _SETTLE = parts.moving(
+_MOVE, _SETTLE = parts.moving_status(
     "callback.message_id",
     which="p.part = callback.part",
     owner_id="callback.owner_id",

@@ -20,9 +20,9 @@ import structlog
 
 from recado.channels.port import ErrorClass, SendError, Sent
 from recado.channels.twilio.addresses import canonical_address, is_whatsapp
-from recado.channels.twilio.codes import NOT_FINAL_CODES, classify
+from recado.channels.twilio.codes import NOT_FINAL_CODES, OPT_OUT_CODES, classify
 from recado.clock import uptime
-from recado.conversations import consent, contacts, conversations, events, parts, templates
+from recado.conversations import conversations, events, parts, suppressions, templates
 from recado.conversations.conversations import Conversation
 from recado.conversations.holding import HeldFor
 from recado.conversations.parts import Part
@@ -116,7 +116,7 @@ async def _next(
             await scope.conn.execute(
                 f"""
                 SELECT m.id, m.conversation_id, m.body, m.content, m.status, m.error_code, m.correlation_id,
-                       m.author, m.reply_to, m.starts, m.begun_at, m.received_at, c.identity_key, {consent.SHARE}
+                       m.author, m.reply_to, m.starts, m.begun_at, m.received_at, c.identity_key, {suppressions.SHARE}
                 FROM messages m
                 JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
                 JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
@@ -313,7 +313,7 @@ def _callback_url(desk: DeliverDesk, job: Job) -> str | None:
 async def _taken(desk: DeliverDesk, owner_id: UUID, job: Job, sent: Sent) -> None:
     async with scoped(desk.pool, owner_id) as scope, scope.conn.pipeline():
         await parts.end_attempt(scope, job.attempt.id, "taken")
-        await parts.move(
+        await parts.move_status(
             scope, message_id=job.message_id, part=job.part.part, sid=sent.sid, status=sent.status, error_code=None
         )
     log.info(
@@ -344,8 +344,8 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
 
     async def note() -> str:
         async with scoped(desk.pool, owner_id) as scope:
-            if error.code is not None and error.code in contacts.OPT_OUT_CODES:
-                await contacts.suppress(scope, job.message_id, job.part.part, code=error.code)
+            if error.code is not None and error.code in OPT_OUT_CODES:
+                await suppressions.refused(scope, job.message_id, job.part.part, code=error.code)
             await parts.end_attempt(
                 scope,
                 job.attempt.id,

@@ -61,7 +61,7 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
             known = await parts.attributed(scope, [sent.sid for sent in listed])
             ours = _ours([sent for sent in listed if sent.sid not in known], job)
             if ours is not None:
-                await aftermath.learn(
+                await aftermath.apply_status(
                     scope,
                     message_id=job.message_id,
                     part=job.part.part,

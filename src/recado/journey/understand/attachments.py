@@ -35,9 +35,9 @@ from recado.fair import Gate
 from recado.identity import plans
 from recado.journey.pause import Later
 from recado.journey.suspects import Suspects, blamed, put_back
-from recado.journey.understand.language import learn, may_be_spoken
+from recado.journey.understand.language import may_be_spoken, with_contact_language
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
-from recado.media.reading import PARSERS, Read
+from recado.media.reader import PARSERS, Read
 from recado.media.storage import Storage, key_of
 from recado.media.transcription import Failure, Languages, Transcriber, Transcript, TranscriptionFailed
 from recado.text import storable, tidy
@@ -170,7 +170,7 @@ async def _understand(
     if (await persistently(before)).starts:
         await stack.enter_async_context(desk.suspects.alone())
     sound = await persistently(begin)
-    case = await persistently(partial(_look, desk, owner_id, conversation_id, message_id))
+    case = await persistently(partial(_case_of, desk, owner_id, conversation_id, message_id))
     if not case.media and not case.message.waits:
         await put_back(desk.pool, owner_id, began)
         return
@@ -220,12 +220,12 @@ async def _give_up(desk: MediaDesk, owner_id: UUID, message_id: UUID) -> None:
         )
 
 
-async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_id: UUID) -> _Case:
+async def _case_of(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_id: UUID) -> _Case:
     async with scoped(desk.pool, owner_id) as scope:
         message = await messages.awaiting(scope, message_id)
         found = (await attachments.of_messages(scope, [message_id])).get(message_id, [])
         # What they wrote just before the note has had no turn yet.
-        conversation = await learn(scope, await conversations.get(scope, conversation_id))
+        conversation = await with_contact_language(scope, await conversations.get(scope, conversation_id))
         assistant = await assistants.for_number(scope, conversation.number_id)
         return _Case(
             owner_id=owner_id,
