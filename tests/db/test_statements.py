@@ -20,7 +20,7 @@ from tests.lending import Databases
 #: Statements that are put together when they are executed, and the reason: module and function.
 NOT_FOUND = {
     ("recado.channels.twilio.accounts", "_set_secret"): "the column is one of three, by its argument",
-    ("recado.cli.demo.play", "_observe"): "`_look` has a function of its own to ask with",
+    ("recado.cli.demo.play", "_observe"): "`_observe` has a function of its own to ask with",
     ("recado.cli.identity", "_owner_of"): "the table is an argument of its callers",
     ("recado.db.group_commit", "_attempt"): "settings: numbers stand in them",
     ("recado.db.scope", "scoped"): "the owner's id stands in it",

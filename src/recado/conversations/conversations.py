@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
 
-from recado.conversations import events
+from recado.conversations.happenings import happened
 from recado.conversations.states import Action, State, after
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound
@@ -217,12 +217,8 @@ async def change_state(
     )
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101 - it is locked
-    await events.record(
-        scope,
-        step="answer",
-        what={"take": "taken", "give_back": "given_back", "close": "closed"}[action],
-        conversation_id=found.id,
-    )
+    what = {"take": "taken", "give_back": "given_back", "close": "closed"}[action]
+    await happened(scope, "answer", what, conversation_id=found.id)
     return Listed(**row)
 
 
@@ -242,11 +238,8 @@ async def assign(scope: Scope, found: Listed, *, assignee_id: UUID | None) -> Li
     )
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101 - it is locked
-    await events.record(
-        scope,
-        step="answer",
-        what="assigned" if assignee_id else "unassigned",
-        conversation_id=found.id,
-        data={"assignee_id": str(assignee_id)} if assignee_id else None,
-    )
+    if assignee_id is None:
+        await happened(scope, "answer", "unassigned", conversation_id=found.id)
+    else:
+        await happened(scope, "answer", "assigned", conversation_id=found.id, assignee_id=str(assignee_id))
     return Listed(**row)

@@ -11,9 +11,8 @@ from typing import cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-import structlog
-
 from recado.assistants.run import Author, Line, Picture
+from recado.conversations.happenings import happened
 from recado.conversations.media import STORED, Media
 from recado.conversations.messages import Message
 from recado.conversations.reading import Reading
@@ -22,8 +21,6 @@ from recado.fair import Gate
 from recado.media import images
 from recado.media.scratch import scratch
 from recado.media.storage import Storage
-
-log = structlog.get_logger(__name__)
 
 #: What a turn shows, the newest of what was sent. A model is paid for each, at every turn.
 MOST_PICTURES = 4
@@ -71,7 +68,14 @@ async def pictures_of(storage: Storage, home: Path, media: Sequence[Media]) -> d
                     small = await asyncio.to_thread(images.reduce, path, folder)
                 seen[one.id] = Picture(content_type="image/jpeg", data=await asyncio.to_thread(small.read_bytes))
             except Exception as error:  # a storage that is away must not cost the contact the answer
-                log.warning("picture_not_shown", step="answer", media_id=one.id, error=type(error).__name__)
+                await happened(
+                    None,
+                    "answer",
+                    "picture_not_shown",
+                    message_id=one.message_id,
+                    media_id=one.id,
+                    error=type(error).__name__,
+                )
     return seen
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from recado.channels.twilio.codes import NOT_FINAL_CODES, OPT_OUT_CODES
 from recado.conversations import parts, suppressions
+from recado.conversations.happenings import happened
 from recado.db.scope import Scope
 from recado.journey.deliver.late import OUTSIDE
 
@@ -58,6 +59,7 @@ async def apply_status(
     moved = await parts.move_status(
         scope, message_id=message_id, part=part, sid=sid, status=status, error_code=error_code
     )
+    await happened(scope, "confirm", "confirmed", message_id=message_id, status=status, code=error_code, moved=moved)
     if moved and error_code is not None:
         await scope.conn.execute(
             _ENTAILED,

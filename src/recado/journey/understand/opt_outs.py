@@ -10,20 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from recado.assistants import assistant as assistants
 from recado.assistants import words
 from recado.clock import Clock
-from recado.conversations import consent_words, conversations, events, messages, suppressions
+from recado.conversations import consent_words, conversations, messages, suppressions
 from recado.conversations.consent_words import Language
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.conversations.messages import Message
 from recado.conversations.suppressions import Change
 from recado.db.pool import Pool, persistently
 from recado.db.scope import Scope, scoped
-
-log = structlog.get_logger(__name__)
 
 #: What the contact hears once, whatever they said it with.
 CONFIRMED: Final[Mapping[Change, Mapping[Language, str]]] = {
@@ -89,15 +86,15 @@ async def _confirm(scope: Scope, clock: Clock, conversation: Conversation, messa
     )
     if change == "opted_out":
         await suppressions.let_through(scope, conversation.identity_key, confirmation_id)
-    await events.record(
+    await happened(
         scope,
-        step="answer",
-        what="consent_confirmed",
+        "answer",
+        "consent_confirmed",
         conversation_id=conversation.id,
         message_id=message.id,
         correlation_id=message.correlation_id,
+        change=change,
     )
-    log.info("consent_confirmed", step="answer", conversation_id=conversation.id, correlation_id=message.correlation_id)
 
 
 async def _language(scope: Scope, conversation: Conversation, message: Message) -> str:
