@@ -160,7 +160,7 @@ def create_app(wiring: Wiring) -> FastAPI:
 
         A queue of attachments without a worker is a warning: text is answered.
         """
-        found = await health.look(wiring.pool)
+        found = await health.check(wiring.pool)
         return JSONResponse(
             {
                 "status": "not ready" if found.problems else "ready",

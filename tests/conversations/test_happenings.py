@@ -10,8 +10,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from structlog.testing import capture_logs
 
+from recado import telemetry
 from recado.channels.port import ErrorClass
 from recado.conversations import happenings
 from recado.conversations.happenings import KINDS, SUBSCRIBERS, UNDECLARED, Happening, happened
@@ -33,6 +33,16 @@ async def pool(database_url: str) -> AsyncIterator[Pool]:
         yield pool
 
 
+@pytest.fixture(autouse=True)
+def configured() -> None:
+    telemetry.configure(format="json", level="DEBUG")
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    """Our own log lines, oldest first."""
+    return [record.msg for record in caplog.records if isinstance(record.msg, dict)]
+
+
 @pytest.fixture
 def heard(monkeypatch: pytest.MonkeyPatch) -> list[Happening]:
     """What a subscriber hears, beside those that there are."""
@@ -42,23 +52,12 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[Happening]:
 
 
 async def test_one_call_is_a_row_a_line_and_what_subscribers_hear(
-    pool: Pool, database_url: str, heard: list[Happening]
+    pool: Pool, database_url: str, heard: list[Happening], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with capture_logs() as lines:
-        async with scoped(pool, OWNER) as scope:
-            await happened(
-                scope,
-                "answer",
-                "keyless",
-                **IDS,
-                duration_s=1.5,
-                age_s=4.0,
-                messages=2,
-                rounds=1,
-                error=None,
-                model="m",
-            )
-            assert (lines, heard) == ([], []), "nothing is certain before the commit"
+    details = {"messages": 2, "rounds": 1, "error": None, "model": "m"}
+    async with scoped(pool, OWNER) as scope:
+        await happened(scope, "answer", "keyless", **IDS, duration_s=1.5, age_s=4.0, **details)
+        assert (said(caplog), heard) == ([], []), "nothing is certain before the commit"
     [row] = lending.rows(database_url, "SELECT * FROM events")
     assert {name: row[name] for name in ("owner_id", "step", "what", *IDS)} == {
         "owner_id": OWNER,
@@ -67,23 +66,25 @@ async def test_one_call_is_a_row_a_line_and_what_subscribers_hear(
         **IDS,
     }
     assert row["data"] == {"messages": 2, "rounds": 1, "error": None}, "the rest is for lines and figures"
-    [line] = lines
-    assert (line["event"], line["step"], line["log_level"]) == ("answered", "answer", "info")
+    [line] = said(caplog)
+    assert (line["event"], line["step"], line["level"]) == ("answered", "answer", "info")
     assert (line["owner_id"], line["duration_ms"], line["model"]) == (OWNER, 1500, "m")
     [one] = heard
     assert (one.owner_id, one.step, one.what, one.duration_s, one.age_s) == (OWNER, "answer", "keyless", 1.5, 4.0)
     assert (one.message_id, one.conversation_id, one.correlation_id) == (MESSAGE, CONVERSATION, MESSAGE)
 
 
-async def test_what_is_rolled_back_has_not_happened(pool: Pool, database_url: str, heard: list[Happening]) -> None:
+async def test_what_is_rolled_back_has_not_happened(
+    pool: Pool, database_url: str, heard: list[Happening], caplog: pytest.LogCaptureFixture
+) -> None:
     async def work() -> None:
         async with scoped(pool, OWNER) as scope:
             await happened(scope, "answer", "loop", **IDS, why="turns", messages=1)
             raise RuntimeError("undone")
 
-    with capture_logs() as lines, pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError):
         await work()
-    assert (lines, heard, lending.rows(database_url, "SELECT * FROM events")) == ([], [], [])
+    assert (said(caplog), heard, lending.rows(database_url, "SELECT * FROM events")) == ([], [], [])
 
 
 async def test_what_is_tried_again_has_happened_once(pool: Pool, database_url: str, heard: list[Happening]) -> None:
@@ -117,25 +118,28 @@ async def test_what_the_sql_writes_is_not_written_twice(pool: Pool, database_url
 
 
 async def test_a_subscriber_that_fails_takes_nothing_from_others(
-    monkeypatch: pytest.MonkeyPatch, heard: list[Happening]
+    monkeypatch: pytest.MonkeyPatch, heard: list[Happening], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(_: Happening) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(happenings, "SUBSCRIBERS", (fails, *happenings.SUBSCRIBERS))
-    with capture_logs() as lines:
-        await happened(OWNER, "deliver", "sent", **IDS, part=1)
+    await happened(OWNER, "deliver", "sent", **IDS, part=1)
     assert [told.what for told in heard] == ["sent"]
-    assert [line["event"] for line in lines] == ["subscriber_failed", "sent"]
+    assert [line["event"] for line in said(caplog)] == ["subscriber_failed", "sent"]
 
 
-async def test_a_fault_of_ours_is_a_line_with_the_exception(heard: list[Happening]) -> None:
-    with capture_logs() as lines:
-        try:
-            {}["nothing"]
-        except LookupError as error:
-            await happened(None, "answer", "turn_failed", error=type(error).__name__)
-    assert [(line["event"], line["log_level"], line["exc_info"]) for line in lines] == [("turn_failed", "error", True)]
+async def test_a_fault_of_ours_is_a_line_with_the_place_of_the_exception(
+    heard: list[Happening], caplog: pytest.LogCaptureFixture
+) -> None:
+    try:
+        {}["nothing"]
+    except LookupError as error:
+        await happened(None, "answer", "turn_failed", error=type(error).__name__)
+    [line] = said(caplog)
+    assert (line["event"], line["level"], line["error"]) == ("turn_failed", "error", "KeyError")
+    assert line["exception"].startswith("KeyError | ")
+    assert "test_happenings.py" in line["exception"]
     assert heard[0].owner_id is None
 
 
@@ -206,13 +210,12 @@ def test_the_steps_tell_what_happens_in_no_other_way() -> None:
 
 
 async def test_what_nobody_declared_is_a_row_and_a_line_all_the_same(
-    pool: Pool, database_url: str, heard: list[Happening]
+    pool: Pool, database_url: str, heard: list[Happening], caplog: pytest.LogCaptureFixture
 ) -> None:
-    with capture_logs() as lines:
-        async with scoped(pool, OWNER) as scope:
-            await happened(scope, "answer", "something_new", **IDS)
+    async with scoped(pool, OWNER) as scope:
+        await happened(scope, "answer", "something_new", **IDS)
     assert [told.kind for told in heard] == [UNDECLARED]
-    assert [(line["event"], line["log_level"]) for line in lines] == [("something_new", "warning")]
+    assert [(line["event"], line["level"]) for line in said(caplog)] == [("something_new", "warning")]
     assert [row["what"] for row in lending.rows(database_url, "SELECT what FROM events")] == ["something_new"]
 
 

@@ -7,7 +7,6 @@ meanwhile, the reply is stale: it is made again, not sent, at most twice.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
@@ -100,7 +99,7 @@ async def _answer(
             since=since,
             again=round_number > 1,
             # A reply that was made is in this run alone.
-            pause=desk.pause if round_number == 1 else asyncio.sleep,
+            pause=desk.pause if round_number == 1 else None,
             then=partial(take_at_once, desk=desk, conversation_id=conversation_id, hand=hand)
             if round_number == 1
             else None,
