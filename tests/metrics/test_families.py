@@ -159,8 +159,8 @@ def failures_of() -> dict[str, set[str]]:
     return {
         "send": {one.value for one in ErrorClass},
         "model": set(get_args(failures.Reason)),
-        "download": {*get_args(download.Refusal), *get_args(download.Absence), "account", "fault"},
-        "transcribe": {*get_args(transcription.Failure), "fault"},
+        "download": {*get_args(download.Refusal), *get_args(download.Absence), "account"},
+        "transcribe": {*get_args(transcription.Failure)},
     }
 
 

@@ -117,7 +117,8 @@ async def test_however_much_there_is_a_look_reads_a_bounded_part_of_it(front: Fr
         INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status, held_for,
                               correlation_id, received_at)
         SELECT m.owner_id, made.id, m.conversation_id, m.account_id, 'inbound', 'contact', '',
-               CASE mod(n, 2) WHEN 0 THEN 'answered' ELSE 'held' END, CASE mod(n, 2) WHEN 1 THEN 'people' END, made.id, now()
+               CASE mod(n, 2) WHEN 0 THEN 'answered' ELSE 'held' END,
+               CASE mod(n, 2) WHEN 1 THEN 'people' END, made.id, now()
         FROM messages m, generate_series(1, 4000) n,
              LATERAL (SELECT (uuid_floor(now() - make_interval(secs => n))) AS id) made
         """,

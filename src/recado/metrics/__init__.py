@@ -23,6 +23,10 @@ _OF_ROLE: Mapping[Role, Sequence[Labels]] = {
     "api": [(step, "done") for step in ("receive", "accept", "confirm")],
     "worker": [(step, "done") for step in ("understand", "answer", "deliver")],
 }
+#: What may come of Twilio's POST (`channels.port.ErrorClass`).
+SEND_CLASSES: Final = (
+    *("retry", "window", "configuration", "recipient", "content", "template", "quota", "look", "unknown"),
+)
 _STEPS = ("receive", "accept", "understand", "answer", "deliver", "confirm")
 #: A model's name is an owner's word: only what looks like a model's name is shown, and twenty of them.
 _MODEL: Final = Values(pattern=r"[a-z][a-z0-9-]{0,30}:[A-Za-z][A-Za-z0-9._/-]{0,59}", most=20)
@@ -79,21 +83,20 @@ TRIES = counter(
     operation=one_of("send", "model", "download", "transcribe"),
     error_class=one_of(
         "none",
-        # Of Twilio's POST.
-        *("retry", "window", "configuration", "recipient", "content", "template", "quota", "look", "unknown"),
+        *SEND_CLASSES,
         # Of a model.
         *("timed_out", "rate_limited", "unavailable", "unreachable", "quota_exhausted", "not_authorized", "not_found"),
         *("context_too_long", "rejected", "empty_answer", "not_configured", "unexpected"),
         # Of an attachment: fetched, and made text.
         *("address", "redirect", "size", "type", "encoding", "empty", "missing", "login", "failing", "slow"),
-        *("unreadable", "too_long", "no_model", "format", "account", "fault"),
+        *("unreadable", "too_long", "no_model", "format", "account"),
     ),
 )
 TURNS = counter(
     "recado_turns_total",
     "Turns that were concluded, by their outcome.",
     at=("worker",),
-    outcome=one_of("answered", "keyless", "apology", "silent", "budget", "unheard"),
+    outcome=one_of("answered", "keyless", "apology", "silent", "budget", "unheard", "loop", "broken"),
 )
 MODEL_TOKENS = counter(
     "recado_model_tokens_total",
