@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from recado.channels.port import Receipt
 from recado.conversations import messages, parts, suppressions
 from recado.db.scope import scoped
-from recado.delivery.status import RANK, Status, advance, aggregate
+from recado.delivery.status import RANK, Status
 from recado.errors import Conflict
 from recado.ids import new_id
 from recado.journey.confirm import confirm as confirming
@@ -28,6 +28,7 @@ from recado.ops import failed
 from recado.simulator.client import SimulatorClient
 from tests.channels.examples import inbound, status
 from tests.cli.rows import Rows
+from tests.delivery.status_model import advance, aggregate
 from tests.journey.front import TOKEN, Front, message_sid, open_front
 from tests.journey.post_office import PostOffice, post_office
 from tests.product import OUTBOUND, Product, establish
