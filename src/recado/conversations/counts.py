@@ -16,7 +16,7 @@ from recado.db.scope import Scope
 MOST: Final = 20_000
 
 _WAITING = f"""
-SELECT direction, count(*) AS number, extract(epoch FROM %(now)s - min(received_at))::float AS oldest_s FROM (
+SELECT direction, count(*) AS number, extract(epoch FROM %(now)s::timestamptz - min(received_at))::float AS oldest_s FROM (
     SELECT direction, received_at FROM messages
     WHERE owner_id = %(owner_id)s AND status IN ('received', 'queued') ORDER BY id LIMIT {MOST}) waiting
 GROUP BY direction
@@ -30,7 +30,7 @@ GROUP BY what
 _LATELY = f"""
 SELECT direction, status, count(*) AS number FROM (
     SELECT direction, status FROM messages
-    WHERE owner_id = %(owner_id)s AND id >= uuid_floor(%(now)s - interval '1 hour')
+    WHERE owner_id = %(owner_id)s AND id >= uuid_floor(%(now)s::timestamptz - interval '1 hour')
     ORDER BY id DESC LIMIT {MOST}) lately
 GROUP BY direction, status
 """  # noqa: S608 - a constant
@@ -39,7 +39,7 @@ _TURNS = f"""
 SELECT outcome, coalesce(model, 'none') AS model, count(*) AS number, sum(input_tokens)::bigint AS input_tokens,
        sum(output_tokens)::bigint AS output_tokens, sum(cost_micros)::bigint AS cost_micros,
        sum(extract(epoch FROM finished_at - started_at))::float AS took_s
-FROM (SELECT * FROM turns WHERE owner_id = %(owner_id)s AND id >= uuid_floor(%(now)s - interval '1 hour')
+FROM (SELECT * FROM turns WHERE owner_id = %(owner_id)s AND id >= uuid_floor(%(now)s::timestamptz - interval '1 hour')
       ORDER BY id DESC LIMIT {MOST}) lately
 GROUP BY outcome, model
 """  # noqa: S608 - a constant
