@@ -141,15 +141,19 @@ async def _process(
 
 
 @app.command()
-def migrate() -> None:
-    """Bring the database to this version's schema. Never drops data."""
+def migrate(
+    functions: Annotated[
+        bool, typer.Option("--functions", help="Replace functions that another recado put there, too.")
+    ] = False,
+) -> None:
+    """Bring the database to this version's schema, while others use it. Never drops data."""
     from recado.db.migrate import migrate as bring_up
     from recado.wiring import database
 
     settings = _settings()
     with database(settings) as there:
-        done = bring_up(there.admin_url, login=there.login, platform_login=there.platform_login)
-    typer.echo("\n".join(done) if done else "nothing to do: the schema is the present one")
+        done = bring_up(there.admin_url, login=there.login, platform_login=there.platform_login, own=functions)
+    typer.echo("\n".join(done) if done else "nothing to do: the schema is one that this version works with")
 
 
 @asynccontextmanager
