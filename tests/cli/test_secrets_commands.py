@@ -186,3 +186,26 @@ def test_keys_are_read_from_a_file_and_a_missing_one_is_told_by_the_variable(tmp
     file.unlink()
     with pytest.raises(SettingsError, match="RECADO_SECRET_KEYS"):
         load_keyring(Settings(secret_keys=f"file:{file}", _env_file=None))
+
+
+def test_every_secret_of_a_command_may_come_in_a_file(recado: Terminal, rows: Rows, tmp_path: Path) -> None:
+    url, keys = tmp_path / "url", tmp_path / "keys"
+    url.write_text(recado.environment["RECADO_DATABASE_URL"] + "\n")
+    keys.write_text(SECRET_KEYS + "\n")
+    given = {"RECADO_DATABASE_URL": f"file:{url}", "RECADO_SECRET_KEYS": f"file:{keys}"}
+    [status] = recado("secrets", "status", "--json", **given).json
+    assert status["secrets"] == 1
+    url.write_text("")
+    refused = recado("secrets", "status", **given)
+    assert refused.code == 2
+    assert "RECADO_DATABASE_URL: " in refused.complaint
+    assert "empty" in refused.complaint
+
+
+@pytest.mark.parametrize("words", [["secrets", "status"], ["worker"], ["api", "--port", "0"], ["migrate"]])
+def test_a_provider_key_whose_file_is_missing_stops_every_process_at_its_start(
+    recado: Terminal, words: list[str]
+) -> None:
+    refused = recado(*words, OPENAI_API_KEY="file:/nowhere/key")
+    assert refused.code == 2
+    assert refused.complaint == "recado: OPENAI_API_KEY: file:/nowhere/key: No such file or directory\n"

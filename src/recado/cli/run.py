@@ -25,9 +25,10 @@ Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 
 
 
 def _settings() -> Settings:
-    from recado import telemetry
+    from recado import secretfiles, telemetry
     from recado.settings import load
 
+    secretfiles.put_in()
     settings = load()
     telemetry.configure(format=settings.log_format, level=settings.log_level)
     telemetry.catch_all()
