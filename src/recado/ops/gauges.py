@@ -20,6 +20,7 @@ from recado import metrics
 from recado.db.pool import PASSING, Connection, Pool
 from recado.db.work import DELIVERIES, QUEUES, SERVED, TURNS
 from recado.ops import lag
+from recado.ops.health import ALIVE
 
 log = structlog.get_logger(__name__)
 
@@ -65,13 +66,9 @@ SELECT relname AS name, n_dead_tup AS dead FROM pg_stat_all_tables
 WHERE schemaname = 'recado' AND relname IN ('messages', 'message_parts', 'conversations', 'events', 'usage')
    OR schemaname = 'dbos' AND relname = 'workflow_status'
 """
-# A worker lives as long as its lock is held.
-_WORKERS = """
-SELECT queue, count(*) AS number FROM executors e, unnest(e.queues) queue
-WHERE EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-              AND (l.classid::bigint << 32 | l.objid::bigint) = e.lock_key)
-GROUP BY queue
-"""
+_WORKERS = f"""
+SELECT queue, count(*) AS number FROM executors e, unnest(e.queues) queue WHERE {ALIVE} GROUP BY queue
+"""  # noqa: S608 - a constant
 _OF_ALL: Final = (
     *(metrics.QUEUE_DEPTH, metrics.QUEUE_OLDEST, metrics.HELD, metrics.XMIN_AGE, metrics.XID_AGE, metrics.DEAD_ROWS),
     *(metrics.DATABASE_CONNECTIONS, metrics.GAUGES_UP),
