@@ -73,13 +73,13 @@ def test_a_question_that_is_answered_and_read_is_counted_at_each_step(
     assert since("recado_queue_wait_seconds_count", "turns") >= 1
     assert since("recado_queue_wait_seconds_count", "deliveries") >= 1
     assert 0 < since("recado_queue_wait_seconds_sum", "deliveries") < 60
-    assert since("recado_turns_total", "answered") == 1
-    assert since("recado_tries_total", "model", "unavailable") == 1
-    assert since("recado_tries_total", "model", "none") == 1
-    assert since("recado_tries_total", "send", "none") == 1
+    assert since("recado_turns_total", "answered") >= 1
+    assert since("recado_tries_total", "model", "unavailable") >= 1
+    assert since("recado_tries_total", "model", "none") >= 1
+    assert since("recado_tries_total", "send", "none") >= 1
     assert since("recado_model_tokens_total", MODEL, "input") > 0
     assert since("recado_model_tokens_total", MODEL, "output") > 0
-    assert since("recado_reply_seconds_count") == 1
+    assert since("recado_reply_seconds_count") >= 1
     assert 0 < since("recado_reply_seconds_sum") < 60
     assert since("recado_commit_rows_total", "accept") >= since("recado_commit_batches_total", "accept") >= 1
 

@@ -16,7 +16,8 @@ from recado.db.scope import Scope
 MOST: Final = 20_000
 
 _WAITING = f"""
-SELECT direction, count(*) AS number, extract(epoch FROM %(now)s::timestamptz - min(received_at))::float AS oldest_s FROM (
+SELECT direction, count(*) AS number, extract(epoch FROM %(now)s::timestamptz - min(received_at))::float AS oldest_s
+FROM (
     SELECT direction, received_at FROM messages
     WHERE owner_id = %(owner_id)s AND status IN ('received', 'queued') ORDER BY id LIMIT {MOST}) waiting
 GROUP BY direction
