@@ -29,7 +29,7 @@ from recado.channels.twilio.senders import Senders
 from recado.db import pool as db
 from recado.db.borrowing import patiently
 from recado.db.patience import PatientConnection
-from recado.db.pool import Connection
+from recado.db.pool import Connection, Pool
 from recado.db.work import DELIVERIES, DELIVERY, FETCH, MEDIA, TRANSCRIBE, TURN, TURNS, VOICE
 from recado.fair import Gate
 from recado.journey.answer import sight
@@ -51,6 +51,9 @@ from recado.ops import sweeps
 from recado.ops.engine import ask_less, claim_in_shares, in_its_slot
 from recado.ops.executors import Executor, keep_alive
 from recado.ops.running import Ledger, Runner, Superseded, Work, known_to_dbos, step
+from recado.webhooks.loop import Loop
+from recado.webhooks.post import Poster
+from recado.webhooks.rounds import Desk
 from recado.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -137,14 +140,17 @@ async def working(
             listed_of=senders.listed_of,
             at_work=timedelta(seconds=DEADLINE_S + settings.longest_note_s + SPARE_S),
         )
+        webhooks = await stack.enter_async_context(_webhooks(wiring, platform, executor.id))
         tasks = [
             asyncio.create_task(keep_alive(executor, _recover, declared_dead), name="executors"),
             asyncio.create_task(sweeps.keep(looked_after), name="sweeps"),
+            asyncio.create_task(webhooks.run(), name="webhooks"),
         ]
         log.info("worker_started", executor=executor.id, queues=list(queues))
         try:
             yield
         finally:
+            webhooks.stop()
             idle = await _stop(executor.id)
             await stopping.end(*tasks, within_s=TASKS_S)
             with suppress(TimeoutError):
@@ -178,6 +184,17 @@ async def _media(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDesk]:
                 await stopping.end(loading, within_s=2.0)
                 await transcriber.aclose()
             await downloads.aclose()
+
+
+@asynccontextmanager
+async def _webhooks(wiring: Wiring, platform: Pool, executor_id: str) -> AsyncIterator[Loop]:
+    """What posts owners' events to their endpoints."""
+    poster = Poster(wiring.settings.webhook_networks)
+    try:
+        desk = Desk(pool=wiring.pool, clock=wiring.clock, keyring=wiring.keyring, poster=poster)
+        yield Loop(desk=desk, platform=platform, holder=executor_id)
+    finally:
+        await poster.aclose()
 
 
 async def _launch(
