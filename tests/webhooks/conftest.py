@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -44,9 +44,7 @@ class Post:
     async def owner(self, status: str = "active") -> UUID:
         """Another owner."""
         owner_id = new_id()
-        self.rows(
-            "INSERT INTO owners (id, name, status) VALUES (%s, %s, %s)", owner_id, str(owner_id), status
-        )
+        self.rows("INSERT INTO owners (id, name, status) VALUES (%s, %s, %s)", owner_id, str(owner_id), status)
         return owner_id
 
     async def add(self, url: str, *, owner_id: UUID | None = None, types: list[str] | None = None) -> Webhook:
@@ -66,10 +64,18 @@ class Post:
             async with scoped(self.pool, owner_id or self.owner_id) as scope:
                 await events.record(scope, step=step, what=what, conversation_id=conversation_id)
 
-    def hurry(self) -> None:
+    async def change(self, query: str, *parameters: Any) -> None:
+        """Change rows, while transactions of this loop may hold them."""
+        await asyncio.to_thread(self.rows, query, *parameters)
+
+    async def hurry(self) -> None:
         """What waits for its time is due now."""
-        self.rows("UPDATE webhook_waiting SET next_at = now()")
-        self.rows("UPDATE webhooks SET next_at = least(next_at, now())")
+        # The endpoint first, as whoever posts for it: else two may wait for each other.
+        await self.change(
+            "WITH held AS (UPDATE webhooks SET next_at = least(next_at, now()) RETURNING owner_id, id) "
+            "UPDATE webhook_waiting q SET next_at = now() FROM held h "
+            "WHERE (q.owner_id, q.webhook_id) = (h.owner_id, h.id)"
+        )
 
     @asynccontextmanager
     async def worker(self, *, answer_s: float = 15.0, rounds: int = 64, name: str = "w1") -> AsyncIterator[Loop]:
@@ -92,10 +98,14 @@ class Post:
                 await task
             await poster.aclose()
 
-    async def until(self, made: Webhook, done: Any, *, owner_id: UUID | None = None) -> Webhook:
-        """Wait until the endpoint is so."""
+    async def until(
+        self, made: Webhook, done: Callable[[Webhook], bool], *, owner_id: UUID | None = None, hurry: bool = False
+    ) -> Webhook:
+        """Wait until the endpoint is so; in a hurry, nothing that waits for its time does."""
         async with asyncio.timeout(60):
             while not done(found := await self.look(made, owner_id=owner_id)):
+                if hurry:
+                    await self.hurry()
                 await asyncio.sleep(0.03)
         return found
 

@@ -76,7 +76,7 @@ async def test_of_a_conversation_nothing_overtakes_what_was_refused_and_other_co
         assert refused.status == "enabled"
         assert receiver.whats(first) == ["a1", "a2"]
         well.set()
-        post.hurry()
+        await post.hurry()
         await receiver.until(lambda it: it.whats(first) == ["a1", "a2", "a3", "a4"])
         done = await post.until(made, lambda it: it.waiting == 0)
     assert done.failing_since is None
@@ -100,7 +100,7 @@ async def test_what_an_endpoint_does_not_take_is_posted_again_until_it_does(post
         await post.happen("e1", "e2", conversation_id=conversation)
         async with asyncio.timeout(60):
             while len(receiver.calls) < 4:
-                post.hurry()
+                await post.hurry()
                 await asyncio.sleep(0.05)
         done = await post.until(made, lambda it: it.waiting == 0)
     assert receiver.whats() == ["e1", "e2"]
@@ -122,7 +122,7 @@ async def test_a_killed_receiver_that_comes_back_has_missed_nothing(post: Post) 
         async with receiving(port=port) as again:
             async with asyncio.timeout(60):
                 while len(again.whats()) < 20:
-                    post.hurry()
+                    await post.hurry()
                     await asyncio.sleep(0.05)
             for conversation in conversations:
                 assert again.whats(conversation) == ["e0", "e1", "e2", "e3"]
@@ -130,7 +130,7 @@ async def test_a_killed_receiver_that_comes_back_has_missed_nothing(post: Post) 
 
 async def test_a_slow_endpoint_holds_no_other_and_no_other_owners(post: Post) -> None:
     other = await post.owner()
-    async with receiving(silent) as slow, receiving() as quick, receiving() as theirs, post.worker(rounds=4):
+    async with receiving(silent) as slow, receiving() as quick, receiving() as theirs, post.worker(rounds=8):
         await post.add(slow.url)
         await post.add(slow.url)
         await post.add(quick.url)
@@ -166,12 +166,12 @@ async def test_an_endpoint_that_took_nothing_for_five_days_is_disabled(post: Pos
         made = await post.add(receiver.url)
         await post.happen("e1", conversation_id=new_id())
         await post.until(made, lambda it: it.failing_since is not None)
-        post.rows("UPDATE webhooks SET failing_since = now() - interval '119 hours'")
-        post.hurry()
+        await post.change("UPDATE webhooks SET failing_since = now() - interval '119 hours'")
+        await post.hurry()
         await receiver.until(lambda it: len(it.calls) == 2)
         assert (await post.look(made)).status == "enabled"
-        post.rows("UPDATE webhooks SET failing_since = now() - interval '121 hours'")
-        post.hurry()
+        await post.change("UPDATE webhooks SET failing_since = now() - interval '121 hours'")
+        await post.hurry()
         ended = await post.until(made, lambda it: it.status == "disabled")
     assert ended.disabled_why == "failing"
     assert post.rows("SELECT data ->> 'why' AS why FROM events WHERE what = 'disabled'") == [{"why": "failing"}]
@@ -188,9 +188,9 @@ async def test_an_event_that_alone_is_refused_for_five_days_is_given_up_and_said
         await post.happen("bad", "good", conversation_id=conversation)
         await post.until(made, lambda it: it.waiting == 2)
         await post.happen("other", conversation_id=new_id())
-        await post.until(made, lambda it: it.last_success_at is not None)
-        post.rows("UPDATE webhook_waiting SET failed_at = now() - interval '6 days' WHERE tries > 0")
-        post.hurry()
+        await post.until(made, lambda it: it.last_success_at is not None, hurry=True)
+        await post.change("UPDATE webhook_waiting SET failed_at = now() - interval '6 days' WHERE tries > 0")
+        await post.hurry()
         await receiver.until(lambda it: "good" in it.whats(conversation))
         await post.until(made, lambda it: it.waiting == 0)
         await receiver.until(lambda it: "lost" in it.whats())
@@ -204,9 +204,9 @@ async def test_what_was_deleted_before_it_could_be_posted_is_said_to_be_lost(pos
         made = await post.add(receiver.url)
         await post.happen("erased", conversation_id=new_id())
         await post.until(made, lambda it: it.waiting == 1)
-        post.rows("DELETE FROM events WHERE what = 'erased'")
+        await post.change("DELETE FROM events WHERE what = 'erased'")
         receiver.answer = status(200)
-        post.hurry()
+        await post.hurry()
         await receiver.until(lambda it: "lost" in it.whats())
         await post.until(made, lambda it: it.waiting == 0)
 
@@ -222,7 +222,7 @@ async def test_retry_after_is_heeded_for_a_day_at_most(post: Post) -> None:
         # What was on its way when it answered first may come too, no more.
         assert len(receiver.calls) <= 8
         receiver.answer = status(200)
-        post.rows("UPDATE webhooks SET next_at = now()")
+        await post.change("UPDATE webhooks SET next_at = now()")
         await receiver.until(lambda it: len(it.whats()) == 40)
 
 
@@ -238,7 +238,7 @@ async def test_a_dead_endpoint_is_asked_less_and_less_and_what_waits_for_it_is_n
             [row] = post.rows("SELECT extract(epoch FROM next_at - now())::float8 AS s FROM webhooks")
             waits.append(row["s"])
             await post.happen("more", conversation_id=new_id())
-            post.rows("UPDATE webhooks SET next_at = now()")
+            await post.change("UPDATE webhooks SET next_at = now()")
         for _ in range(300):
             await post.happen("more", conversation_id=new_id())
     assert 3 < waits[0] < 7 < waits[1] < 19 < waits[2] < 57
@@ -256,14 +256,14 @@ async def test_a_suspended_owner_is_told_nothing_until_it_is_active_again(post: 
         await receiver.until(lambda it: it.whats() == ["mine"])
         await post.until(mine, lambda it: it.last_success_at is not None)
         assert receiver.whats() == ["mine"]
-        post.rows("UPDATE owners SET status = 'active' WHERE id = %s", other)
+        await post.change("UPDATE owners SET status = 'active' WHERE id = %s", other)
         await receiver.until(lambda it: it.whats() == ["mine", "e1"])
 
 
 async def test_a_secret_that_can_not_be_decrypted_signs_nothing(post: Post) -> None:
     async with receiving() as receiver:
         made = await post.add(receiver.url)
-        post.rows("UPDATE webhooks SET secret = '\\x02ffffffff00'")
+        await post.change("UPDATE webhooks SET secret = '\\x02ffffffff00'")
         await post.happen("e1")
         async with post.worker():
             async with asyncio.timeout(60):
@@ -286,12 +286,12 @@ async def test_what_retention_may_delete_ends_before_what_an_enabled_endpoint_ha
         await post.happen("e1", conversation_id=conversation)
         await post.until(made, lambda it: it.waiting == 1)
         await post.happen("e2", conversation_id=conversation)
-        await post.until(made, lambda it: it.waiting == 2)
+        await post.until(made, lambda it: it.waiting == 2, hurry=True)
     [first] = post.rows("SELECT id FROM events WHERE what = 'e1'")
     assert needed() == first["id"]
-    post.rows("DELETE FROM webhook_waiting")
+    await post.change("DELETE FROM webhook_waiting")
     assert needed() == (await post.look(made)).reached + 1
-    post.rows("UPDATE webhooks SET status = 'disabled', disabled_why = 'people'")
+    await post.change("UPDATE webhooks SET status = 'disabled', disabled_why = 'people'")
     assert needed() is None
     assert isinstance(receiver, Receiver)
 

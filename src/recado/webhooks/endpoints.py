@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -32,6 +32,7 @@ KEPT: Final = timedelta(hours=24)
 LONGEST_KEPT: Final = timedelta(days=7)
 #: What a replay reaches back further: events are numbered before they are written.
 _OVERLAP: Final = timedelta(minutes=1)
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 #: A type, or all of a step; a tenth of a name's letters would do.
 TYPE: Final = r"^[a-z][a-z_]{0,39}\.([a-z][a-z_]{0,59}|\*)$"
 
@@ -236,11 +237,13 @@ async def rotate(
     return await get(scope, webhook_id), secret
 
 
-async def replay(scope: Scope, webhook_id: UUID, since: datetime) -> Webhook:
+async def replay(scope: Scope, webhook_id: UUID, since: datetime, *, now: datetime) -> Webhook:
     """Have the endpoint get what happened since that moment, and some of the minute before, whatever it has had.
 
-    What waited from before it is left out. Raises NotFound.
+    What waited from before it is left out. Raises NotFound, and UsageError for a moment that can't be meant.
     """
+    if not _EARLIEST <= since <= now + timedelta(minutes=1):
+        raise UsageError("the moment must be after 2000, and not in the future")
     await get(scope, webhook_id, lock=True)
     # Backwards from the newest: reads no more than will be posted.
     row = await (

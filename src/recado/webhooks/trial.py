@@ -35,15 +35,22 @@ async def post_test(
     signing = endpoints.signing(keyring, owner_id, row, now=now)
     posted = await poster.post(row["url"], letter.body, payload.headers(letter, signing, now=now))
     async with scoped(pool, owner_id) as scope:
-        # Removed meanwhile, it has no attempts any more.
-        found = await scope.conn.execute(
-            "SELECT FROM webhooks WHERE owner_id = %s AND id = %s FOR KEY SHARE", [owner_id, webhook_id]
+        cursor = await scope.conn.execute(
+            """
+            UPDATE webhooks SET next_at = CASE WHEN %s THEN least(next_at, clock_timestamp()) ELSE next_at END
+            WHERE owner_id = %s AND id = %s
+            """,
+            [posted.delivered, owner_id, webhook_id],
         )
-        if await found.fetchone() is not None:
-            await ledger.attempted(scope, webhook_id, [(None, letter.type, posted)])
-            if posted.delivered:
-                await scope.conn.execute(
-                    "UPDATE webhooks SET next_at = least(next_at, clock_timestamp()) WHERE owner_id = %s AND id = %s",
-                    [owner_id, webhook_id],
-                )
+        if not cursor.rowcount:
+            return posted  # removed meanwhile
+        if posted.delivered:
+            await scope.conn.execute(
+                """
+                UPDATE webhook_waiting SET next_at = least(next_at, clock_timestamp())
+                WHERE owner_id = %s AND webhook_id = %s
+                """,
+                [owner_id, webhook_id],
+            )
+        await ledger.attempted(scope, webhook_id, [(None, letter.type, posted)])
     return posted
