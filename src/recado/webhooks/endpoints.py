@@ -10,9 +10,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any, Final, Literal
 from uuid import UUID
 
+from recado.conversations.happenings import KINDS
 from recado.db.scope import Scope
 from recado.db.secrets import Keyring
 from recado.errors import Conflict, NotFound, UsageError
@@ -283,9 +285,18 @@ def signing(keyring: Keyring, owner_id: UUID, row: dict[str, Any], *, now: datet
     return [keyring.open(row[column], owner_id=owner_id, row=f"webhooks/{row['id']}/{column}") for column in columns]
 
 
+@cache
+def _known() -> frozenset[str]:
+    """Every type that there is, and each step with an asterisk."""
+    kept = [key for key, kind in KINDS.items() if kind.row != "nobody"]
+    return frozenset(f"{step}.{what}" for step, what in kept) | {f"{step}.*" for step, _ in kept}
+
+
 def _checked(types: Sequence[str], description: str) -> tuple[list[str], str]:
     if len(types) > MOST_TYPES or not all(re.fullmatch(TYPE, one) for one in types):
         raise UsageError(f"at most {MOST_TYPES} types, each as in confirm.delivered or deliver.*")
+    if unknown := [one for one in types if one not in _known()]:
+        raise UsageError(f"no event has the type {unknown[0]}: docs/reference/events.md lists them")
     words = " ".join(storable(description).split())
     if len(words) > DESCRIPTION_CHARS:
         raise UsageError(f"a description has {DESCRIPTION_CHARS} characters at most")

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from recado.conversations import events
 from recado.conversations.events import Event
+from recado.conversations.happenings import happened
 from recado.db.pool import Connection
 from recado.db.scope import Scope
 from recado.fair import allot
@@ -249,8 +250,7 @@ async def keep(scope: Scope, held: Held, due: Due, results: Sequence[Result], ve
         ("deleted", due.lost),
     ):
         for event_id in ids:
-            data = {"webhook_id": str(held.id), "event_id": str(event_id), "why": why}
-            await events.record(scope, step="webhooks", what="lost", data=data)
+            await happened(scope, "webhooks", "lost", webhook_id=str(held.id), event_id=str(event_id), why=why)
     tried = [(one.item.event.id, payload.type_of(one.item.event), one.posted) for one in results if one.posted]
     await attempted(scope, held.id, tried)
     return True
@@ -300,8 +300,7 @@ async def _keep_state(scope: Scope, held: Held, verdict: Verdict) -> bool:
     if row is None:
         return False
     if row["ends"] is not None:
-        data = {"webhook_id": str(held.id), "why": row["ends"]}
-        await events.record(scope, step="webhooks", what="disabled", data=data)
+        await happened(scope, "webhooks", "disabled", webhook_id=str(held.id), why=row["ends"])
     return True
 
 
