@@ -46,6 +46,7 @@ UNHELD = {
         ("api_keys", "made_by_id"),
         ("suppressions", "message_id"),
         ("suppressions", "confirmation_id"),
+        ("webhook_waiting", "lane"),  # of what happened in no conversation it is zero
     ),
 }
 #: What looks across owners on purpose: to find whose an AccountSid, a key or a session is and that it is alive, to
