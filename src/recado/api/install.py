@@ -31,6 +31,7 @@ from recado.api import (
     twilio_accounts,
     usage,
     users,
+    webhooks,
 )
 from recado.api.messages import routes as messages
 from recado.api.shared import description, problems, reference
@@ -58,6 +59,7 @@ PARTS = (
     messages,
     media,
     events,
+    webhooks,
     usage,
     metrics,
     audit,
