@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from recado import tracing
 from recado.assistants import assistant as assistants
 from recado.assistants import keyless, knowledge, prices, run, unheard
 from recado.assistants.assistant import Assistant
@@ -182,17 +183,19 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
         try:
             everything = [known.readings[message.id] for message in (*known.before, *heard)]
             seen = await desk.pictures_of(sight.worth_showing(everything)) if run.sees(assistant, model) else {}
-            thought = await desk.think(
-                assistant,
-                model=model,
-                history=sight.lines(known.before, known.readings, seen, document_chars=sight.EARLIER_CHARS),
-                pending=sight.lines(heard, known.readings, seen),
-                contact_name=conversation.contact_name,
-                now=desk.clock.now(),
-                timeout_s=desk.model_timeout_s,
-                knowledge=known.found,
-                offer=_offer(desk, owner_id, conversation, assistant, known.approved),
-            )
+            trace = heard[-1].correlation_id
+            with tracing.span(trace, "model", parent=("answer", trace), model=model):
+                thought = await desk.think(
+                    assistant,
+                    model=model,
+                    history=sight.lines(known.before, known.readings, seen, document_chars=sight.EARLIER_CHARS),
+                    pending=sight.lines(heard, known.readings, seen),
+                    contact_name=conversation.contact_name,
+                    now=desk.clock.now(),
+                    timeout_s=desk.model_timeout_s,
+                    knowledge=known.found,
+                    offer=_offer(desk, owner_id, conversation, assistant, known.approved),
+                )
         except ModelFailed as error:
             return {"covered": covered, "error": str(error), **asdict(error.used)}
         except RecadoError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+from recado import tracing
 from recado.channels.port import ErrorClass, SendError, Sent
 from recado.channels.twilio.addresses import canonical_address, is_whatsapp
 from recado.channels.twilio.codes import NOT_FINAL_CODES, OPT_OUT_CODES, classify
@@ -283,6 +285,7 @@ async def _predecessor(scope: Scope, conversation_id: UUID, message_id: UUID, pa
 async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
     """Hand the part to Twilio once; whether it was taken. What went wrong is recorded, with what follows from it."""
     conversation = job.conversation
+    began = time.perf_counter()
     try:
         sender = await desk.sender_of(owner_id, conversation.account_id)
         sent = await sender.send(
@@ -294,9 +297,10 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
             not_after=job.not_after,
         )
     except SendError as error:
-        await _failed(desk, owner_id, job, error)
+        await _failed(desk, owner_id, job, error, posted_s=time.perf_counter() - began)
         return False
-    await persistently(lambda: _taken(desk, owner_id, job, sent))
+    posted_s = time.perf_counter() - began
+    await persistently(lambda: _taken(desk, owner_id, job, sent, posted_s=posted_s))
     return True
 
 
@@ -304,10 +308,11 @@ def _callback_url(desk: DeliverDesk, job: Job) -> str | None:
     public_url = desk.url_for(job.conversation)
     if public_url is None:
         return None
-    return f"{public_url}{OUTBOUND_PATH}?message={job.message_id}&part={job.part.part}"
+    traced = f"&trace={job.correlation_id}" if tracing.samples(job.correlation_id) else ""
+    return f"{public_url}{OUTBOUND_PATH}?message={job.message_id}&part={job.part.part}{traced}"
 
 
-async def _taken(desk: DeliverDesk, owner_id: UUID, job: Job, sent: Sent) -> None:
+async def _taken(desk: DeliverDesk, owner_id: UUID, job: Job, sent: Sent, *, posted_s: float) -> None:
     async with scoped(desk.pool, owner_id) as scope, scope.conn.pipeline():
         await parts.end_attempt(scope, job.attempt.id, "taken")
         await parts.move_status(
@@ -323,11 +328,12 @@ async def _taken(desk: DeliverDesk, owner_id: UUID, job: Job, sent: Sent) -> Non
             age_s=(desk.clock.now() - job.queued_at).total_seconds(),
             part=job.part.part,
             tries=job.attempt.tries,
+            posted_s=posted_s,
             sid=sent.sid,
         )
 
 
-async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError) -> None:
+async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError, *, posted_s: float) -> None:
     """Record how the attempt ended and do what its class says: again, look first, hold, or give up."""
     age_s = (desk.clock.now() - job.queued_at).total_seconds()
     decision = decide(
@@ -383,6 +389,7 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
                 then=then,
                 error_class=error.error_class,
                 tries=job.attempt.tries,
+                posted_s=posted_s,
             )
 
     await persistently(note)

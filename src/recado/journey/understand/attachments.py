@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
-from recado import metrics
+from recado import metrics, tracing
 from recado.assistants import assistant as assistants
 from recado.channels.port import SendError
 from recado.channels.twilio.senders import Login
@@ -241,15 +241,16 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
     if one.storage_key is not None:
         return await _understand_kept(desk, case, one, path, voice=voice)
     try:
-        login = await desk.login_of(case.owner_id, case.message.account_id)
-        downloaded = await desk.fetch(
-            url=one.url or "",
-            account_sid=login.account_sid,
-            message_sid=case.message.provider_sid or "",
-            login=login.basic,
-            announced_type=one.announced_type,
-            into=path,
-        )
+        with tracing.span(case.message.correlation_id, "download", parent=("understand", case.message.id)):
+            login = await desk.login_of(case.owner_id, case.message.account_id)
+            downloaded = await desk.fetch(
+                url=one.url or "",
+                account_sid=login.account_sid,
+                message_sid=case.message.provider_sid or "",
+                login=login.basic,
+                announced_type=one.announced_type,
+                into=path,
+            )
         metrics.TRIES("download", "none").inc()
         outcome = replace(outcome, downloaded=downloaded)
         key = key_of(case.owner_id, one.id)
@@ -314,8 +315,11 @@ async def _transcribe(
     if case.over_budget:
         return None, "over_budget"
     try:
-        async with desk.ears.turn(case.owner_id):
-            transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
+        with tracing.span(case.message.correlation_id, "transcribe", parent=("understand", case.message.id)):
+            async with desk.ears.turn(case.owner_id):
+                transcript = await desk.transcriber.transcribe(
+                    path, content_type=content_type, languages=case.languages
+                )
     except TranscriptionFailed as error:
         metrics.TRIES("transcribe", error.reason).inc()
         return None, error.reason
