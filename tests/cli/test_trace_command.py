@@ -95,12 +95,12 @@ def test_a_trace_of_what_is_no_message_says_so(recado: Terminal) -> None:
 
 
 def test_a_trace_is_sent_to_a_collector_from_its_rows_and_holds_nothing_that_people_wrote(
-    recado: Terminal, rows: Rows, answered: tuple[UUID, UUID, str], monkeypatch: pytest.MonkeyPatch
+    recado: Terminal, answered: tuple[UUID, UUID, str]
 ) -> None:
     message, reply, sid = answered
     with CollectorServer() as collector:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        told = recado("trace", sid, "--otlp", "--json").json
+        there = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        told = recado("trace", sid, "--otlp", "--json", **there).json
         assert told["trace_id"] == message.hex
         spans = collector.spans()
         assert told["spans"] == len(spans)
@@ -117,16 +117,13 @@ def test_a_trace_is_sent_to_a_collector_from_its_rows_and_holds_nothing_that_peo
         assert private not in raw
 
 
-def test_sending_a_trace_says_what_is_missing_or_went_wrong(
-    recado: Terminal, answered: tuple[UUID, UUID, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+def test_sending_a_trace_says_what_is_missing_or_went_wrong(recado: Terminal, answered: tuple[UUID, UUID, str]) -> None:
     ran = recado("trace", answered[0], "--otlp")
     assert ran.code == 2
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in ran.complaint
     with CollectorServer(status=400) as collector:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        ran = recado("trace", answered[0], "--otlp")
+        there = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        ran = recado("trace", answered[0], "--otlp", **there)
         assert (ran.code, "did not take" in ran.complaint) == (1, True)
-        assert recado("trace", answered[0], "--otlp", "--content").code == 2
+        assert recado("trace", answered[0], "--otlp", "--content", **there).code == 2
     assert collector.requests == 1

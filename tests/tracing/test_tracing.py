@@ -29,6 +29,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in OTEL:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
+    telemetry.configure(format="json", level="INFO")
 
 
 @pytest.fixture
@@ -225,7 +226,6 @@ def test_a_collector_that_refuses_is_spoken_of_once_in_a_while(
     collector: CollectorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     collector.status = 400
-    telemetry.configure(format="json", level="INFO")
     with tracing.sending("api"):
         for _ in range(5):
             tracing.write(new_id(), tracing.ROOT, took_s=0.01)

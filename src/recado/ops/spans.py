@@ -6,7 +6,7 @@ again. What no row tells is not there: how long a webhook took, a model's single
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -70,7 +70,7 @@ class _Made:
     def __init__(self, *, trace: UUID, owner_id: UUID) -> None:
         self.trace = trace
         self.spans: list[Span] = []
-        self._owner_id = owner_id
+        self._common = {"owner_id": str(owner_id), "from_rows": True}
 
     def root(self, rows: Sequence[Row]) -> None:
         """The span that all others stand under: the message's arrival, or the making of one that answers nobody."""
@@ -132,17 +132,10 @@ class _Made:
             "code": row["error_code"],
             "error_class": row["error_class"],
         }
-        self._add(of, queued_at, ended, failed=failed, outcome=row["outcome"], **more)
-        self._add(
-            (*of, "post"),
-            row["started_at"],
-            ended,
-            name="POST Messages",
-            parent=of,
-            failed=failed,
-            kind="client",
-            **more,
-        )
+        self._add(of, queued_at, ended, failed=failed, about={**more, "outcome": row["outcome"]})
+        post = (*of, "post")
+        begun = row["started_at"]
+        self._add(post, begun, ended, name="POST Messages", parent=of, failed=failed, kind="client", about=more)
 
     def _add(
         self,
@@ -154,6 +147,7 @@ class _Made:
         parent: tuple[object, ...] | None = ROOT,
         failed: bool = False,
         kind: Kind = "internal",
+        about: Mapping[str, Value | None] | None = None,
         **attributes: Value | None,
     ) -> None:
         begins = round(start.timestamp() * 1e9)
@@ -167,6 +161,8 @@ class _Made:
                 end_ns=max(begins, round(end.timestamp() * 1e9)),
                 failed=failed,
                 kind=kind,
-                attributes=attributes_of({**attributes, "owner_id": str(self._owner_id), "from_rows": True}),
+                attributes=attributes_of(
+                    {**(about or {}), **attributes, "owner_id": str(self._owner_id), "from_rows": True}
+                ),
             )
         )
