@@ -159,8 +159,8 @@ def _told() -> Iterator[tuple[str, str, ast.expr | None]]:
             if node.func.id == "happened":
                 for step in _words(node.args[1]):
                     yield from ((step, word, node.args[0]) for word in _words(node.args[2]))
-            elif node.func.id in ("_note", "Unsendable") and path.parents[1].name == "journey":
-                where = node.args[0] if node.func.id == "_note" else None
+            elif node.func.id in ("_note", "_stop", "Unsendable") and path.parents[1].name == "journey":
+                where = None if node.func.id == "Unsendable" else node.args[0]
                 yield from ((path.parent.name, word, where) for part in node.args for word in _words(part))
 
 
