@@ -87,6 +87,16 @@ async def test_what_is_rolled_back_has_not_happened(
     assert (said(caplog), heard, lending.rows(database_url, "SELECT * FROM events")) == ([], [], [])
 
 
+async def test_what_an_error_broke_that_somebody_caught_has_not_happened(
+    pool: Pool, database_url: str, heard: list[Happening]
+) -> None:
+    async with scoped(pool, OWNER) as scope:
+        await happened(scope, "answer", "loop", **IDS, why="turns", messages=1)
+        with pytest.raises(psycopg.Error):
+            await scope.conn.execute("SELECT 1 / 0")
+    assert (heard, lending.rows(database_url, "SELECT * FROM events")) == ([], [])
+
+
 async def test_what_is_tried_again_has_happened_once(pool: Pool, database_url: str, heard: list[Happening]) -> None:
     tries = 0
 
