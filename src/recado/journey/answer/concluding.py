@@ -157,6 +157,9 @@ async def _tell(scope: Scope, reply: Reply, covered: Sequence[Message], end: _En
         messages=len(covered),
         rounds=reply.round_number,
         model=reply.draft.model,
+        input_tokens=reply.draft.input_tokens,
+        output_tokens=reply.draft.output_tokens,
+        cost_micros=reply.draft.cost_micros,
         error=reply.draft.error,
     )
 

@@ -71,7 +71,7 @@ async def _send(desk: DeliverDesk, owner_id: UUID, message_id: UUID, stack: Asyn
 
 async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
     """Hand the part to Twilio once; whether it was taken. What went wrong is recorded, with what follows from it."""
-    conversation = job.conversation
+    conversation, began = job.conversation, desk.clock.monotonic()
     try:
         sender = await desk.sender_of(owner_id, conversation.account_id)
         sent = await sender.send(
@@ -83,9 +83,10 @@ async def _post(desk: DeliverDesk, owner_id: UUID, job: Job) -> bool:
             not_after=job.not_after,
         )
     except SendError as error:
-        await refused(desk, owner_id, job, error)
+        await refused(desk, owner_id, job, error, took_s=desk.clock.monotonic() - began)
         return False
-    await persistently(lambda: _taken(desk, owner_id, job, sent))
+    took_s = desk.clock.monotonic() - began
+    await persistently(lambda: _taken(desk, owner_id, job, sent, took_s))
     return True
 
 
@@ -96,7 +97,7 @@ def _callback_url(desk: DeliverDesk, job: Job) -> str | None:
     return f"{public_url}{OUTBOUND_PATH}?message={job.message_id}&part={job.part.part}"
 
 
-async def _taken(desk: DeliverDesk, owner_id: UUID, job: Job, sent: Sent) -> None:
+async def _taken(desk: DeliverDesk, owner_id: UUID, job: Job, sent: Sent, took_s: float) -> None:
     async with scoped(desk.pool, owner_id) as scope, scope.conn.pipeline():
         await parts.end_attempt(scope, job.attempt.id, "taken")
         await parts.move_status(
@@ -109,6 +110,7 @@ async def _taken(desk: DeliverDesk, owner_id: UUID, job: Job, sent: Sent) -> Non
             conversation_id=job.conversation.id,
             message_id=job.message_id,
             correlation_id=job.correlation_id,
+            duration_s=took_s,
             age_s=(desk.clock.now() - job.queued_at).total_seconds(),
             part=job.part.part,
             tries=job.attempt.tries,

@@ -31,8 +31,11 @@ _HELD_FOR: Mapping[ErrorClass, HeldFor] = {
 }
 
 
-async def refused(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError) -> None:
-    """Record how the attempt ended and do what its class says: again, look first, hold, or give up."""
+async def refused(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError, *, took_s: float) -> None:
+    """Record how the attempt ended and do what its class says: again, look first, hold, or give up.
+
+    `took_s` is how long the attempt lasted.
+    """
     age_s = (desk.clock.now() - job.queued_at).total_seconds()
     decision = decide(
         error.error_class,
@@ -42,13 +45,13 @@ async def refused(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
         random=random.random,
         policy=desk.policy,
     )
-    await persistently(partial(_settle, desk, owner_id, job, error, decision, age_s))
+    await persistently(partial(_settle, desk, owner_id, job, error, decision, age_s, took_s))
     if decision.action in (Action.RETRY, Action.RECONCILE) and decision.delay_s:
         await desk.pause(decision.delay_s)
 
 
 async def _settle(
-    desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError, decision: Decision, age_s: float
+    desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError, decision: Decision, age_s: float, took_s: float
 ) -> None:
     async with scoped(desk.pool, owner_id) as scope:
         if error.code is not None and error.code in OPT_OUT_CODES:
@@ -67,6 +70,7 @@ async def _settle(
             conversation_id=job.conversation.id,
             message_id=job.message_id,
             correlation_id=job.correlation_id,
+            duration_s=took_s,
             age_s=age_s,
             part=job.part.part,
             code=error.code,
