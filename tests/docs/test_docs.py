@@ -21,6 +21,7 @@ from recado.media.download import Absence, Refusal
 from recado.media.transcription import Failure
 from recado.ops.failed import REASONS
 from recado.settings import PREFIX, Settings
+from recado.webhooks.post import OUTCOMES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -203,3 +204,7 @@ def test_the_map_names_every_room_and_only_places_that_there_are() -> None:
     assert rooms - named == set()
     steps = {path for path in (package / "journey").glob("*/*.py") if path.name != "__init__.py"}
     assert {path.name for path in steps if not any(path.match(name) for name in named)} == set()
+
+
+def test_every_outcome_of_a_post_to_a_webhook_is_documented() -> None:
+    assert _table("docs/how-to/receive-events.md", "outcome") == dict(OUTCOMES)
