@@ -70,7 +70,7 @@ class _Made:
     def __init__(self, *, trace: UUID, owner_id: UUID) -> None:
         self.trace = trace
         self.spans: list[Span] = []
-        self._common = {"owner_id": str(owner_id), "from_rows": True}
+        self._common: dict[str, Value | None] = {"owner_id": str(owner_id), "from_rows": True}
 
     def root(self, rows: Sequence[Row]) -> None:
         """The span that all others stand under: the message's arrival, or the making of one that answers nobody."""
@@ -161,8 +161,6 @@ class _Made:
                 end_ns=max(begins, round(end.timestamp() * 1e9)),
                 failed=failed,
                 kind=kind,
-                attributes=attributes_of(
-                    {**(about or {}), **attributes, "owner_id": str(self._owner_id), "from_rows": True}
-                ),
+                attributes=attributes_of({**(about or {}), **attributes, **self._common}),
             )
         )

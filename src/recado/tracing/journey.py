@@ -82,10 +82,9 @@ def _delivered(told: Told, trace: UUID | None) -> None:
     of = ("deliver", told.message_id, told.details.get("part"), told.details.get("tries"))
     failed = told.what != "sent"
     _step(told, trace, of, took_s=told.age_s, failed=failed)
-    posted_s = told.details.get("posted_s")
-    if posted_s is not None:
+    if told.duration_s is not None:
         post = (*of, "post")
-        _step(told, trace, post, took_s=posted_s, name="POST Messages", parent=of, failed=failed, kind="client")
+        _step(told, trace, post, took_s=told.duration_s, name="POST Messages", parent=of, failed=failed, kind="client")
 
 
 def _step(
