@@ -39,6 +39,7 @@ schema: $(READY) ## Renew src/recado/db/schema.sql from the migrations
 lock: ## Renew requirements.lock from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --output-file requirements.lock $(ARGS)
+	deploy/locks/renew
 
 clean: ## Remove the virtual environment and the caches; data under .recado stays
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
