@@ -34,5 +34,7 @@ CREATE ROLE :"app" LOGIN NOINHERIT PASSWORD :'app_password';
 CREATE ROLE :"across" LOGIN NOINHERIT PASSWORD :'across_password';
 CREATE DATABASE recado OWNER :"owner";
 REVOKE ALL ON DATABASE recado FROM PUBLIC;
+-- Accepting prepares its one statement as a function of the session's own: that takes TEMPORARY, whatever the role.
+GRANT TEMPORARY ON DATABASE recado TO PUBLIC;
 GRANT CONNECT ON DATABASE recado TO :"app", :"across";
 SQL
