@@ -28,7 +28,7 @@ ROLES = list(EXTRAS)
 
 
 def entries(path: Path) -> dict[str, set[str]]:
-    """The pins of a lock, each with its marker and hashes, by package: one may have a pin for each version of Python."""
+    """The pins of a lock, each with its marker and hashes, by package: one may have a pin for each Python."""
     found: dict[str, set[str]] = {}
     for entry in re.split(r"\n(?=\S)", path.read_text().strip()):
         found.setdefault(canonicalize_name(re.split(r"[=\[; ]", entry)[0]), set()).add(entry)
@@ -72,7 +72,10 @@ def needed(requirement: str) -> frozenset[str]:
 
 def declared(role: str) -> list[str]:
     project = PROJECT["project"]
-    return [*project["dependencies"], *(line for name in EXTRAS[role] for line in project["optional-dependencies"][name])]
+    return [
+        *project["dependencies"],
+        *(line for name in EXTRAS[role] for line in project["optional-dependencies"][name]),
+    ]
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -152,7 +155,10 @@ def executed(role: str, statement: str) -> str:
 @pytest.mark.parametrize(
     ("role", "statement"),
     [
-        ("api", "import recado.app, recado.cli.commands, recado.db.migrate, recado.media.bucket, recado.counters, hvac"),
+        (
+            "api",
+            "import recado.app, recado.cli.commands, recado.db.migrate, recado.media.bucket, recado.counters, hvac",
+        ),
         ("worker", "import recado.worker, pydantic_ai, PIL, recado.media.bucket, recado.media.voice.endpoint"),
         ("voice", "import recado.worker, recado.media.voice.whisper, faster_whisper, av"),
         ("dev", "import recado.simulator.app, recado.worker"),
