@@ -51,7 +51,7 @@ _NOBODY: Final = """
 """
 
 
-def _look(*, one_at_a_time: bool) -> str:
+def _find(*, one_at_a_time: bool) -> str:
     """The statement that finds what may be taken: of each owner the oldest heads of its lanes, and what is in work.
 
     Where a lane is one at a time it is its head alone, if that is due and nothing of the lane is in work anywhere.
@@ -134,7 +134,7 @@ def _take(*, one_at_a_time: bool) -> str:
     """  # noqa: S608 - constants
 
 
-_LOOK: Final = {alone: _look(one_at_a_time=alone) for alone in (True, False)}
+_FIND: Final = {alone: _find(one_at_a_time=alone) for alone in (True, False)}
 _TAKE: Final = {alone: _take(one_at_a_time=alone) for alone in (True, False)}
 
 
@@ -248,7 +248,7 @@ def _claim(
 ) -> list[Claimed]:
     owners = max(OWNERS, free)
     rows = conn.exec_driver_sql(
-        _LOOK[each is None],
+        _FIND[each is None],
         {
             **told,
             "after": place.after,
