@@ -104,7 +104,7 @@ def test_the_api_is_alive_without_its_database_and_ready_when_it_can_accept() ->
     assert api["startupProbe"]["httpGet"]["path"] == "/livez"
     assert api["readinessProbe"]["httpGet"]["path"] == "/readyz"
     for name in ("recado-worker", "recado-media"):
-        assert container(name)["livenessProbe"]["exec"]["command"] == ["recado", "health"]
+        assert container(name)["livenessProbe"]["exec"]["command"] == ["recado", "health", "--live"]
         assert "readinessProbe" not in container(name), "nobody sends it anything"
 
 
