@@ -26,6 +26,7 @@ from structlog.contextvars import bound_contextvars
 from recado import stopping, telemetry
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
+from recado.conversations.erased import recall
 from recado.db import pool as db
 from recado.db.borrowing import patiently
 from recado.db.patience import PatientConnection
@@ -50,6 +51,7 @@ from recado.media.transcription import SPARE_S
 from recado.ops import sweeps
 from recado.ops.engine import ask_less, claim_in_shares, in_its_slot
 from recado.ops.executors import Executor, keep_alive
+from recado.ops.privacy.running import EraseDesk
 from recado.ops.running import Ledger, Runner, Superseded, Work, known_to_dbos, step
 from recado.wiring import Wiring
 
@@ -136,6 +138,9 @@ async def working(
             sender_of=senders.of,
             listed_of=senders.listed_of,
             at_work=timedelta(seconds=DEADLINE_S + settings.longest_note_s + SPARE_S),
+            erasing=EraseDesk(
+                platform=platform, storage=wiring.storage, keyring=wiring.keyring, eraser_of=senders.eraser_of
+            ),
         )
         tasks = [
             asyncio.create_task(keep_alive(executor, _recover, declared_dead), name="executors"),
@@ -263,6 +268,7 @@ def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspect
         pause=partial(give_way, short_s=SHORT_WINDOW_S),
         turns_per_hour=settings.turns_per_hour,
         suspects=suspects,
+        recall=partial(recall, wiring.keyring),
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,
@@ -275,6 +281,7 @@ def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspect
         pause=give_way,
         suspects=suspects,
         apology=apology_unless_silent,
+        recall=partial(recall, wiring.keyring),
     )
 
     async def turn(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:

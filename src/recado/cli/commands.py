@@ -11,6 +11,7 @@ from recado.cli import assistants
 from recado.cli import templates
 from recado.cli import identity
 from recado.cli import consent
+from recado.cli import privacy
 from recado.cli import watch
 from recado.cli import doctor
 from recado.cli import secrets
@@ -23,4 +24,18 @@ from recado.cli.app import app
 __all__ = ["app"]
 
 #: Those that `recado --help` shows.
-GATHERED = (run, setup, plans, assistants, templates, identity, consent, watch, doctor, secrets, simulator, demo)
+GATHERED = (
+    run,
+    setup,
+    plans,
+    assistants,
+    templates,
+    identity,
+    consent,
+    privacy,
+    watch,
+    doctor,
+    secrets,
+    simulator,
+    demo,
+)

@@ -26,6 +26,7 @@ from recado.channels.port import Sender, SendError
 from recado.clock import Clock
 from recado.conversations import conversations, messages, reading, templates
 from recado.conversations.conversations import Conversation
+from recado.conversations.erased import Recall, as_it_is
 from recado.conversations.holding import HeldFor
 from recado.conversations.media import Media
 from recado.conversations.messages import Message
@@ -73,7 +74,7 @@ class AnswerDesk:
 
     `look` gives the pictures of a turn, for a model that sees. `turns_per_hour` is how many may answer in a
     conversation before it goes to people, 0 for any number. `pause` waits for a long quiet window to end, or raises
-    what gives the slot back meanwhile (`journey/pause`).
+    what gives the slot back meanwhile (`journey/pause`). `recall` knows who opted out before they were erased.
     """
 
     pool: Pool
@@ -88,6 +89,7 @@ class AnswerDesk:
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     turns_per_hour: int = 60
     suspects: Suspects = field(default_factory=Suspects)
+    recall: Recall = as_it_is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,8 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
 
     async def look() -> _Known:
         async with scoped(desk.pool, owner_id) as scope:
-            conversation = await learn(scope, await conversations.get(scope, conversation_id), heard)
+            conversation = await desk.recall(scope, await conversations.get(scope, conversation_id))
+            conversation = await learn(scope, conversation, heard)
             assistant = await assistants.for_number(scope, conversation.number_id)
             budget = await plans.budget(scope, desk.clock.now())
             model = assistant.model or desk.default_model

@@ -127,7 +127,7 @@ async def _next(
         ).fetchone()
         if message is None or message["status"] == "held":
             return None
-        conversation = await conversations.get(scope, message["conversation_id"])
+        conversation = await desk.recall(scope, await conversations.get(scope, message["conversation_id"]))
         if conversation.identity_key != message["identity_key"]:
             return _Wait(0.0)  # the contact has become another meanwhile: their opt-outs have another lock
         if message["starts"] and not alone:

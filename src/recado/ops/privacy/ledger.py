@@ -1,0 +1,186 @@
+"""The ledger of erasures, kept where a restore of the database does not turn it back: beside the attachments.
+
+An entry says that whoever these keyed hashes are of was erased, when, and whether they had opted out: nobody can tell
+from it who they are. It carries the owner's key of the hashes, sealed, for a database from before their first erasure.
+After a backup was restored, `replay` erases again whom it has brought back.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from recado.conversations import erased, erasures
+from recado.db.pool import Connection, Pool
+from recado.db.scope import Scope, scoped
+from recado.db.secrets import Keyring
+from recado.errors import NotFound, SecretError
+from recado.media.storage import Storage, is_key, key_of
+from recado.ops.privacy.running import Taken
+
+log = structlog.get_logger(__name__)
+
+#: No owner's id: under it nothing is an attachment, and no sweep deletes it.
+_NOBODY: Final = UUID(int=0)
+_PREFIX: Final = f"{_NOBODY}/"
+_FORM: Final = 1
+#: Contacts whose hashes are compared before the next are read.
+_BATCH: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One erasure, as the ledger has it."""
+
+    owner_id: UUID
+    erasure_id: UUID
+    at: datetime
+    key_id: UUID
+    sealed_key: bytes = field(repr=False)
+    hashes: frozenset[bytes] = field(repr=False)
+    suppressed_why: str | None
+
+
+async def keep(storage: Storage, platform: Connection, erasure: Taken) -> None:
+    """Write the erasure into the ledger; again it is the same entry. Raises StorageUnavailable."""
+    cursor = await platform.execute("SELECT id, sealed FROM erasure_keys WHERE owner_id = %s", [erasure.owner_id])
+    key = await cursor.fetchone()
+    assert key is not None  # noqa: S101 - the request has made it
+    written = {
+        "form": _FORM,
+        "owner_id": str(erasure.owner_id),
+        "erasure_id": str(erasure.id),
+        "at": erasure.requested_at.isoformat(),
+        "key_id": str(key["id"]),
+        "key": b64encode(key["sealed"]).decode(),
+        "hashes": [one.hex() for one in erasure.identity_hashes],
+        "suppressed_why": erasure.suppressed_why,
+    }
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "entry"
+        path.write_text(json.dumps(written))
+        await storage.put(key_of(_NOBODY, erasure.id), path, content_type="application/json")
+
+
+async def entries(storage: Storage) -> AsyncIterator[Entry]:
+    """Every entry of the ledger, in no order. Raises StorageUnavailable; ValueError for what is no entry."""
+    async for key in storage.keys(before=datetime.now(UTC) + timedelta(days=1)):
+        if is_key(key) and key.startswith(_PREFIX):
+            text = b"".join([piece async for piece in storage.read(key)])
+            yield _entry(json.loads(text))
+
+
+def _entry(given: dict[str, Any]) -> Entry:
+    if given.get("form") != _FORM:
+        raise ValueError("an entry of the ledger of erasures that this recado can't read")
+    return Entry(
+        owner_id=UUID(given["owner_id"]),
+        erasure_id=UUID(given["erasure_id"]),
+        at=datetime.fromisoformat(given["at"]),
+        key_id=UUID(given["key_id"]),
+        sealed_key=b64decode(given["key"]),
+        hashes=frozenset(map(bytes.fromhex, given["hashes"])),
+        suppressed_why=given["suppressed_why"],
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """What a replay did: entries, people who were there again and are erased, and entries that no present key opens."""
+
+    entries: int
+    people: int
+    unreadable: int
+
+
+async def replay(pool: Pool, storage: Storage, keyring: Keyring) -> Replayed:
+    """Have erased again whom a restored database has brought back; to be called before anything is sent or answered.
+
+    Their opt-outs are put back where they came after the backup. An erasure that the database knows of is left to
+    itself: it goes on where it was. What was said with somebody who came back after their erasure is erased with the
+    rest only where the backup is from before that erasure. Idempotent. Raises StorageUnavailable.
+    """
+    owned: dict[UUID, list[Entry]] = {}
+    count = 0
+    async for entry in entries(storage):
+        count += 1
+        owned.setdefault(entry.owner_id, []).append(entry)
+    people = unreadable = 0
+    for owner_id, theirs in owned.items():
+        async with scoped(pool, owner_id) as scope:
+            missing = await _missing(scope, theirs)
+        by_key: dict[UUID, list[Entry]] = {}
+        for entry in missing:
+            by_key.setdefault(entry.key_id, []).append(entry)
+        for same in by_key.values():
+            try:
+                key = _opened(keyring, same[0])
+            except SecretError:
+                unreadable += len(same)
+                continue
+            people += await _erase_again(pool, keyring, owner_id, key, same)
+    log.info("ledger_replayed", task="erase", count=count, people=people, unreadable=unreadable)
+    return Replayed(entries=count, people=people, unreadable=unreadable)
+
+
+def _opened(keyring: Keyring, entry: Entry) -> bytes:
+    opened = keyring.open(entry.sealed_key, owner_id=entry.owner_id, row=erased.key_row(entry.key_id))
+    return bytes.fromhex(opened)
+
+
+async def _missing(scope: Scope, theirs: list[Entry]) -> list[Entry]:
+    """Those that the database knows nothing of; none of an owner whom it does not know."""
+    cursor = await scope.conn.execute("SELECT FROM owners WHERE id = %s", [scope.owner_id])
+    if await cursor.fetchone() is None:
+        return []
+    cursor = await scope.conn.execute("SELECT id FROM erasures WHERE owner_id = %s", [scope.owner_id])
+    known = {row["id"] for row in await cursor.fetchall()}
+    return [entry for entry in theirs if entry.erasure_id not in known]
+
+
+async def _erase_again(pool: Pool, keyring: Keyring, owner_id: UUID, key: bytes, theirs: list[Entry]) -> int:
+    """Have those erased whose hashes these entries have; how many people. All of an owner's contacts are looked at."""
+    async with scoped(pool, owner_id) as scope:
+        first = theirs[0]
+        await scope.conn.execute(
+            "INSERT INTO erasure_keys (owner_id, id, sealed) VALUES (%s, %s, %s) ON CONFLICT (owner_id) DO NOTHING",
+            [owner_id, first.key_id, first.sealed_key],
+        )
+        for entry in theirs:
+            if entry.suppressed_why is not None:
+                await erased.keep(scope, entry.hashes, reason=entry.suppressed_why)
+    hashes = {one for entry in theirs for one in entry.hashes}
+    people, after = 0, UUID(int=0)
+    while True:
+        async with scoped(pool, owner_id) as scope:
+            cursor = await scope.conn.execute(
+                "SELECT id, identity_key, external_id FROM contacts "
+                "WHERE owner_id = %s AND id > %s AND erasure_id IS NULL ORDER BY id LIMIT %s",
+                [owner_id, after, _BATCH],
+            )
+            rows = await cursor.fetchall()
+        for row in rows:
+            known = (row["identity_key"], row["external_id"])
+            if any(erased.digest(key, one) in hashes for one in known if one):
+                people += await _request(pool, keyring, owner_id, row["id"])
+        if len(rows) < _BATCH:
+            return people
+        after = rows[-1]["id"]
+
+
+async def _request(pool: Pool, keyring: Keyring, owner_id: UUID, contact_id: UUID) -> bool:
+    async with scoped(pool, owner_id) as scope:
+        try:
+            _, new = await erasures.request(scope, keyring, contact_id, now=datetime.now(UTC), replayed=True)
+        except NotFound:  # erased with somebody who is the same person
+            return False
+        return new
