@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -37,12 +36,13 @@ def written(mark: bytes) -> set[bytes]:
     return {form for form in forms if len(form) >= 6}
 
 
-def _finder(marks: Mapping[str, bytes]) -> re.Pattern[bytes]:
-    groups = [
-        f"(?P<{name}>".encode() + b"|".join(re.escape(form) for form in sorted(written(mark), key=len)) + b")"
-        for name, mark in marks.items()
-    ]
-    return re.compile(b"|".join(groups))
+Finder = Callable[[bytes], set[str]]
+
+
+def _finder(marks: Mapping[str, bytes]) -> Finder:
+    """What says which marks are in some bytes."""
+    forms = {name: written(mark) for name, mark in marks.items()}
+    return lambda held: {name for name, ways in forms.items() if any(way in held for way in ways)}
 
 
 def in_database(url: str, marks: Mapping[str, bytes]) -> set[tuple[str, str]]:
@@ -52,8 +52,8 @@ def in_database(url: str, marks: Mapping[str, bytes]) -> set[tuple[str, str]]:
     with psycopg.connect(url, autocommit=True) as conn:
         for schema, name in conn.execute(_TABLES).fetchall():
             table = sql.Identifier(schema, name)
-            for (row,) in conn.execute(sql.SQL("SELECT t::text FROM {} t").format(table)):
-                found |= {(f"{schema}.{name}", str(hit.lastgroup)) for hit in finder.finditer((row or "").encode())}
+            rows = conn.execute(sql.SQL("SELECT t::text FROM {} t").format(table)).fetchall()
+            found |= {(f"{schema}.{name}", mark) for mark in finder("\n".join(row for (row,) in rows).encode())}
     return found
 
 
@@ -65,13 +65,13 @@ def in_files(folder: Path, marks: Mapping[str, bytes]) -> set[tuple[str, str]]:
         texts = [str(path.relative_to(folder)).encode()]
         if path.is_file():
             texts.append(path.read_bytes())
-        found |= {(path.name, str(hit.lastgroup)) for text in texts for hit in finder.finditer(text)}
+        found |= {(path.name, mark) for text in texts for mark in finder(text)}
     return found
 
 
 def in_text(text: str, marks: Mapping[str, bytes]) -> set[str]:
     """Which marks are in it."""
-    return {str(hit.lastgroup) for hit in _finder(marks).finditer(text.encode())}
+    return _finder(marks)(text.encode())
 
 
 def _pages(client: httpx2.Client, path: str) -> Iterator[dict[str, Any]]:
@@ -88,7 +88,7 @@ def at_twilio(url: str, account_sid: str, token: str, marks: Mapping[str, bytes]
     found: set[tuple[str, str]] = set()
 
     def look(where: str, held: bytes) -> None:
-        found.update((where, str(hit.lastgroup)) for hit in finder.finditer(held))
+        found.update((where, mark) for mark in finder(held))
 
     account = f"/2010-04-01/Accounts/{account_sid}"
     with httpx2.Client(base_url=url, auth=(account_sid, token), timeout=30, follow_redirects=False) as client:

@@ -1,25 +1,21 @@
-"""A person's data: a copy of all of it, and its erasure, from the request to the proof."""
+"""Erasures of people, from the request to the proof."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Response
-from fastapi.responses import StreamingResponse
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from recado.api.shared import pages
-from recado.api.shared.door import ADMIN, READ, GuardedRoute, Who
+from recado.api.shared.door import READ, GuardedRoute, Who
 from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import describe
 from recado.conversations import erasures
 from recado.conversations.erasures import Erasure, Left, Status
 from recado.db.scope import Scope
-from recado.identity import audit
-from recado.ops.privacy import export
 
 
 class LeftView(BaseModel):
@@ -72,59 +68,6 @@ class ErasureView(BaseModel):
 
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
-_ZIP: Final[dict[int | str, dict[str, Any]]] = {
-    200: {
-        "description": "A ZIP archive: a file of JSON lines for each table, `media/`, and `manifest.json` with the "
-        "size and SHA-256 of each file. One without a manifest broke off.",
-        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
-
-
-@router.get(
-    "/contacts/{contact_id}/export",
-    tags=["Contacts"],
-    operation_id="export_contact",
-    response_class=Response,
-    responses=describe(404) | _ZIP,
-    openapi_extra=ADMIN,
-)
-async def export_contact(who: Who, contact_id: UUID) -> Response:
-    """A copy of everything that is kept of a person, under whichever number they wrote."""
-    made_at = who.wiring.clock.now()
-    found = await export.copy(who.scope, who.wiring.storage, who.owner_id, contact_id, made_at=made_at)
-    async with who.scope() as scope:
-        await audit.record(scope, who.caller, "export", "contact", str(contact_id))
-    pieces: AsyncIterator[bytes] = export.zipped(found.files(), made_at=made_at)
-    headers = {
-        "Cache-Control": "private, no-store",
-        "Content-Disposition": f'attachment; filename="contact-{contact_id}.zip"',
-        "X-Content-Type-Options": "nosniff",
-    }
-    return StreamingResponse(pieces, headers=headers, media_type="application/zip")
-
-
-@router.delete(
-    "/contacts/{contact_id}",
-    tags=["Contacts"],
-    operation_id="erase_contact",
-    status_code=202,
-    responses=describe(404, sends={202: ["Location"]}),
-    openapi_extra=ADMIN,
-)
-async def erase_contact(who: Who, contact_id: UUID, response: Response) -> ErasureView:
-    """Erase a person for good, here and at Twilio. Asked again it is the same erasure.
-
-    Where Twilio let something not go, asking again tries that again.
-    """
-    async with who.scope() as scope:
-        erasure, new = await erasures.request(scope, who.wiring.keyring, contact_id, now=who.wiring.clock.now())
-        if new:
-            data = {"erasure_id": str(erasure.id)}
-            await audit.record(scope, who.caller, "erase", "contact", str(contact_id), data)
-        shown = await _shown(scope, erasure)
-    response.headers["Location"] = f"/v1/erasures/{erasure.id}"
-    return shown
 
 
 @router.get("/erasures", tags=["Contacts"], operation_id="list_erasures", responses=describe(), openapi_extra=READ)
@@ -133,7 +76,7 @@ async def list_erasures(who: Who, cursor: Cursor = None, limit: Limit = pages.LI
     before = pages.read(cursor)
     async with who.scope() as scope:
         found = await erasures.page(scope, before=before, limit=limit)
-        views = [await _shown(scope, erasure) for erasure in found[:limit]]
+        views = [await shown(scope, erasure) for erasure in found[:limit]]
     return Page[ErasureView](items=views, next=pages.write(views[-1].id) if len(found) > limit else None)
 
 
@@ -147,10 +90,11 @@ async def list_erasures(who: Who, cursor: Cursor = None, limit: Limit = pages.LI
 async def get_erasure(who: Who, erasure_id: UUID) -> ErasureView:
     """How far an erasure is: once it is `done`, its proof."""
     async with who.scope() as scope:
-        return await _shown(scope, await erasures.get(scope, erasure_id))
+        return await shown(scope, await erasures.get(scope, erasure_id))
 
 
-async def _shown(scope: Scope, erasure: Erasure) -> ErasureView:
+async def shown(scope: Scope, erasure: Erasure) -> ErasureView:
+    """The erasure with what is left of it."""
     left = await erasures.left(scope, erasure.id)
     return ErasureView.model_validate({**_fields(erasure), "left": [_fields(one) for one in left]})
 

@@ -16,7 +16,6 @@ from uuid import UUID
 from recado.conversations.conversations import Conversation
 from recado.db.scope import Scope
 from recado.db.secrets import Keyring
-from recado.ids import new_id
 
 #: How a conversation is looked at before anything is said in it: `recall`, or `as_it_is`.
 Recall = Callable[[Scope, Conversation], Awaitable[Conversation]]
@@ -27,30 +26,39 @@ async def as_it_is(_scope: Scope, conversation: Conversation) -> Conversation:
     return conversation
 
 
-def key_row(row_id: UUID) -> str:
-    """What the sealed key of that row is bound to."""
-    return f"erasure_keys/{row_id}/sealed"
+def key_row(owner_id: UUID) -> str:
+    """What an owner's sealed key is bound to."""
+    return f"erasure_keys/{owner_id}/sealed"
 
 
 async def ensure_key(scope: Scope, keyring: Keyring) -> bytes:
     """The owner's key, made when there is none. Raises SecretError when no present key opens it."""
     while (found := await key_of(scope, keyring)) is None:
-        row_id = new_id()
-        sealed = keyring.seal(token_hex(32), owner_id=scope.owner_id, row=key_row(row_id))
-        await scope.conn.execute(
-            "INSERT INTO erasure_keys (owner_id, id, sealed) VALUES (%s, %s, %s) ON CONFLICT (owner_id) DO NOTHING",
-            [scope.owner_id, row_id, sealed],
-        )
+        owner_id = scope.owner_id
+        await put_key(scope, keyring.seal(token_hex(32), owner_id=owner_id, row=key_row(owner_id)))
     return found
+
+
+async def put_key(scope: Scope, sealed: bytes) -> None:
+    """Make this the owner's key, if there is none."""
+    await scope.conn.execute(
+        "INSERT INTO erasure_keys (owner_id, id, sealed) VALUES (%s, %s, %s) ON CONFLICT (owner_id, id) DO NOTHING",
+        [scope.owner_id, scope.owner_id, sealed],
+    )
 
 
 async def key_of(scope: Scope, keyring: Keyring) -> bytes | None:
     """The owner's key, None where nobody was erased yet."""
-    cursor = await scope.conn.execute("SELECT id, sealed FROM erasure_keys WHERE owner_id = %s", [scope.owner_id])
+    cursor = await scope.conn.execute(
+        "SELECT sealed FROM erasure_keys WHERE owner_id = %s AND id = %s", [scope.owner_id, scope.owner_id]
+    )
     row = await cursor.fetchone()
-    if row is None:
-        return None
-    return bytes.fromhex(keyring.open(row["sealed"], owner_id=scope.owner_id, row=key_row(row["id"])))
+    return None if row is None else opened(keyring, scope.owner_id, row["sealed"])
+
+
+def opened(keyring: Keyring, owner_id: UUID, sealed: bytes) -> bytes:
+    """The key that is sealed there. Raises SecretError."""
+    return bytes.fromhex(keyring.open(sealed, owner_id=owner_id, row=key_row(owner_id)))
 
 
 def digest(key: bytes, identity: str) -> bytes:

@@ -261,7 +261,7 @@ ALTER TABLE erasure_items ENABLE ROW LEVEL SECURITY; ALTER TABLE erasure_items F
 CREATE POLICY owner_only ON erasure_items TO recado_app USING (owner_id = ( SELECT
     (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
 CREATE POLICY platform ON erasure_items TO recado_platform USING (true);
-GRANT SELECT ON erasure_items TO recado_app;
+GRANT INSERT, SELECT ON erasure_items TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON erasure_items TO recado_platform;
 GRANT UPDATE (status) ON erasure_items TO recado_app;
 GRANT UPDATE (tries) ON erasure_items TO recado_app;
@@ -273,7 +273,6 @@ CREATE TABLE erasure_keys (
     sealed      bytea NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT erasure_keys_pkey PRIMARY KEY (owner_id, id),
-    CONSTRAINT erasure_keys_one UNIQUE (owner_id),
     CONSTRAINT erasure_keys_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id)
 );
 ALTER TABLE erasure_keys ENABLE ROW LEVEL SECURITY; ALTER TABLE erasure_keys FORCE ROW LEVEL SECURITY;
@@ -721,19 +720,15 @@ GRANT SELECT ON plans TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON plans TO recado_platform;
 
 CREATE TABLE retention (
-    owner_id       uuid NOT NULL,
-    messages_days  integer,
-    media_days     integer,
-    events_days    integer,
-    audit_days     integer,
-    version        integer NOT NULL DEFAULT 1,
-    updated_at     timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT retention_pkey PRIMARY KEY (owner_id),
+    owner_id    uuid NOT NULL,
+    what        text NOT NULL,
+    days        integer NOT NULL,
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT retention_pkey PRIMARY KEY (owner_id, what),
     CONSTRAINT retention_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
-    CONSTRAINT retention_audit_days_check CHECK ((audit_days >= 30) AND (audit_days <= 36500)),
-    CONSTRAINT retention_events_days_check CHECK ((events_days >= 1) AND (events_days <= 36500)),
-    CONSTRAINT retention_media_days_check CHECK ((media_days >= 1) AND (media_days <= 36500)),
-    CONSTRAINT retention_messages_days_check CHECK ((messages_days >= 1) AND (messages_days <= 36500))
+    CONSTRAINT retention_days_check CHECK ((days >= 1) AND (days <= 36500)),
+    CONSTRAINT retention_of_audit CHECK ((what <> 'audit') OR (days >= 30)),
+    CONSTRAINT retention_what_check CHECK (what IN ('messages', 'media', 'events', 'audit'))
 );
 ALTER TABLE retention ENABLE ROW LEVEL SECURITY; ALTER TABLE retention FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON retention TO recado_app USING (owner_id = ( SELECT

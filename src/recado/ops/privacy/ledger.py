@@ -44,7 +44,6 @@ class Entry:
     owner_id: UUID
     erasure_id: UUID
     at: datetime
-    key_id: UUID
     sealed_key: bytes = field(repr=False)
     hashes: frozenset[bytes] = field(repr=False)
     suppressed_why: str | None
@@ -52,7 +51,9 @@ class Entry:
 
 async def keep(storage: Storage, platform: Connection, erasure: Taken) -> None:
     """Write the erasure into the ledger; again it is the same entry. Raises StorageUnavailable."""
-    cursor = await platform.execute("SELECT id, sealed FROM erasure_keys WHERE owner_id = %s", [erasure.owner_id])
+    cursor = await platform.execute(
+        "SELECT sealed FROM erasure_keys WHERE owner_id = %s AND id = %s", [erasure.owner_id, erasure.owner_id]
+    )
     key = await cursor.fetchone()
     assert key is not None  # noqa: S101 - the request has made it
     written = {
@@ -60,7 +61,6 @@ async def keep(storage: Storage, platform: Connection, erasure: Taken) -> None:
         "owner_id": str(erasure.owner_id),
         "erasure_id": str(erasure.id),
         "at": erasure.requested_at.isoformat(),
-        "key_id": str(key["id"]),
         "key": b64encode(key["sealed"]).decode(),
         "hashes": [one.hex() for one in erasure.identity_hashes],
         "suppressed_why": erasure.suppressed_why,
@@ -86,7 +86,6 @@ def _entry(given: dict[str, Any]) -> Entry:
         owner_id=UUID(given["owner_id"]),
         erasure_id=UUID(given["erasure_id"]),
         at=datetime.fromisoformat(given["at"]),
-        key_id=UUID(given["key_id"]),
         sealed_key=b64decode(given["key"]),
         hashes=frozenset(map(bytes.fromhex, given["hashes"])),
         suppressed_why=given["suppressed_why"],
@@ -118,23 +117,12 @@ async def replay(pool: Pool, storage: Storage, keyring: Keyring) -> Replayed:
     for owner_id, theirs in owned.items():
         async with scoped(pool, owner_id) as scope:
             missing = await _missing(scope, theirs)
-        by_key: dict[UUID, list[Entry]] = {}
-        for entry in missing:
-            by_key.setdefault(entry.key_id, []).append(entry)
-        for same in by_key.values():
-            try:
-                key = _opened(keyring, same[0])
-            except SecretError:
-                unreadable += len(same)
-                continue
-            people += await _erase_again(pool, keyring, owner_id, key, same)
+        try:
+            people += await _erase_again(pool, keyring, owner_id, missing)
+        except SecretError:
+            unreadable += len(missing)
     log.info("ledger_replayed", task="erase", count=count, people=people, unreadable=unreadable)
     return Replayed(entries=count, people=people, unreadable=unreadable)
-
-
-def _opened(keyring: Keyring, entry: Entry) -> bytes:
-    opened = keyring.open(entry.sealed_key, owner_id=entry.owner_id, row=erased.key_row(entry.key_id))
-    return bytes.fromhex(opened)
 
 
 async def _missing(scope: Scope, theirs: list[Entry]) -> list[Entry]:
@@ -147,14 +135,16 @@ async def _missing(scope: Scope, theirs: list[Entry]) -> list[Entry]:
     return [entry for entry in theirs if entry.erasure_id not in known]
 
 
-async def _erase_again(pool: Pool, keyring: Keyring, owner_id: UUID, key: bytes, theirs: list[Entry]) -> int:
-    """Have those erased whose hashes these entries have; how many people. All of an owner's contacts are looked at."""
+async def _erase_again(pool: Pool, keyring: Keyring, owner_id: UUID, theirs: list[Entry]) -> int:
+    """Have those erased whose hashes these entries have; how many people. All of an owner's contacts are looked at.
+
+    Raises SecretError when no present key opens the owner's key.
+    """
+    if not theirs:
+        return 0
+    key = erased.opened(keyring, owner_id, theirs[0].sealed_key)
     async with scoped(pool, owner_id) as scope:
-        first = theirs[0]
-        await scope.conn.execute(
-            "INSERT INTO erasure_keys (owner_id, id, sealed) VALUES (%s, %s, %s) ON CONFLICT (owner_id) DO NOTHING",
-            [owner_id, first.key_id, first.sealed_key],
-        )
+        await erased.put_key(scope, theirs[0].sealed_key)
         for entry in theirs:
             if entry.suppressed_why is not None:
                 await erased.keep(scope, entry.hashes, reason=entry.suppressed_why)

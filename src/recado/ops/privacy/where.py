@@ -270,7 +270,7 @@ TABLES: Final = (
         none="id name messages model_tokens transcription_seconds money soft_share hard_action created_at stored_bytes",
     ),
     _table("usage", none="owner_id period metric amount warned models"),
-    _table("retention", none="owner_id messages_days media_days events_days audit_days version updated_at"),
+    _table("retention", none="owner_id what days updated_at"),
     _table("erasure_keys", none="owner_id id sealed created_at"),
     _table(
         "users",

@@ -18,14 +18,13 @@ branch_labels = None
 depends_on = None
 
 _TABLES = """
--- The key of an owner's hashes of erased people, sealed like every secret.
+-- The key of an owner's hashes of erased people, sealed like every secret; its id is the owner's.
 CREATE TABLE erasure_keys (
     owner_id    uuid NOT NULL REFERENCES owners,
     id          uuid NOT NULL,
     sealed      bytea NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (owner_id, id),
-    CONSTRAINT erasure_keys_one UNIQUE (owner_id)
+    PRIMARY KEY (owner_id, id)
 );
 
 -- Opt-outs of people who were erased, under a keyed hash of what they were known by.
@@ -77,16 +76,14 @@ CREATE TABLE erasure_items (
     FOREIGN KEY (owner_id, erasure_id) REFERENCES erasures
 );
 
--- For how many days an owner keeps what; null: as long as there is no other reason to delete it.
+-- For how many days an owner keeps what; what has no row is kept as long as there is no other reason to delete it.
 CREATE TABLE retention (
-    owner_id       uuid NOT NULL REFERENCES owners,
-    messages_days  int CHECK (messages_days BETWEEN 1 AND 36500),
-    media_days     int CHECK (media_days BETWEEN 1 AND 36500),
-    events_days    int CHECK (events_days BETWEEN 1 AND 36500),
-    audit_days     int CHECK (audit_days BETWEEN 30 AND 36500),
-    version        int NOT NULL DEFAULT 1,
-    updated_at     timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (owner_id)
+    owner_id    uuid NOT NULL REFERENCES owners,
+    what        text NOT NULL CHECK (what IN ('messages', 'media', 'events', 'audit')),
+    days        int NOT NULL CHECK (days BETWEEN 1 AND 36500),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (owner_id, what),
+    CONSTRAINT retention_of_audit CHECK (what <> 'audit' OR days >= 30)
 );
 
 ALTER TABLE contacts
@@ -112,7 +109,7 @@ REVOKE DELETE ON erasures FROM recado_app, recado_platform;
 REVOKE UPDATE ON erasures FROM recado_app;
 GRANT UPDATE (status, look_again_at, tries, waits_for, finished_at) ON erasures TO recado_app;
 REVOKE DELETE, UPDATE ON erasure_keys FROM recado_app;
-REVOKE DELETE, INSERT, UPDATE ON erasure_items FROM recado_app;
+REVOKE DELETE, UPDATE ON erasure_items FROM recado_app;
 GRANT UPDATE (status, look_again_at, tries) ON erasure_items TO recado_app;
 
 -- What happened to an erased person, or longer ago than an owner keeps it, may be deleted across owners only.
@@ -131,17 +128,6 @@ _SAMPLED = {
     "events": ("data",),
     "erasure_items": ("data",),
 }
-# What a sample of before holds goes as well, where who migrates may.
-_FORGET = """
-DO $$
-BEGIN
-    DELETE FROM pg_statistic s USING pg_attribute a
-    WHERE a.attrelid = s.starelid AND a.attnum = s.staattnum AND a.attstattarget = 0
-      AND a.attrelid IN (SELECT oid FROM pg_class WHERE relnamespace = 'recado'::regnamespace);
-EXCEPTION WHEN insufficient_privilege THEN
-    NULL;
-END $$
-"""
 
 
 def upgrade() -> None:
@@ -152,4 +138,3 @@ def upgrade() -> None:
     op.execute(_RIGHTS)
     for table, columns in _SAMPLED.items():
         op.execute(f"ALTER TABLE {table} " + ", ".join(f"ALTER {column} SET STATISTICS 0" for column in columns))
-    op.execute(_FORGET)
