@@ -142,8 +142,9 @@ async def _erase_again(pool: Pool, keyring: Keyring, owner_id: UUID, theirs: lis
     """
     if not theirs:
         return 0
-    key = erased.opened(keyring, owner_id, theirs[0].sealed_key)
     async with scoped(pool, owner_id) as scope:
+        # The database's is sealed again when the keys change, the ledger's is there before its first erasure.
+        key = await erased.key_of(scope, keyring) or erased.opened(keyring, owner_id, theirs[0].sealed_key)
         await erased.put_key(scope, theirs[0].sealed_key)
         for entry in theirs:
             if entry.suppressed_why is not None:
