@@ -42,7 +42,7 @@ def test_rows_are_found_by_columns_that_there_are_and_an_index_serves(database_u
                 "FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid WHERE c.relnamespace = 'recado'::regnamespace"
             )
         }
-    for table, found in ((table, found) for table in TABLES for found in table.found):
+    for table, found in [(one, found) for one in TABLES for found in one.found]:
         assert found.by in columns_of(table)
         assert found.of == "lane" or (table.name, "owner_id", found.by) in indexed, f"{table.name}.{found.by}"
 

@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 _NOBODY: Final = UUID(int=0)
 _PREFIX: Final = f"{_NOBODY}/"
 _FORM: Final = 1
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Contacts whose hashes are compared before the next are read.
 _BATCH: Final = 1000
 
@@ -105,8 +106,8 @@ async def replay(pool: Pool, storage: Storage, keyring: Keyring) -> Replayed:
     """Have erased again whom a restored database has brought back; to be called before anything is sent or answered.
 
     Their opt-outs are put back where they came after the backup. An erasure that the database knows of is left to
-    itself: it goes on where it was. What was said with somebody who came back after their erasure is erased with the
-    rest only where the backup is from before that erasure. Idempotent. Raises StorageUnavailable.
+    itself: it goes on where it was. Who has come back after their erasure is somebody new, and stays. Idempotent. Raises
+    StorageUnavailable.
     """
     owned: dict[UUID, list[Entry]] = {}
     count = 0
@@ -149,19 +150,23 @@ async def _erase_again(pool: Pool, keyring: Keyring, owner_id: UUID, theirs: lis
         for entry in theirs:
             if entry.suppressed_why is not None:
                 await erased.keep(scope, entry.hashes, reason=entry.suppressed_why)
-    hashes = {one for entry in theirs for one in entry.hashes}
+    erased_at: dict[bytes, datetime] = {}
+    for entry in theirs:
+        for one in entry.hashes:
+            erased_at[one] = max(entry.at, erased_at.get(one, entry.at))
     people, after = 0, UUID(int=0)
     while True:
         async with scoped(pool, owner_id) as scope:
             cursor = await scope.conn.execute(
-                "SELECT id, identity_key, external_id FROM contacts "
+                "SELECT id, identity_key, external_id, created_at FROM contacts "
                 "WHERE owner_id = %s AND id > %s AND erasure_id IS NULL ORDER BY id LIMIT %s",
                 [owner_id, after, _BATCH],
             )
             rows = await cursor.fetchall()
         for row in rows:
-            known = (row["identity_key"], row["external_id"])
-            if any(erased.digest(key, one) in hashes for one in known if one):
+            known = (erased.digest(key, one) for one in (row["identity_key"], row["external_id"]) if one)
+            # Who has come back since is somebody new.
+            if any(erased_at.get(one, _LONG_AGO) >= row["created_at"] for one in known):
                 people += await _request(pool, keyring, owner_id, row["id"])
         if len(rows) < _BATCH:
             return people
