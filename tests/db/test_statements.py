@@ -31,6 +31,8 @@ NOT_FOUND = {
     ("recado.ops.privacy.erase", "_delete"): "made for each table of the map of personal data",
     ("recado.ops.privacy.erase", "_erase_messages"): "one of four, which are found",
     ("recado.ops.privacy.export", "_rows"): "made for each table of the map of personal data",
+    ("recado.ops.privacy.periods", "_messages"): "one of five, which are found",
+    ("recado.ops.privacy.periods", "count"): "one of those in _COUNTS, which are found",
     ("recado.ops.recovery", "give_back_unstarted"): "made by SQLAlchemy of the engine's own tables",
     ("recado.ops.rekey", "usage"): "made for each table that has secrets",
     ("recado.ops.rekey", "rekey"): "made for each table that has secrets",

@@ -1,4 +1,4 @@
-"""Commands about a person's data: `contacts export`, `contacts erase`, `contacts erasures`."""
+"""Commands about a person's data: `contacts export`, `contacts erase`, `contacts erasures`, `owners retention`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uuid import UUID
 import typer
 
 from recado.cli.consent import contacts_commands
+from recado.cli.setup import owners_commands
 from recado.cli.terminal import Desk, Json, Limit, OwnerId, answer, at_desk, check_owner, progress, table
 from recado.errors import UsageError
 
@@ -158,3 +159,61 @@ def _told(done: dict[str, Any]) -> str:
     if done["status"] in ("stopping", "erasing", "twilio"):
         lines.append("  a worker goes on with it: `recado contacts erasures` tells how far it is")
     return "\n".join(lines)
+
+
+def _days(given: str | None) -> str | None:
+    if given is not None and given != FOREVER and not (given.isascii() and given.isdecimal() and len(given) < 7):
+        raise typer.BadParameter(f"must be a number of days, or `{FOREVER}`")
+    return given
+
+
+FOREVER = "forever"
+
+
+def _period(what: str, of: str) -> Any:
+    return typer.Option(f"--{what}", metavar="DAYS", help=f"{of}; `{FOREVER}` for no period.", callback=_days)
+
+
+@owners_commands.command("retention")
+def set_retention(
+    owner: Annotated[UUID, typer.Argument(metavar="ID", help="The owner's id.")],
+    messages: Annotated[str | None, _period("messages", "Messages, with all that belongs to them")] = None,
+    media: Annotated[str | None, _period("media", "Files, and what documents say")] = None,
+    events: Annotated[str | None, _period("events", "What happened to messages")] = None,
+    audit: Annotated[str | None, _period("audit", "What users did")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; say how much would go.")] = False,
+    json: Json = False,
+) -> None:
+    """Show for how many days an owner keeps what, or set it; what is older is deleted by the workers, for good.
+
+    Nothing has a period at first. What is not named stays as it is.
+    """
+    given = {"messages": messages, "media": media, "events": events, "audit": audit}
+    wanted = {what: None if days == FOREVER else int(days) for what, days in given.items() if days is not None}
+
+    async def main(desk: Desk) -> dict[str, Any]:
+        from dataclasses import asdict, replace
+
+        from recado.db.scope import scoped
+        from recado.identity import audit as audits
+        from recado.identity import retention
+        from recado.ops.privacy import periods
+
+        await check_owner(desk, owner)
+        async with scoped(desk.wiring.pool, owner) as scope:
+            before = await retention.get(scope)
+            after = replace(before, **wanted)
+            retention.check(after)
+            if not dry_run and after != before:
+                await retention.put(scope, after)
+                await audits.record(scope, desk.caller, "set_retention", "owner", str(owner), asdict(after))
+            counts = await periods.count(scope, after, now=desk.wiring.clock.now())
+        return {"owner_id": owner, "set": not dry_run, "days": asdict(after), "would_go": counts}
+
+    shown = at_desk(main)
+    rows = [(what, FOREVER if days is None else f"{days} days") for what, days in shown["days"].items()]
+    lines = [table(("WHAT", "KEPT FOR"), rows, empty="")]
+    lines += [f"{number:,} {name.replace('_', ' ')}" for name, number in shown["would_go"].items()]
+    if shown["would_go"]:
+        lines.insert(1, "older than that now:" if not dry_run else "would be deleted now (nothing is changed):")
+    answer(shown, as_json=json, text="\n".join(lines))

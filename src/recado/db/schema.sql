@@ -523,6 +523,7 @@ CREATE TABLE media (
     CONSTRAINT media_owner_id_message_id_fkey FOREIGN KEY (owner_id, message_id) REFERENCES messages(owner_id, id),
     CONSTRAINT media_status_check CHECK (status IN ('waiting', 'stored', 'refused', 'failed'))
 );
+CREATE INDEX media_kept ON media (owner_id, id) WHERE ((url IS NOT NULL) OR (storage_key IS NOT NULL));
 CREATE INDEX media_message ON media (owner_id, message_id) WHERE (message_id IS NOT NULL);
 CREATE INDEX media_reason ON media (owner_id, message_id) WHERE (reason IS NOT NULL);
 CREATE CONSTRAINT TRIGGER count_stored AFTER INSERT OR DELETE OR UPDATE ON media DEFERRABLE INITIALLY DEFERRED FOR
@@ -727,7 +728,7 @@ CREATE TABLE retention (
     CONSTRAINT retention_pkey PRIMARY KEY (owner_id, what),
     CONSTRAINT retention_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
     CONSTRAINT retention_days_check CHECK ((days >= 1) AND (days <= 36500)),
-    CONSTRAINT retention_of_audit CHECK ((what <> 'audit') OR (days >= 30)),
+    CONSTRAINT retention_least CHECK (days >= CASE what WHEN 'messages' THEN 3 WHEN 'audit' THEN 30 ELSE 1 END),
     CONSTRAINT retention_what_check CHECK (what IN ('messages', 'media', 'events', 'audit'))
 );
 ALTER TABLE retention ENABLE ROW LEVEL SECURITY; ALTER TABLE retention FORCE ROW LEVEL SECURITY;

@@ -21,7 +21,7 @@ from recado.clock import Clock
 from recado.db.pool import PASSING, Pool
 from recado.media.storage import Storage
 from recado.ops import again, proving, recovery, retention
-from recado.ops.privacy import erase
+from recado.ops.privacy import erase, periods
 from recado.ops.privacy.running import EraseDesk
 from recado.stopping import AGAIN_S
 
@@ -142,6 +142,7 @@ def of_a_worker(
         tidy("finished", partial(retention.delete_finished_workflows, platform)),
         tidy("sign_ins", lambda: retention.forget_sign_ins(platform, now=now())),
         tidy("kept_answers", lambda: retention.forget_kept_answers(platform, now=now())),
+        tidy("periods", lambda: periods.sweep(platform, storage, now=now())),
         Sweep(
             name="attachments",
             period_s=retention.SWEEP_S,

@@ -106,8 +106,8 @@ async def replay(pool: Pool, storage: Storage, keyring: Keyring) -> Replayed:
     """Have erased again whom a restored database has brought back; to be called before anything is sent or answered.
 
     Their opt-outs are put back where they came after the backup. An erasure that the database knows of is left to
-    itself: it goes on where it was. Who has come back after their erasure is somebody new, and stays. Idempotent. Raises
-    StorageUnavailable.
+    itself: it goes on where it was. Who has come back after their erasure is somebody new, and stays. Idempotent.
+    Raises StorageUnavailable.
     """
     owned: dict[UUID, list[Entry]] = {}
     count = 0

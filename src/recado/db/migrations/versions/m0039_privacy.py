@@ -83,7 +83,7 @@ CREATE TABLE retention (
     days        int NOT NULL CHECK (days BETWEEN 1 AND 36500),
     updated_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (owner_id, what),
-    CONSTRAINT retention_of_audit CHECK (what <> 'audit' OR days >= 30)
+    CONSTRAINT retention_least CHECK (days >= CASE what WHEN 'messages' THEN 3 WHEN 'audit' THEN 30 ELSE 1 END)
 );
 
 ALTER TABLE contacts
@@ -99,6 +99,7 @@ CREATE INDEX contacts_same_as ON contacts (owner_id, same_as) WHERE same_as IS N
 CREATE INDEX turns_conversation ON turns (owner_id, conversation_id);
 CREATE INDEX events_conversation ON events (owner_id, conversation_id)
     WHERE correlation_id IS NULL AND conversation_id IS NOT NULL;
+CREATE INDEX media_kept ON media (owner_id, id) WHERE url IS NOT NULL OR storage_key IS NOT NULL;
 CREATE INDEX messages_attachment ON messages (owner_id, (content ->> 'media_id')) WHERE content ? 'media_id';
 CREATE INDEX message_parts_content ON message_parts (owner_id, (content ->> 'content_sid'))
     WHERE content ? 'content_sid';
