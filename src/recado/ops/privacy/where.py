@@ -325,7 +325,7 @@ PLACES: Final = (
     Place(
         name="Redis (`RECADO_RATE_LIMIT_STORAGE`)",
         holds="counters of messages, under a hash of owner and address",
-        goes="by itself, when the limit's window ends: after an hour at most by the limits that there are",
+        goes="by itself, when the limit's window ends",
     ),
     Place(
         name="logs",
