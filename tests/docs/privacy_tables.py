@@ -56,7 +56,8 @@ def periods() -> Iterator[str]:
     for what, days in LEAST_DAYS.items():
         yield f"| `{what}` | for good | {days} day{'s' if days > 1 else ''} |"
     yield f"| workflows that have ended | {KEEP_DAYS} days | not an owner's to set |"
-    yield f"| answers kept for an `Idempotency-Key` | {int(KEPT.total_seconds() // 3600)} hours | not an owner's to set |"
+    hours = int(KEPT.total_seconds() // 3600)
+    yield f"| answers kept for an `Idempotency-Key` | {hours} hours | not an owner's to set |"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What docs/explain/privacy.md says of the code is true: its tables are the code's, and the tests that it names exist."""
+"""What docs/explain/privacy.md says of the code is true: its tables are the code's, the files that it names exist."""
 
 from __future__ import annotations
 
