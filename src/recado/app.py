@@ -24,6 +24,7 @@ from recado.api.install import PARTS
 from recado.api.install import install as install_api
 from recado.channels.twilio.directory import Directory
 from recado.connections import SEND_BYTES, patient
+from recado.conversations.happenings import happened
 from recado.counters import open_counters
 from recado.db.changes import Change
 from recado.db.group_commit import GroupCommit, Unavailable
@@ -148,18 +149,19 @@ def create_app(wiring: Wiring) -> FastAPI:
             summary=path,
         )
 
+    @app.get("/livez", tags=["Operations"])
     @app.get("/healthz", tags=["Operations"])
-    async def healthz() -> dict[str, str]:
-        """The process is up."""
+    async def livez() -> dict[str, str]:
+        """The process is up and answers; no database is asked. `/healthz` is the same."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["Operations"])
     async def readyz() -> Response:
-        """The database answers, its schema is the present one, workers answer and deliver: 200, else 503.
+        """It can accept: the database answers, with a schema that this version works with: 200, else 503.
 
-        A queue of attachments without a worker is a warning: text is answered.
+        That no worker is alive is a warning: what is accepted waits for one.
         """
-        found = await health.look(wiring.pool)
+        found = await health.check(wiring.pool)
         return JSONResponse(
             {
                 "status": "not ready" if found.problems else "ready",
@@ -268,7 +270,9 @@ def problem(status: int, headers: dict[str, str] | None = None) -> Response:
 
 async def _rejected(request: Request, error: Exception) -> Response:
     assert isinstance(error, Rejected)  # noqa: S101 - registered for this class
-    log.warning("rejected", step="receive", route=request.scope["path"], http_status=error.status, reason=error.reason)
+    await happened(
+        None, "receive", "rejected", route=request.scope["path"], http_status=error.status, reason=error.reason
+    )
     return problem(error.status)
 
 

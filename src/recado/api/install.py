@@ -32,6 +32,7 @@ from recado.api import (
     twilio_accounts,
     usage,
     users,
+    webhooks,
 )
 from recado.api.messages import routes as messages
 from recado.api.shared import description, problems, reference
@@ -61,6 +62,7 @@ PARTS = (
     messages,
     media,
     events,
+    webhooks,
     usage,
     audit,
 )

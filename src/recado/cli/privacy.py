@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from recado.cli.consent import contacts_commands
+from recado.cli.contacts import contacts_commands
 from recado.cli.setup import owners_commands
 from recado.cli.terminal import Desk, Json, Limit, OwnerId, answer, at_desk, check_owner, progress, table
 from recado.errors import UsageError

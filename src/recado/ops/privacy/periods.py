@@ -42,6 +42,8 @@ AND d.status <> 'waiting' AND NOT EXISTS (
     AND m.content ->> 'media_id' = d.id::text AND m.id >= uuid_floor(%(before)s))
 """
 
+# What an owner's own system has yet to be told stays until it was.
+_TOLD: Final = "e.id < coalesce(events_needed(e.owner_id), 9223372036854775807)"
 _COUNTS: Final[Mapping[str, Mapping[str, str]]] = {
     "messages": {
         "messages": f"SELECT count(*) AS n FROM messages m WHERE {_OLD_MESSAGES}",  # noqa: S608 - constants
@@ -53,7 +55,10 @@ _COUNTS: Final[Mapping[str, Mapping[str, str]]] = {
         "files": f"SELECT count(*) AS n FROM media d WHERE {_OLD_MEDIA}",  # noqa: S608 - constants
         "bytes": f"SELECT coalesce(sum(kept_bytes(d)), 0) AS n FROM media d WHERE {_OLD_MEDIA}",  # noqa: S608
     },
-    "events": {"events": "SELECT count(*) AS n FROM events e WHERE e.owner_id = %(owner)s AND e.at < %(before)s"},
+    "events": {
+        "events": "SELECT count(*) AS n FROM events e "  # noqa: S608 - constants
+        f"WHERE e.owner_id = %(owner)s AND e.at < %(before)s AND {_TOLD}"
+    },
     "audit": {"audit": "SELECT count(*) AS n FROM audit a WHERE a.owner_id = %(owner)s AND a.at < %(before)s"},
 }
 
@@ -218,11 +223,11 @@ async def _media(conn: Connection, storage: Storage, run: _Run) -> Counter[str]:
 
 
 # The oldest come first by their ids; where one is young enough, those after it are.
-_EVENTS: Final = """
+_EVENTS: Final = f"""
 WITH oldest AS (SELECT id, at FROM events WHERE owner_id = %(owner)s ORDER BY id LIMIT %(most)s)
 DELETE FROM events e USING oldest
-WHERE e.owner_id = %(owner)s AND e.id = oldest.id AND oldest.at < %(before)s
-"""
+WHERE e.owner_id = %(owner)s AND e.id = oldest.id AND oldest.at < %(before)s AND {_TOLD}
+"""  # noqa: S608 - constants
 _AUDIT: Final = """
 WITH oldest AS (SELECT id, at FROM audit WHERE owner_id = %(owner)s ORDER BY id LIMIT %(most)s)
 DELETE FROM audit a USING oldest

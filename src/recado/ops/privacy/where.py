@@ -291,9 +291,17 @@ TABLES: Final = (
     ),
     _table("sign_in_failures", users="subject", none="failures last_at locked_until"),
     _table("password_salts", none="one grain"),
-    _table("executors", none="id lock_key kind host pid queues started_at"),
+    _table("executors", none="id lock_key kind host pid queues started_at version recado draining"),
     _table("executor_deaths", none="id executor_id at"),
     _table("schema_version", none="version_num functions recado"),
+    _table("schema_revision", none="version_num compatible_from functions recado"),
+    _table(
+        "webhooks",
+        none="owner_id id url description types secret previous_secret previous_until status disabled_why disabled_at "
+        "reached next_at failures failing_since last_success_at holder held_until fence version created_at",
+    ),
+    _table("webhook_waiting", none="owner_id webhook_id event_id lane tries failed_at next_at"),
+    _table("webhook_attempts", none="owner_id id webhook_id event_id type at duration_ms outcome http_status"),
     _table("dbos.application_versions", none="version_id version_name version_timestamp created_at application_name"),
     _table("dbos.dbos_migrations", none="version"),
     _table("dbos.event_dispatch_kv", none="service_name workflow_fn_name key value update_seq update_time"),

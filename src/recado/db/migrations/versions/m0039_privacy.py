@@ -13,7 +13,7 @@ from alembic import op
 from recado.db.migrations.policies import own
 
 revision = "0039"
-down_revision = "0036"
+down_revision = "0037"
 branch_labels = None
 depends_on = None
 
