@@ -42,6 +42,7 @@ class House:
         self.conn = psycopg.connect(url, autocommit=True, options="-c search_path=recado")
         self.ours, self.theirs = settle(self.conn), settle(self.conn)
         self.conn.execute("DELETE FROM retention")
+        self.conn.execute("DELETE FROM webhooks")
 
     def message(self, age_days: float, tenant: Tenant | None = None, **more: Any) -> UUID:
         owner = tenant or self.ours
@@ -163,6 +164,17 @@ async def test_old_events_and_entries_of_the_audit_go_and_no_others(house: House
         for table, count in zip(("events", "audit"), left, strict=True):
             (row,) = lending.rows(house.url, f"SELECT count(*) AS n FROM {table} WHERE owner_id = %s", tenant.id)
             assert row["n"] == count, table
+
+
+async def test_an_event_that_an_endpoint_has_yet_to_be_told_stays_until_it_was(house: House) -> None:
+    for _ in range(3):
+        insert(house.conn, "events", house.ours.fresh("events") | {"at": NOW - timedelta(days=40)})
+    newest = house.conn.execute("SELECT max(id) FROM events WHERE owner_id = %s", [house.ours.id]).fetchone()
+    assert newest is not None
+    insert(house.conn, "webhooks", house.ours.fresh("webhooks") | {"reached": newest[0] - 1, "status": "enabled"})
+    assert (await house.set(events=30), await house.keep_to()) == ({"events": 2}, {"events": 2})
+    house.conn.execute("UPDATE webhooks SET reached = %s", newest)
+    assert (await house.set(events=30), await house.keep_to()) == ({"events": 1}, {"events": 1})
 
 
 async def test_without_a_period_nothing_goes(house: House) -> None:
