@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -59,8 +60,7 @@ async def delete(desk: EraseDesk, conn: Connection, erasure: Taken) -> None:
 
         done = await asyncio.gather(*(one(row) for row in rows))
         async with conn.transaction():
-            for each in done:
-                await _settle(conn, erasure, each)
+            await _settle(conn, erasure, done)
     await _conclude(conn, erasure)
 
 
@@ -101,16 +101,21 @@ async def _delete(desk: EraseDesk, erasure: Taken, row: dict[str, Any]) -> _Done
         return _Done(item_id=row["id"], again_s=min(again_s, LONGEST_S), code=error.code)
 
 
-async def _settle(conn: Connection, erasure: Taken, done: _Done) -> None:
-    told = _told(erasure) | {"item": done.item_id}
-    if done.again_s is not None:
-        more = {"again_s": done.again_s, "code": done.code, "days": GIVE_UP_DAYS}
-        await conn.execute(_AGAIN, told | more)
-        return
-    for sid, has_media in done.found:
-        await conn.execute(_FOUND, told | {"sid": sid, "has_media": has_media})
-    if (await conn.execute(_GONE, told)).rowcount:
-        await note(conn, erasure, Counter(dict(done.counted)))
+async def _settle(conn: Connection, erasure: Taken, done: Sequence[_Done]) -> None:
+    """Write down what became of them. Each is counted by whoever deletes its row."""
+    told = _told(erasure)
+    for each in done:
+        if each.again_s is not None:
+            more = {"item": each.item_id, "again_s": each.again_s, "code": each.code, "days": GIVE_UP_DAYS}
+            await conn.execute(_AGAIN, told | more)
+        for sid, has_media in each.found:
+            await conn.execute(_FOUND, told | {"item": each.item_id, "sid": sid, "has_media": has_media})
+    over = {each.item_id: each for each in done if each.again_s is None}
+    gone = await (await conn.execute(_GONE, told | {"items": list(over)})).fetchall()
+    counts: Counter[str] = Counter()
+    for row in gone:
+        counts.update(dict(over[row["id"]].counted))
+    await note(conn, erasure, counts)
 
 
 _AGAIN: Final = """
@@ -122,7 +127,8 @@ FROM erasures e
 WHERE i.owner_id = %(owner)s AND i.id = %(item)s AND e.owner_id = i.owner_id AND e.id = %(erasure)s
 """
 _GONE: Final = """
-DELETE FROM erasure_items WHERE owner_id = %(owner)s AND erasure_id = %(erasure)s AND id = %(item)s
+DELETE FROM erasure_items WHERE owner_id = %(owner)s AND erasure_id = %(erasure)s AND id = ANY(%(items)s::uuid[])
+RETURNING id
 """
 # Another's is what a row of another contact's names: somebody who has come back is another contact.
 _FOUND: Final = """
