@@ -61,7 +61,7 @@ _FLOOR = (
     "DELETE FROM message_parts WHERE message_id IN (SELECT id FROM messages WHERE conversation_id = %(id)s)",
     "DELETE FROM events WHERE correlation_id IN (SELECT id FROM messages WHERE conversation_id = %(id)s)",
     *(
-        f"DELETE FROM dbos.{table} WHERE workflow_uuid IN "  # noqa: S608 - constants
+        f"DELETE FROM dbos.{table} WHERE workflow_uuid IN "
         "(SELECT id::text FROM messages WHERE conversation_id = %(id)s)"
         for table in ("operation_outputs", "workflow_status")
     ),

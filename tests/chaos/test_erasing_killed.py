@@ -20,7 +20,7 @@ from tests.fleet import ACCOUNT_SID, INBOUND, NUMBER, Fleet
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 CONTACT = "whatsapp:+5511900000077"
-MESSAGES = 4_000
+MESSAGES = 2_500
 _MANY = """
 INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, body, status, provider_sid,
                       correlation_id, received_at)
@@ -31,32 +31,32 @@ FROM (SELECT * FROM messages WHERE direction = 'inbound' LIMIT 1) m, generate_se
 
 
 def test_an_erasure_whose_worker_is_killed_again_and_again_ends_whole(home: Path) -> None:
-    asyncio.run(_erase_under_kills(home))
-
-
-async def _erase_under_kills(home: Path) -> None:
     with Fleet(home, apis=1, workers=1) as fleet:
         fleet.call(lambda client: client.add_number(ACCOUNT_SID, NUMBER, fleet.api_urls[0] + INBOUND))
         fleet.call(lambda client: client.send("Oi", account_sid=ACCOUNT_SID, from_=CONTACT, to=NUMBER))
         fleet.call(lambda client: client.wait_for_replies(CONTACT, 1, 60))
-        async with wire(Settings(home=home, database_url=None, secret_keys=None, _env_file=None)) as wiring:
-            with psycopg.connect(wiring.database.admin_url, autocommit=True, options="-c search_path=recado") as conn:
-                conn.execute(_MANY, [MESSAGES])
-                row = conn.execute("SELECT owner_id, id FROM contacts").fetchone()
-                assert row is not None
-                owner_id, contact_id = row
-                erasure_id = await _request(wiring, owner_id, contact_id)
-                deaths = await asyncio.to_thread(_kill_until_ended, fleet, conn, erasure_id)
-                assert deaths >= 3, "it was over before anything was killed"
-                found = conn.execute("SELECT status, counts FROM erasures WHERE id = %s", [erasure_id]).fetchone()
-                assert found is not None
-                status, counts = found
-                assert status == "done"
-                # What was deleted is counted in the transaction that deleted it: once, whoever died.
-                assert (counts["messages"], counts["contacts"]) == (MESSAGES + 2, 1)
-                assert counts["twilio_messages"] + counts["twilio_gone"] == MESSAGES + 2
-                for table in ("messages", "conversations", "contacts", "erasure_items", "turns", "message_parts"):
-                    assert conn.execute(f"SELECT FROM {table}").fetchone() is None, table  # type: ignore[call-overload]
+        asyncio.run(_erase_under_kills(home, fleet))
+
+
+async def _erase_under_kills(home: Path, fleet: Fleet) -> None:
+    async with wire(Settings(home=home, database_url=None, secret_keys=None, _env_file=None)) as wiring:
+        with psycopg.connect(wiring.database.admin_url, autocommit=True, options="-c search_path=recado") as conn:
+            conn.execute(_MANY, [MESSAGES])
+            row = conn.execute("SELECT owner_id, id FROM contacts").fetchone()
+            assert row is not None
+            owner_id, contact_id = row
+            erasure_id = await _request(wiring, owner_id, contact_id)
+            deaths = await asyncio.to_thread(_kill_until_ended, fleet, conn, erasure_id)
+            assert deaths >= 3, "it was over before anything was killed"
+            found = conn.execute("SELECT status, counts FROM erasures WHERE id = %s", [erasure_id]).fetchone()
+            assert found is not None
+            status, counts = found
+            assert status == "done"
+            # What was deleted is counted in the transaction that deleted it: once, whoever died.
+            assert (counts["messages"], counts["contacts"]) == (MESSAGES + 2, 1)
+            assert counts["twilio_messages"] + counts["twilio_gone"] == MESSAGES + 2
+            for table in ("messages", "conversations", "contacts", "erasure_items", "turns", "message_parts"):
+                assert conn.execute(f"SELECT FROM {table}").fetchone() is None, table  # type: ignore[call-overload]
 
 
 async def _request(wiring: Any, owner_id: UUID, contact_id: UUID) -> UUID:
