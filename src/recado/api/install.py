@@ -23,6 +23,7 @@ from recado.api import (
     keys,
     knowledge,
     media,
+    metrics,
     numbers,
     owners,
     plans,
@@ -64,6 +65,7 @@ PARTS = (
     events,
     webhooks,
     usage,
+    metrics,
     audit,
 )
 
