@@ -48,6 +48,8 @@ from recado.media.scratch import scratch
 from recado.media.transcribers import open_transcriber
 from recado.media.transcription import SPARE_S
 from recado.ops import sweeps
+from recado.ops.backup import quarantine
+from recado.ops.backup.quarantine import Quarantine
 from recado.ops.engine import ask_less, claim_in_shares, in_its_slot
 from recado.ops.executors import Executor, keep_alive
 from recado.ops.running import Ledger, Runner, Superseded, Work, known_to_dbos, step
@@ -125,9 +127,12 @@ async def working(
         await stack.enter_async_context(wiring.changes.telling(senders.forget))
         engine = db.engine(wiring.database.platform_url, size=ENGINE_CONNECTIONS)
         stack.callback(engine.dispose)
+        held = await stack.enter_async_context(
+            quarantine.watched(wiring.pool, partial(wiring.connect, "recado_platform"))
+        )
         ledger = Ledger(lambda: _recording(wiring))
         stack.push_async_callback(ledger.aclose)
-        await _launch(wiring, engine, executor.id, senders, ledger, desk, queues)
+        await _launch(wiring, engine, executor.id, senders, ledger, desk, queues, held)
         looked_after = sweeps.of_a_worker(
             pool=wiring.pool,
             platform=platform,
@@ -188,6 +193,7 @@ async def _launch(
     ledger: Ledger,
     media_desk: MediaDesk | None,
     queues: Sequence[str],
+    held: Quarantine,
 ) -> None:
     settings = wiring.settings
     telemetry.take_over("dbos")  # it would write its own format, exceptions included, to the console
@@ -207,7 +213,7 @@ async def _launch(
     gate = Gate(max(1, wiring.pool.max_size - SPARE_CONNECTIONS))
     # Of what was in hand at a death one thing begins at a time, whatever it is.
     suspects = Suspects()
-    works = _works(wiring, senders, gate, ledger, suspects)
+    works = _works(wiring, senders, gate, ledger, suspects, held)
     if media_desk is not None:
         works |= _media_works(replace(media_desk, suspects=suspects), gate)
     for name, work in works.items():
@@ -247,7 +253,9 @@ def _engine_url(url: str) -> str:
     return url.replace("postgres://", "postgresql://", 1)
 
 
-def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspects: Suspects) -> dict[str, Work]:
+def _works(
+    wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspects: Suspects, held: Quarantine
+) -> dict[str, Work]:
     """The workflows under the names that they are enqueued by; arguments are ids and times only."""
     settings = wiring.settings
     answer_desk = AnswerDesk(
@@ -279,6 +287,7 @@ def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspect
 
     async def turn(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
         async with _work(gate, owner_id, correlation_id=message_id, task=TURN):
+            await held.hold_back(UUID(owner_id), conversation_id=UUID(conversation_id))
             await process_ai_response(
                 answer_desk,
                 UUID(owner_id),
@@ -289,6 +298,7 @@ def _works(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspect
 
     async def delivery(owner_id: str, message_id: str) -> None:
         async with _work(gate, owner_id, message_id=message_id, task=DELIVERY):
+            await held.hold_back(UUID(owner_id), message_id=UUID(message_id))
             await send_whatsapp_message(deliver_desk, UUID(owner_id), UUID(message_id))
 
     return {TURN: turn, DELIVERY: delivery}

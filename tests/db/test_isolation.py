@@ -29,6 +29,7 @@ OWNERLESS = {
     "executors": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "password_salts": set[str](),
     "plans": {"SELECT"},
+    "restores": set[str](),
     "schema_version": {"SELECT"},
     "sign_in_failures": set[str](),
 }
@@ -43,6 +44,7 @@ UNHELD = {
         ("invitations", "user_id"),
         ("api_keys", "made_by_id"),
         ("suppressions", "message_id"),
+        ("restores", "set_id"),
         ("suppressions", "confirmation_id"),
     ),
 }

@@ -18,6 +18,7 @@ from recado.errors import RecadoError, UsageError
 if TYPE_CHECKING:
     from recado.settings import Settings
     from recado.stopping import Deadline
+    from recado.wiring import Wiring
 
 #: The worker's queues; `recado.worker` registers them.
 QUEUES = ("turns", "deliveries", "media")
@@ -96,6 +97,7 @@ async def _process(
             sock = stack.enter_context(bind(host, port))
         stop = await stack.enter_async_context(stop_signals(deadline))
         wiring = await stack.enter_async_context(wire(settings))
+        await _check_keys(wiring)
         working_beside = None
         if beside:
             working_beside = asyncio.create_task(keep_worker(stop, beside), name="worker-process")
@@ -140,6 +142,14 @@ async def _process(
             tie.works()
             await stop.wait()
     return code
+
+
+async def _check_keys(wiring: Wiring) -> None:
+    """Raise SettingsError, before anything is served, when a stored secret needs a key that is not there."""
+    from recado.ops.backup import keys
+
+    async with await wiring.connect("recado_platform") as platform:
+        await keys.refuse_wrong(platform, wiring.keyring)
 
 
 @app.command()
