@@ -6,7 +6,6 @@ import os
 import threading
 import time
 import uuid
-from datetime import datetime
 
 _lock = threading.Lock()
 _last: int = 0
@@ -28,11 +27,15 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(int=value | int.from_bytes(os.urandom(8), "big") >> 2)
 
 
-def id_at(moment: datetime, nth: int) -> uuid.UUID:
-    """The UUIDv7 of something that was made at that moment, the `nth` of it, for what is learned of later.
+def id_at(milliseconds: int) -> uuid.UUID:
+    """A UUIDv7 of that millisecond since the epoch, for what is learned of later: it sorts behind what was made then.
 
-    Up to 4096 of one millisecond sort in their order.
+    Two of one millisecond are in no order.
     """
-    milliseconds = int(moment.timestamp() * 1000)
-    value = milliseconds << 80 | 0x7 << 76 | (nth & 0xFFF) << 64 | 0b10 << 62
+    value = milliseconds << 80 | 0x7 << 76 | 0xFFF << 64 | 0b10 << 62
     return uuid.UUID(int=value | int.from_bytes(os.urandom(8), "big") >> 2)
+
+
+def made_ms(made: uuid.UUID) -> int:
+    """The millisecond since the epoch in which a UUIDv7 was made."""
+    return made.int >> 80

@@ -9,7 +9,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,15 @@ def run(fleet: Fleet, *arguments: object) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
-def rows(home: Path, query: str, *parameters: Any) -> list[dict[str, Any]]:
+@contextmanager
+def opened(home: Path) -> Iterator[Callable[..., list[dict[str, Any]]]]:
     with (
         database(Settings(home=home, database_url=None, secret_keys=None, _env_file=None)) as there,
-        psycopg.connect(there.admin_url, row_factory=dict_row, options="-c search_path=recado") as conn,
+        psycopg.connect(
+            there.admin_url, row_factory=dict_row, options="-c search_path=recado", autocommit=True
+        ) as conn,
     ):
-        return conn.execute(query, parameters).fetchall()  # type: ignore[call-overload, no-any-return]
+        yield lambda query, *parameters: conn.execute(query, parameters).fetchall()
 
 
 def until(true: Callable[[], bool], what: Callable[[], object]) -> None:
@@ -134,36 +138,39 @@ def test_after_a_restore_everything_that_twilio_has_is_there_and_nobody_is_answe
             code, told = run(fleet, "restore", made, "--json")
             assert code == 0, told
             there = json.loads(told)
-            assert before <= there["counts"]["messages"] < sum(map(len, talk.said.values()))
+            assert before <= there["counts"]["messages"] < sum(map(len, talk.said.values())) + talk.count()
             silent = talk.count()
             for member in fleet.members.values():
                 member.start()
             fleet._until_up(fleet.api_urls[0] + "/readyz")
-            talk.say(CONTACTS - 1)
-            word = talk.said[CONTACTS - 1][-1]
-            # It is stored, and a worker has looked at turns and put them back.
-            until(lambda: bool(rows(home, "SELECT FROM messages WHERE body = %s", word)), fleet.logs)
-            held = "SELECT FROM dbos.workflow_status WHERE status = 'ENQUEUED' AND delay_until_epoch_ms IS NOT NULL"
-            until(lambda: bool(rows(home, held)), fleet.logs)
-            assert talk.count() == silent, "nothing is sent before Twilio's list has spoken"
-            code, told = run(fleet, "doctor")
-            assert (code, "nothing is sent for 1 account" in told) == (1, True), told
+            with opened(home) as rows:
+                talk.say(CONTACTS - 1)
+                # It is stored, and a worker has looked at turns and put them back.
+                stored = "SELECT id FROM messages WHERE body = %s"
+                until(lambda: bool(rows(stored, talk.said[CONTACTS - 1][-1])), fleet.logs)
+                waits = "SELECT name FROM dbos.workflow_status WHERE status = 'ENQUEUED' AND delay_until_epoch_ms > 0"
+                until(lambda: bool(rows(waits)), fleet.logs)
+                assert talk.count() == silent, "nothing is sent before Twilio's list has spoken"
+                code, told = run(fleet, "doctor")
+                assert (code, "nothing is sent for 1 account" in told) == (1, True), told
 
-            code, told = run(fleet, "restore", "release", "--json")
-            assert code == 0, told
-            [account] = json.loads(told)
-            assert account["counts"]["received"] > 0
-            assert account["counts"]["answers"] > 0
-            until(lambda: not _missing(fleet, talk), lambda: (_missing(fleet, talk), account, fleet.logs()))
-            for contact, words in talk.said.items():
-                heard = Counter(talk.answered(contact))
-                assert max(heard.values()) == 1, f"contact {contact} was answered twice: {heard}"
-                assert set(heard) <= set(words)
+                code, told = run(fleet, "restore", "release", "--json")
+                assert code == 0, told
+                [account] = json.loads(told)
+                assert account["counts"]["received"] > 0
+                assert account["counts"]["answers"] > 0
+                until(lambda: not _missing(rows, talk), lambda: (_missing(rows, talk), account, fleet.logs()))
+                for contact, words in talk.said.items():
+                    heard = Counter(talk.answered(contact))
+                    assert max(heard.values()) == 1, f"contact {contact} was answered twice: {heard}"
+                    assert set(heard) <= set(words)
+                unsure = rows("SELECT id FROM messages WHERE held_for = 'restored'")
+                assert len(unsure) < CONTACTS, "who waits for an answer before they write again leaves no doubt"
             assert "nothing is sent" not in run(fleet, "doctor")[1]
 
 
-def _missing(fleet: Fleet, talk: Talk) -> list[str]:
+def _missing(rows: Callable[..., list[dict[str, Any]]], talk: Talk) -> list[str]:
     """What contacts said that was neither answered nor is held for people to see."""
     seen = "SELECT body FROM messages WHERE direction = 'inbound' AND held_for = 'restored'"
-    held = {row["body"] for row in rows(fleet.home, seen)}
+    held = {row["body"] for row in rows(seen)}
     return [word for contact, words in talk.said.items() for word in set(words) - set(talk.answered(contact)) - held]

@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from recado.cli.app import app, group
 from recado.cli.terminal import Desk, Json, account_name, answer, at_desk, progress, settings_for_command, sid, table
-from recado.errors import Conflict, NotFound, RecadoError, SettingsError, UsageError
+from recado.errors import Conflict, NotFound, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -333,7 +333,11 @@ def release(
             if (left_s := await releasing.settled_in(desk.platform)) > 0:
                 _say(f"waiting {left_s:.0f} s for what was on its way")
                 await asyncio.sleep(left_s)
-            await _ask(desk, silent)
+            wiring = desk.wiring
+            async with releasing.opened(
+                wiring.settings, wiring.keyring, wiring.clock, url=wiring.database.url, platform=desk.platform
+            ) as tools:
+                await releasing.release(tools, silent)
         told = {"accounts": [one.account_sid for one in silent], "asked": not without_asking}
         await audit.record(desk.platform, desk.caller, "release", "database", None, told)
         return await quarantine.accounts(desk.platform)
@@ -342,48 +346,3 @@ def release(
     _show(found, as_json=json)
     if any(one.released_at is None and account in (None, one.account_sid) for one in found):
         raise typer.Exit(1)
-
-
-async def _ask(desk: Desk, silent: list[Silence]) -> None:
-    """Have Twilio's lists taken in, with what a worker has to deliver and an API to accept."""
-    from recado.channels.twilio.directory import Directory
-    from recado.channels.twilio.senders import Senders
-    from recado.db.pool import open_pool
-    from recado.journey.accept import accept
-    from recado.journey.deliver.dispatch import DeliverDesk
-    from recado.ops.backup import release as releasing
-
-    wiring, settings = desk.wiring, desk.wiring.settings
-    senders = Senders(
-        wiring.pool,
-        wiring.keyring,
-        api_url=settings.twilio_api_url,
-        messaging_url=settings.twilio_messaging_url,
-        content_url=settings.twilio_content_url,
-    )
-
-    def no_link(*_: object) -> str:
-        raise RecadoError("a release sends nothing")
-
-    async with AsyncExitStack() as stack:
-        stack.push_async_callback(senders.aclose)
-        pool = await stack.enter_async_context(open_pool(wiring.database.url, "recado_app", size=4))
-        lane = await stack.enter_async_context(await wiring.connect())
-        await accept.prepare(lane)
-        tools = releasing.Tools(
-            pool=pool,
-            platform=desk.platform,
-            lane=lane,
-            directory=Directory(pool, wiring.keyring),
-            desk=DeliverDesk(
-                pool=pool,
-                clock=wiring.clock,
-                split_chars=settings.split_chars,
-                public_url=settings.public_url,
-                sender_of=senders.of,
-                contents_of=senders.contents_of,
-                media_link=no_link,
-            ),
-            archive_of=senders.archive_of,
-        )
-        await releasing.release(tools, silent)

@@ -17,6 +17,8 @@ Verdict = Literal["waits", "answered", "unsure"]
 
 #: An answer that is on its way is with Twilio within this time of what came while it was.
 ON_ITS_WAY: Final = timedelta(seconds=4)
+#: A part follows the one before it within this time: that is waited for, for 5 s at most (`journey/deliver`).
+BETWEEN_PARTS: Final = timedelta(seconds=8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,22 +50,20 @@ def judge(said: Sequence[Said], *, long: int) -> dict[object, Verdict]:
             verdicts[one.id] = "waits"
             continue
         if one.what == "answer":
-            left = []
-            for nth, asked in enumerate(waiting):
-                if one.at - asked.at >= ON_ITS_WAY or (nth == 0 and not _may_go_on(before, one, asked, long)):
-                    verdicts[asked.id] = "answered"
-                else:
-                    # The next answer tells, if there is one.
-                    verdicts[asked.id] = "unsure"
-                    left.append(asked)
-            waiting = left
+            meant = [] if _may_go_on(before, one, long) else _meant_by(one, waiting)
+            waiting = [asked for asked in waiting if asked not in meant]
+            verdicts |= {asked.id: "answered" for asked in meant}
+            # The next answer tells, if there is one.
+            verdicts |= {asked.id: "unsure" for asked in waiting}
         before = one
     return verdicts
 
 
-def _may_go_on(before: Said | None, answer: Said, asked: Said, long: int) -> bool:
-    """Whether the answer may be a later part of what went out just before this was asked.
+def _meant_by(answer: Said, waiting: Sequence[Said]) -> list[Said]:
+    """What a new answer answers for certain: the first that waits, and what came before it was on its way."""
+    return [asked for nth, asked in enumerate(waiting) if nth == 0 or answer.at - asked.at >= ON_ITS_WAY]
 
-    An answer has several parts when it is long, or when a file comes after its text.
-    """
-    return before is not None and asked.at - before.at < ON_ITS_WAY and (before.chars >= long or answer.has_file)
+
+def _may_go_on(before: Said | None, answer: Said, long: int) -> bool:
+    """Whether it may be a later part of what went out before it: that is long, or a file comes after its text."""
+    return before is not None and answer.at - before.at <= BETWEEN_PARTS and (before.chars >= long or answer.has_file)

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Final
 from uuid import UUID
@@ -25,12 +26,16 @@ from recado.channels.twilio.addresses import canonical_address, identity_key, is
 from recado.channels.twilio.archive import as_posted
 from recado.channels.twilio.directory import Account, Directory, Number
 from recado.channels.twilio.parse import contact_words, parse_inbound
+from recado.channels.twilio.senders import Senders
+from recado.clock import Clock
 from recado.conversations import conversations, events, parts
+from recado.db import pool as db
 from recado.db.pool import PASSING, Connection, Pool, Row, persistently
 from recado.db.scope import Scope, scoped
+from recado.db.secrets import Keyring
 from recado.delivery.same import same, says_nothing
 from recado.errors import RecadoError, Rejected
-from recado.ids import id_at
+from recado.ids import id_at, made_ms
 from recado.journey.accept import accept
 from recado.journey.accept.accept import Arrival
 from recado.journey.deliver import aftermath, dispatch
@@ -38,6 +43,7 @@ from recado.journey.deliver.dispatch import DeliverDesk
 from recado.ops.backup.judge import Said, Verdict, judge
 from recado.ops.backup.quarantine import Silence
 from recado.ops.backup.restore import BEFORE
+from recado.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +71,46 @@ class Tools:
     archive_of: Callable[[UUID, UUID], Awaitable[Archive]]
 
 
+@asynccontextmanager
+async def opened(
+    settings: Settings, keyring: Keyring, clock: Clock, *, url: str, platform: Connection
+) -> AsyncIterator[Tools]:
+    """What a release works with, as a worker has it that delivers and an API that accepts; it sends nothing."""
+
+    def no_link(*_: object) -> str:
+        raise RecadoError("a release sends nothing")
+
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(db.open_pool(url, "recado_app", size=ACCOUNTS_AT_ONCE))
+        lane = await stack.enter_async_context(await db.connect(url, "recado_app"))
+        await accept.prepare(lane)
+        senders = Senders(
+            pool,
+            keyring,
+            api_url=settings.twilio_api_url,
+            messaging_url=settings.twilio_messaging_url,
+            content_url=settings.twilio_content_url,
+        )
+        stack.push_async_callback(senders.aclose)
+        desk = DeliverDesk(
+            pool=pool,
+            clock=clock,
+            split_chars=settings.split_chars,
+            public_url=settings.public_url,
+            sender_of=senders.of,
+            contents_of=senders.contents_of,
+            media_link=no_link,
+        )
+        yield Tools(
+            pool=pool,
+            platform=platform,
+            lane=lane,
+            directory=Directory(pool, keyring),
+            desk=desk,
+            archive_of=senders.archive_of,
+        )
+
+
 @dataclass(slots=True)
 class _Account:
     """One account's list, as far as its numbers are known here."""
@@ -75,6 +121,8 @@ class _Account:
     archive: Archive
     numbers: Mapping[str, Number]
     listed: list[Listed]
+    known: Mapping[str, UUID]
+    places: Mapping[str, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -143,7 +191,9 @@ async def _taken_in(tools: Tools, silence: Silence, storing: asyncio.Lock) -> tu
     except SendError as error:
         return str(error), {}
     try:
-        case = _Account(tools, silence, account, archive, await _numbers(tools, silence), listed)
+        numbers, known = await _numbers(tools, silence), await _known(tools, silence, [one.sid for one in listed])
+        case = _Account(tools, silence, account, archive, numbers, listed, known)
+        case.places = _places(case)
         rows = await _inbound(case)
         async with storing:
             for start in range(0, len(rows), BATCH):
@@ -180,15 +230,11 @@ def _number_of(case: _Account, one: Listed) -> Number | None:
 
 async def _inbound(case: _Account) -> list[Arrival]:
     """What contacts wrote that is not there, in Twilio's order, to be stored as held."""
-    theirs = [one for one in case.listed if one.inbound]
-    known = await _known(case, [one.sid for one in theirs])
     rows: list[Arrival] = []
-    seen: Counter[datetime] = Counter()
-    for one in theirs:
-        number = _number_of(case, one)
-        seen[one.created_at] += 1
-        if one.sid in known:
+    for one in case.listed:
+        if not one.inbound or one.sid in case.known:
             continue
+        number = _number_of(case, one)
         if number is None:
             case.counts["elsewhere"] += 1
             continue
@@ -206,7 +252,7 @@ async def _inbound(case: _Account) -> list[Arrival]:
                 number=number,
                 inbound=inbound,
                 words=contact_words(inbound),
-                message_id=id_at(one.created_at, seen[one.created_at]),
+                message_id=id_at(case.places[one.sid]),
                 received_at=one.created_at,
                 held="restored" if number.routed else None,
             )
@@ -214,13 +260,43 @@ async def _inbound(case: _Account) -> list[Arrival]:
     return rows
 
 
-async def _known(case: _Account, sids: Sequence[str]) -> set[str]:
-    async with scoped(case.tools.pool, case.owner_id) as scope:
+async def _known(tools: Tools, silence: Silence, sids: Sequence[str]) -> dict[str, UUID]:
+    """The messages that have these MessageSids here, or parts that do."""
+    async with scoped(tools.pool, silence.owner_id) as scope:
         cursor = await scope.conn.execute(
-            "SELECT provider_sid FROM messages WHERE owner_id = %s AND account_id = %s AND provider_sid = ANY(%s)",
-            [case.owner_id, case.account.id, list(sids)],
+            """
+            SELECT provider_sid AS sid, id FROM messages
+            WHERE owner_id = %(owner)s AND account_id = %(account)s AND provider_sid = ANY(%(sids)s)
+            UNION ALL
+            SELECT provider_sid, message_id FROM message_parts
+            WHERE owner_id = %(owner)s AND provider_sid = ANY(%(sids)s)
+            """,
+            {"owner": silence.owner_id, "account": silence.account_id, "sids": list(sids)},
         )
-        return {row["provider_sid"] for row in await cursor.fetchall()}
+        return {row["sid"]: row["id"] for row in await cursor.fetchall()}
+
+
+def _places(case: _Account) -> dict[str, int]:
+    """By MessageSid, the millisecond at which a message that is not known stands in its conversation.
+
+    Twilio tells seconds; what is known here has its place by a finer clock. The order is Twilio's.
+    """
+    places: dict[str, int] = {}
+    last: dict[tuple[UUID, str] | None, int] = {}
+    for one in case.listed:
+        thread = _thread(case, one)
+        if (known := case.known.get(one.sid)) is not None:
+            last[thread] = max(last.get(thread, 0), made_ms(known))
+        else:
+            last[thread] = max(last.get(thread, 0) + 1, int(one.created_at.timestamp() * 1000))
+            places[one.sid] = last[thread]
+    return places
+
+
+def _thread(case: _Account, one: Listed) -> tuple[UUID, str] | None:
+    """Number and person between whom it was said; None where the number is not ours."""
+    number = _number_of(case, one)
+    return None if number is None else (number.id, identity_key((one.from_ or "") if one.inbound else one.to))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,10 +311,8 @@ class _Contact:
 def _by_contact(case: _Account) -> list[_Contact]:
     found: dict[tuple[UUID, str], list[Listed]] = defaultdict(list)
     for one in case.listed:
-        number = _number_of(case, one)
-        if number is not None:
-            person = identity_key((one.from_ or "") if one.inbound else one.to)
-            found[number.id, person].append(one)
+        if (thread := _thread(case, one)) is not None:
+            found[thread].append(one)
     return [_Contact(number_id=key[0], identity=key[1], listed=listed) for key, listed in found.items()]
 
 
@@ -266,8 +340,8 @@ async def _settle_contact(case: _Account, contact: _Contact) -> Counter[str]:
             await parts.close_attempts(scope, message_id)
         # What went out well before the moment is known here if it is ours: it was begun in a row of its own.
         strangers = [one for one in new if one.sid not in found and one.created_at >= case.silence.since + OTHERS]
-        for nth, one in enumerate(strangers):
-            await _take_in(scope, there, one, nth)
+        for one in strangers:
+            await _take_in(scope, there, one, id_at(case.places[one.sid]))
             counts["answers"] += 1
         answers = {one.sid for one in strangers} | {sid for sid, row in ours.items() if row["reason"] == RESTORED}
         await _judge(scope, case, there, contact, answers, counts)
@@ -368,9 +442,8 @@ async def _waiting_parts(scope: Scope, desk: DeliverDesk, conversation_id: UUID)
     return found
 
 
-async def _take_in(scope: Scope, conversation_id: UUID, one: Listed, nth: int) -> None:
+async def _take_in(scope: Scope, conversation_id: UUID, one: Listed, message_id: UUID) -> None:
     """Store what was sent and is not known here, as it is listed, with its status. Nothing is enqueued for it."""
-    message_id = id_at(one.created_at, 2048 + nth)
     await scope.conn.execute(
         """
         INSERT INTO messages (owner_id, id, conversation_id, account_id, direction, author, kind, body, status,
