@@ -24,6 +24,7 @@ from recado.api.install import PARTS
 from recado.api.install import install as install_api
 from recado.channels.twilio.directory import Directory
 from recado.connections import SEND_BYTES, patient
+from recado.conversations.happenings import happened
 from recado.counters import open_counters
 from recado.db.changes import Change
 from recado.db.group_commit import GroupCommit, Unavailable
@@ -159,7 +160,7 @@ def create_app(wiring: Wiring) -> FastAPI:
 
         A queue of attachments without a worker is a warning: text is answered.
         """
-        found = await health.look(wiring.pool)
+        found = await health.check(wiring.pool)
         return JSONResponse(
             {
                 "status": "not ready" if found.problems else "ready",
@@ -268,7 +269,9 @@ def problem(status: int, headers: dict[str, str] | None = None) -> Response:
 
 async def _rejected(request: Request, error: Exception) -> Response:
     assert isinstance(error, Rejected)  # noqa: S101 - registered for this class
-    log.warning("rejected", step="receive", route=request.scope["path"], http_status=error.status, reason=error.reason)
+    await happened(
+        None, "receive", "rejected", route=request.scope["path"], http_status=error.status, reason=error.reason
+    )
     return problem(error.status)
 
 

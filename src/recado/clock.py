@@ -1,7 +1,8 @@
-"""The clock as a dependency: tests own it, the product reads UTC."""
+"""The clock as a dependency: tests own it, the product reads UTC and waits by it."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -23,6 +24,13 @@ class Clock(Protocol):
         """Seconds that only grow; for durations."""
         ...
 
+    async def sleep_until(self, moment: datetime) -> None:
+        """Wait until it is that moment; not at all when it has passed.
+
+        A clock that is set meanwhile makes the wait no longer: what follows looks at the time again.
+        """
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -32,3 +40,6 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    async def sleep_until(self, moment: datetime) -> None:
+        await asyncio.sleep(max(0.0, (moment - self.now()).total_seconds()))

@@ -127,7 +127,7 @@ class Callers:
         self._trusted = tuple(trusted_proxies)
         self._warned_at = -WARN_S
         # Peers are few, and one that calls once calls again.
-        self._peer = lru_cache(maxsize=4096)(self._look_at)
+        self._peer = lru_cache(maxsize=4096)(self._describe)
 
     def of(self, scope: ASGIScope) -> str:
         """The address to count under; an IPv6 one with its whole /64, which one caller has. Empty: don't count.
@@ -159,7 +159,7 @@ class Callers:
         name, trusted, inside = self._peer(peer)
         return "" if trusted or inside else name
 
-    def _look_at(self, text: str) -> tuple[str, bool, bool]:
+    def _describe(self, text: str) -> tuple[str, bool, bool]:
         """The address's name in the counters, whether it is a trusted proxy, whether it is inside our own walls."""
         try:
             address = _address(text)

@@ -1,7 +1,7 @@
 """Settings: environment variables with the prefix `RECADO_`, read once at the start, `.env` included.
 
 A wrong value stops the start with the variable's name and what is allowed. `docs/reference/settings.md` lists every
-field of `Settings`; a test holds the two together.
+field of `Settings`; a test holds the two together. A secret may be `file:/path`: what stands in that file at the start.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from recado import secretfiles
 from recado.errors import SettingsError
 from recado.urls import canonical_base
 
@@ -137,12 +138,28 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
 
+    @classmethod
+    def in_files(cls) -> frozenset[str]:
+        """The fields whose value may be `file:/path`, read once at the start: all secrets.
+
+        Not the encryption keys: their file is looked at again while the process runs (`db/secrets.py`).
+        """
+        fields = cls.model_fields.items()
+        secret = {name for name, field in fields if SecretStr in (field.annotation, *get_args(field.annotation))}
+        return frozenset(secret - {"secret_keys"})
+
     @field_validator("*", mode="before")
     @classmethod
-    def _without_blanks_around(cls, value: Any) -> Any:
-        if isinstance(value, SecretStr):
-            return SecretStr(value.get_secret_value().strip())
-        return value.strip() if isinstance(value, str) else value
+    def _as_it_is_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if not isinstance(text, str):
+            return value
+        text = text.strip()
+        if text.startswith(secretfiles.SCHEME) and info.field_name in cls.in_files():
+            text = secretfiles.read(text.removeprefix(secretfiles.SCHEME))
+            if not text:  # nothing is never what a secret's file is meant to say
+                raise ValueError("the file is empty")
+        return SecretStr(text) if isinstance(value, SecretStr) else text
 
     @field_validator("database_url", "platform_url", "migrate_url")
     @classmethod

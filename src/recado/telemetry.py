@@ -1,13 +1,12 @@
 """Logs: one JSON line each, of allow-listed fields, with the correlation id that runs through the whole journey.
 
 What people wrote and who they are is never a field; what is not on the list is dropped, not masked. Of a library's
-line only words that stand in the library's own source are kept; of an exception its type and place. Whatever passes
-all that is searched for numbers, addresses and secrets at the end: the last defence, not the first.
+line only words of a list are kept, beside its logger, level and place; of an exception its type and place. Whatever
+passes all that is searched for numbers, addresses and secrets at the end: the last defence, not the first.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import faulthandler
 import json
@@ -16,7 +15,6 @@ import re
 import sys
 import threading
 import warnings
-from functools import lru_cache
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -178,15 +176,64 @@ def _safe(value: Any, most: int) -> Any:
     return value
 
 
+#: What libraries' lines may say: the beginnings that are told, by which somebody would look for the cause. Of any other
+#: line there is its logger, level, file and line number.
+_WORDS = (
+    # asyncio
+    "Exception in callback",
+    "Future exception was never retrieved",
+    "Task exception was never retrieved",
+    "Task was destroyed but it is pending!",
+    "Unclosed client session",
+    "Unclosed connection",
+    "socket.accept() out of system resource",
+    # psycopg and its pool
+    "closing returned connection",
+    "couldn't stop task",
+    "discarding broken connection",
+    "discarding closed connection",
+    "error connecting in",
+    "error ignored in rollback",
+    "error ignored terminating",
+    "error resetting connection",
+    "query cancellation failed",
+    "query not terminated after cancellation",
+    "reconnection attempt in pool",
+    "rolling back returned connection",
+    # SQLAlchemy's pool
+    "Exception during reset or similar",
+    # the workflow engine
+    "DBOS failed to launch",
+    "Database connection failed",
+    "Database connection pool exhausted",
+    "Error fetching dequeued workflow statuses",
+    "Exception encountered in asynchronous workflow",
+    "Exception encountered in queue thread",
+    "Exception encountered when recovering workflow",
+    "Exception finding work for queue",
+    "Exception in background job",
+    "Notification listener error",
+    "Notification poller error",
+    "Notifier error",
+    # uvicorn
+    "ASGI callable returned without",
+    "Application shutdown failed",
+    "Application startup failed",
+    "Exception in ASGI application",
+    "Invalid HTTP request received",
+)
+
+
 class _Lines(structlog.stdlib.ProcessorFormatter):
-    """Lines of structlog as they are; of other libraries' records what they are safely known to say."""
+    """Lines of structlog as they are; of other libraries' records where they come from, and words of the list."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, without ever putting a library's arguments together."""
         if not (hasattr(record, "_logger") and isinstance(record.msg, dict)):
-            told = _own_words(record.pathname, record.msg) if isinstance(record.msg, str) else ""
+            text = record.msg if isinstance(record.msg, str) else ""
+            told = next((words for words in _WORDS if text.startswith(words)), "library")
             place = f"{_short(record.pathname)}:{record.lineno} {record.funcName}"
-            record = logging.makeLogRecord(record.__dict__ | {"msg": told or "library", "args": (), "place": place})
+            record = logging.makeLogRecord(record.__dict__ | {"msg": told, "args": (), "place": place})
         return super().format(record)
 
 
@@ -203,25 +250,6 @@ class _Stream(logging.StreamHandler[TextIO]):
 def _place(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     event["place"] = getattr(event.get("_record"), "place", None)
     return event
-
-
-@lru_cache(maxsize=256)
-def _texts(path: str) -> tuple[str, ...]:
-    """The texts that stand in a source file, longest first; each also up to where something is filled in."""
-    try:
-        with open(path, "rb") as file:
-            tree = ast.parse(file.read())
-    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
-        return ()
-    whole = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    starts = {re.split(r"%|\{", text, maxsplit=1)[0] for text in whole}
-    return tuple(sorted((text for text in whole | starts if len(text) >= 4), key=len, reverse=True))
-
-
-def _own_words(path: str, text: str) -> str:
-    """As much of the text's beginning as stands in the source file that logged it: so none of it is data."""
-    start = next((known for known in _texts(path) if text.startswith(known)), "")
-    return " ".join(start.split())[:120].rstrip(" :'\"([{<=")
 
 
 def configure(*, format: str, level: str) -> None:  # noqa: A002 - the setting's name

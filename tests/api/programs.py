@@ -10,7 +10,7 @@ import httpx2
 
 from recado.assistants import assistant, knowledge
 from recado.channels.twilio import listing, numbers
-from recado.conversations import consent, media
+from recado.conversations import consent_words, media
 from recado.db.scope import scoped
 from recado.identity import invitations, keys, users
 from recado.identity.callers import at_command_line
@@ -82,7 +82,7 @@ async def furnish(front: Front) -> Office:
         )
         default = await assistant.ensure_default(scope)
         made, text = await keys.make(scope, name="admin", scopes=["admin"])
-        word = await consent.add_word(scope, "basta", "stop")
+        word = await consent_words.add_word(scope, "basta", "stop")
         [account] = await listing.accounts(scope, after=None, limit=1)
         [number] = await numbers.page(scope, after=None, limit=1)
         [entry] = await knowledge.page(scope, after=None, limit=1)

@@ -46,6 +46,17 @@ async def test_methods_that_no_route_has_are_405_with_those_that_it_has(office: 
     assert (await office.admin.ask("POST", f"{path}?_method=DELETE")).status_code == 405
 
 
+async def test_the_page_of_another_site_may_read_nothing(office: Office) -> None:
+    paths = [route.path for part in PARTS for route in part.router.routes if "{" not in route.path]
+    preflight = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "authorization"}
+    for path in [*paths, "/healthz", "/openapi.json", "/channels/twilio/v1/webhooks/inbound"]:
+        for method, more in (("GET", {}), ("OPTIONS", preflight)):
+            asked = {"Origin": "https://elsewhere.example", **more}
+            answer = await office.admin.ask(method, path, headers=asked)
+            assert not [name for name in answer.headers if name.startswith("access-control-")], f"{method} {path}"
+            assert method == "GET" or answer.status_code == 405, path
+
+
 async def test_no_header_makes_a_url_of_ours_another(office: Office) -> None:
     headers = {"X-Forwarded-Prefix": "/evil", "X-Original-URL": "/v1/users", "X-Rewrite-URL": "/v1/users"}
     answer = await office.admin.ask("GET", "/healthz", headers=headers | {"Host": "evil.example"})

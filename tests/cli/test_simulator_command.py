@@ -44,13 +44,16 @@ def announced(process: subprocess.Popen[str]) -> dict[str, Any]:
     return dict(json.loads("".join(lines)))
 
 
-def test_a_delivery_that_failed_reaches_the_contact_once_after_a_retry(recado: Terminal, rows: Rows) -> None:
+def test_a_delivery_that_failed_reaches_the_contact_once_after_a_retry(
+    recado: Terminal, rows: Rows, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(TOKEN + "\n")
     port = free_port()
     public = f"http://127.0.0.1:{port}"
     simulator = recado.start(
         *("simulator", "--port", 0, "--account-sid", ACCOUNT_SID, "--number", NUMBER),
         *("--webhook-url", public + WEBHOOK, "--json"),
-        RECADO_SIMULATOR_TOKEN=TOKEN,
+        RECADO_SIMULATOR_TOKEN=f"file:{tmp_path}/token",
     )
     with running(simulator):
         there = announced(simulator)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import inspect
 import json
+import re
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -17,7 +21,10 @@ from dbos._context import current_owner_xid
 from dbos._core import ActiveWorkflowById
 from dbos._sys_db import SystemDatabase
 
-from recado.worker import WORKFLOWS_VERSION
+import recado
+from recado.ops.engine.process import WORKFLOWS_VERSION
+
+SOURCE = Path(recado.__file__).parent
 
 #: An executor in a process of its own: the engine is one per process, and tests of the product have theirs.
 EXECUTOR = """
@@ -267,8 +274,9 @@ def test_what_waits_is_put_back_at_its_lanes_head_and_a_worker_that_dies_then_lo
     worker = """
         from recado.journey.pause import Later
         from recado.db import pool
-        from recado.ops.engine import ask_less, claim_in_shares, in_its_slot
-        from recado.ops.running import Ledger, Runner, known_to_dbos
+        from recado.ops.engine.claims import ask_less, claim_in_shares
+        from recado.ops.engine.ledger import Ledger
+        from recado.ops.engine.running import Runner, in_its_slot, known_to_dbos
         done = []
         async def main():
             DBOS(config=config(NAME))
@@ -319,7 +327,7 @@ def test_a_step_that_it_recorded_has_the_number_the_name_and_the_form_in_which_w
         database_url,
         """
         from recado.db import pool
-        from recado.ops.running import Claimed, Ledger
+        from recado.ops.engine.ledger import Claimed, Ledger
         async def main():
             DBOS(config=config("before"))
             @DBOS.workflow(name="work")
@@ -344,3 +352,32 @@ def test_a_step_that_it_recorded_has_the_number_the_name_and_the_form_in_which_w
         """,
     )
     assert told == [{"found": {"text": "Olá"}}]
+
+
+def _underscored(path: Path) -> Iterator[str]:
+    """Where a module reaches into DBOS: what it imports of it, and underscored names of others if it imports any."""
+    tree = ast.parse(path.read_text())
+    uses = False
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        for name in names:
+            first, *parts = name.split(".")
+            uses |= first == "dbos"
+            if first == "dbos" and any(part.startswith("_") for part in parts):
+                yield f"{path.relative_to(SOURCE)}:{node.lineno} {name}"
+    for node in ast.walk(tree) if uses else ():
+        if isinstance(node, ast.Attribute) and re.match("_[a-zA-Z]", node.attr) and ast.unparse(node.value) != "self":
+            yield f"{path.relative_to(SOURCE)}:{node.lineno} {node.attr}"
+
+
+def test_only_the_engines_folder_reaches_into_dbos() -> None:
+    found = {path: list(_underscored(path)) for path in SOURCE.rglob("*.py")}
+    engine = SOURCE / "ops" / "engine"
+    assert [place for path, places in found.items() if engine not in path.parents for place in places] == []
+    assert len([place for path, places in found.items() if engine in path.parents for place in places]) > 10
+    text = "".join(path.read_text() for path in found if engine not in path.parents)
+    assert not re.search(r"_get_dbos_instance|_sys_db|_active_workflows_set|_workflow_tasks", text)

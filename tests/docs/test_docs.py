@@ -14,6 +14,7 @@ from recado import errors
 from recado.channels.port import ErrorClass
 from recado.channels.twilio.codes import CODES
 from recado.cli.commands import app
+from recado.conversations.happenings import KINDS
 from recado.conversations.holding import CAUSES
 from recado.journey.understand.attachments import Own
 from recado.media.download import Absence, Refusal
@@ -51,6 +52,26 @@ def test_every_error_code_is_documented_with_its_class_and_its_words() -> None:
             assert found[1] == found[2]
             documented[int(found[1])] = tuple(row[1:])
     assert documented == {code: (f"`{kind}`", text) for code, (kind, text) in CODES.items()}
+
+
+def test_everything_that_happens_is_documented_with_its_meaning_and_what_it_leaves_behind() -> None:
+    rows = {
+        tuple(cell.strip("` ") for cell in row)
+        for row in _rows("docs/reference/events.md")
+        if row[0] not in ("step", "---")
+    }
+    events = {
+        (step, what, kind.means, ", ".join(kind.keeps)) for (step, what), kind in KINDS.items() if kind.row != "nobody"
+    }
+    levels = {"exception": "error, with the exception"}
+    lines = {
+        (step, kind.said or what, levels.get(kind.log, kind.log), kind.means)
+        for (step, what), kind in KINDS.items()
+        if kind.log is not None
+    }
+    assert {tuple(cell.replace("`", "") for cell in row) for row in rows} == {
+        tuple(cell.replace("`", "") for cell in row) for row in events | lines
+    }
 
 
 def _table(page: str, head: str) -> dict[str, str]:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from pwdlib import PasswordHash
@@ -14,29 +13,11 @@ from recado.db.scope import Scope, scoped
 from recado.identity import owners, passwords, users
 from recado.identity.owners import Owner
 from recado.identity.users import User
+from tests.clock import TestClock
 
 #: The cheapest parameters that argon2 takes: the tests are about what is done, not how hard it is.
 CHEAP = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=8, parallelism=1),))
 PASSWORD = "cavalo bateria grampo"
-
-
-@dataclass(slots=True)
-class TestClock:
-    """Time that stands still until the test moves it."""
-
-    __test__ = False
-
-    moment: datetime = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-    passed_s: float = 0.0
-
-    def now(self) -> datetime:
-        return self.moment + timedelta(seconds=self.passed_s)
-
-    def monotonic(self) -> float:
-        return self.passed_s
-
-    def advance(self, *, seconds: float = 0, minutes: float = 0, hours: float = 0, days: float = 0) -> None:
-        self.passed_s += seconds + 60 * (minutes + 60 * (hours + 24 * days))
 
 
 @dataclass(slots=True)

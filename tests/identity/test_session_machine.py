@@ -20,7 +20,8 @@ from recado.identity import owners, sessions, users
 from recado.identity.sessions import IDLE, LONGEST, SEEN_EVERY
 from recado.identity.sign_in import SignedIn, change_password, sign_in
 from recado.identity.users import Where
-from tests.identity.conftest import CHEAP, PASSWORD, House, TestClock
+from tests.clock import TestClock
+from tests.identity.conftest import CHEAP, PASSWORD, House
 from tests.lending import empty
 
 T = TypeVar("T")

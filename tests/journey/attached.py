@@ -15,7 +15,7 @@ from recado.journey.answer.turn import process_ai_response
 from recado.journey.understand.attachments import MediaDesk, understand_media
 from recado.media.download import Downloaded
 from recado.media.folder import Folder
-from recado.media.reading import Reader
+from recado.media.reader import Reader
 from recado.media.transcription import Languages, Transcript
 from tests.journey.front import ACCOUNT_SID, Front
 from tests.journey.test_answer import Mind, desk_of

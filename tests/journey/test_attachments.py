@@ -23,7 +23,7 @@ from recado.journey.understand import attachments as attaching
 from recado.journey.understand.attachments import understand_media
 from recado.journey.understand.language import ASSISTANTS, OF_COUNTRY, WRITTEN
 from recado.media.download import MediaRefused, MediaUnavailable
-from recado.media.reading import PARSERS, Read
+from recado.media.reader import PARSERS, Read
 from recado.media.storage import StorageUnavailable
 from recado.media.transcription import Languages, Transcript, TranscriptionFailed
 from tests.journey.attached import SAID, Outside, media, message, names, note, replies, run, turn, understand

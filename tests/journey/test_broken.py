@@ -19,6 +19,7 @@ from recado.db.scope import scoped
 from recado.journey.answer.drafting import EngineFailed
 from recado.journey.pause import Later
 from recado.journey.suspects import CALM_S, HEAD_START_S, Suspects, is_broken, put_back
+from tests.clock import TestClock
 from tests.journey.front import Front, open_front
 from tests.journey.test_answer import Mind, ProcessDied, deliveries, desk_of, replies, run, say, turn
 
@@ -217,9 +218,9 @@ async def test_who_gives_a_turn_back_takes_nothing_from_what_another_worker_has_
     await say(front)
     ((message_id,),) = [tuple(row.values()) for row in front.rows("SELECT id FROM messages")]
     run(front, "UPDATE messages SET starts = 2, begun_at = now()")
-    await put_back(front.wiring.pool, front.owner_id, {message_id: 1})
+    await put_back(front.wiring.pool, front.owner_id, {message_id: 1}, step="answer")
     assert questions(front)[0]["starts"] == 2
-    await put_back(front.wiring.pool, front.owner_id, {message_id: 2})
+    await put_back(front.wiring.pool, front.owner_id, {message_id: 2}, step="answer")
     assert questions(front)[0]["starts"] == 1
 
 
@@ -236,8 +237,8 @@ async def test_a_transaction_that_lay_idle_for_too_long_may_be_tried_again(front
 
 
 async def test_suspects_begin_one_after_the_other_and_none_keeps_its_slot_meanwhile() -> None:
-    now = [100.0]
-    suspects = Suspects(clock=lambda: now[0])
+    clock = TestClock()
+    suspects = Suspects(clock)
     waits = []
     async with suspects.alone():
         for _ in range(3):
@@ -246,9 +247,9 @@ async def test_suspects_begin_one_after_the_other_and_none_keeps_its_slot_meanwh
                     pass
             waits.append(later.value.wait_s)
         assert waits == [HEAD_START_S, 2 * HEAD_START_S, 3 * HEAD_START_S]
-        now[0] += HEAD_START_S
+        clock.advance(seconds=HEAD_START_S)
         async with suspects.alone():  # the second, when it is due
-            now[0] += 0.1
+            clock.advance(seconds=0.1)
             with pytest.raises(Later):  # the third, who came too early
                 async with suspects.alone():
                     pass
@@ -257,16 +258,21 @@ async def test_suspects_begin_one_after_the_other_and_none_keeps_its_slot_meanwh
 
 
 async def test_the_rest_of_a_head_start_is_waited_for() -> None:
-    now = [100.0]
-    suspects = Suspects(clock=lambda: now[0])
+    clock = TestClock()
+    suspects = Suspects(clock)
+    begun = []
 
-    async def passes() -> None:
-        await asyncio.sleep(0)
-        now[0] += 0.1
+    async def begins() -> None:
+        async with suspects.alone():
+            begun.append(clock.monotonic())
 
     async with suspects.alone():
-        now[0] += HEAD_START_S - 0.05
-        elapses = asyncio.create_task(passes())
-        async with suspects.alone():
-            assert now[0] >= 100.0 + HEAD_START_S
-        await elapses
+        clock.advance(seconds=HEAD_START_S - 0.05)
+        second = asyncio.create_task(begins())
+        await clock.asleep()
+        clock.advance(seconds=0.04)
+        await asyncio.sleep(0)
+        assert begun == []
+        clock.advance(seconds=0.02)
+        await second
+    assert begun == [pytest.approx(HEAD_START_S + 0.01)]

@@ -15,7 +15,7 @@ from uuid import UUID
 import pytest
 
 from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
-from recado.clock import uptime
+from recado.clock import SystemClock, uptime
 from recado.conversations import parts
 from recado.conversations.parts import Part
 from recado.db.scope import scoped
@@ -232,7 +232,7 @@ def test_while_twilios_list_fails_it_is_asked_for_more_and_more_rarely_and_the_s
     )  # fmt: skip
     twilio: Any = Unlisted(retry_after_s)
     with pytest.raises(Later) as later:
-        post.deliver(message, sender=twilio, pause=partial(give_way, short_s=0.1))
+        post.deliver(message, sender=twilio, pause=partial(give_way, SystemClock(), short_s=0.1))
     assert at_least <= later.value.wait_s < at_least + 60
     assert twilio.asked == 1
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 from datetime import timedelta
 
 from recado.channels.twilio.senders import Senders
-from recado.ops import recovery, retention, sweeps
+from recado.ops import retention, sweeps
+from recado.ops.engine import process
 from tests.product import Contact, Product
 
 DAY_MS = 86_400_000
@@ -52,7 +53,7 @@ def test_a_workflow_that_was_claimed_but_never_started_is_given_back_and_done(pr
     )
 
     async def give_back() -> int:
-        return recovery.give_back_unstarted()
+        return process.give_back_unstarted()
 
     assert product.call(give_back) == 1
     contact.replies(2)

@@ -15,9 +15,9 @@ from dbos._serialization import DBOSDefaultSerializer
 
 from recado.db import pool
 from recado.journey.pause import Later
-from recado.ops import running
-from recado.ops.engine import in_its_slot
-from recado.ops.running import Claimed, Ledger, Runner, Superseded
+from recado.ops.engine import running
+from recado.ops.engine.ledger import Claimed, Ledger, Superseded
+from recado.ops.engine.running import Runner, in_its_slot
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ async def test_a_wait_in_a_run_is_put_back_by_the_token_of_its_claim(
     async def put_back(wait_s: float) -> None:
         waits.append((running.current().claimed.xid, wait_s))
 
-    monkeypatch.setattr("recado.ops.engine.put_back", put_back)
+    monkeypatch.setattr("recado.ops.engine.running.put_back", put_back)
 
     async def work(*_: Any) -> None:
         async with in_its_slot():

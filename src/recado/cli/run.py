@@ -13,6 +13,7 @@ import typer
 
 from recado.cli.app import app
 from recado.cli.terminal import Host
+from recado.db.work import SERVED
 from recado.errors import RecadoError, UsageError
 
 if TYPE_CHECKING:
@@ -20,17 +21,15 @@ if TYPE_CHECKING:
     from recado.stopping import Deadline
     from recado.wiring import Wiring
 
-#: The worker's queues; `recado.worker` registers them.
-QUEUES = ("turns", "deliveries", "media")
-
 Queues = Annotated[str, typer.Option(metavar="QUEUES", help="The queues it serves, comma-separated.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 
 
 def _settings() -> Settings:
-    from recado import telemetry
+    from recado import secretfiles, telemetry
     from recado.settings import load
 
+    secretfiles.put_in()
     settings = load()
     telemetry.configure(format=settings.log_format, level=settings.log_level)
     telemetry.catch_all()
@@ -53,7 +52,7 @@ def _run(main: Coroutine[Any, Any, int]) -> None:
 @app.command()
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Run API and worker, each in a process of its own; the worker ends with this one."""
-    _run(_process(_settings(), host=host, port=port, api=True, work=(), beside=QUEUES))
+    _run(_process(_settings(), host=host, port=port, api=True, work=(), beside=SERVED))
 
 
 @app.command()
@@ -66,8 +65,8 @@ def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 def worker(queues: Queues = "turns,deliveries,media") -> None:
     """Run a worker only; any number of them share the work."""
     served = tuple(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
-    if not served or not set(served) <= set(QUEUES):
-        raise UsageError(f"--queues takes {', '.join(QUEUES)}, separated by commas")
+    if not served or not set(served) <= set(SERVED):
+        raise UsageError(f"--queues takes {', '.join(SERVED)}, separated by commas")
     _run(_process(_settings(), host="", port=0, api=False, work=served))
 
 

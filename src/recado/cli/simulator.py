@@ -16,7 +16,7 @@ import typer
 from recado.channels.twilio.addresses import PERSON, canonical_address
 from recado.cli.app import app, group
 from recado.cli.terminal import Host, Json, answer, secret_from_stdin, sid, table
-from recado.errors import RecadoError, UsageError
+from recado.errors import RecadoError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from recado.simulator.app import SimulatorSettings
@@ -73,7 +73,7 @@ def simulator(
         raise UsageError("--number: a number is whatsapp: and E.164, for instance whatsapp:+14155238886")
     if not webhook_url.startswith(("http://", "https://")):
         raise UsageError("--webhook-url: must be an http:// or https:// address")
-    given = secret_from_stdin("the auth token") if auth_token_stdin else os.environ.get(TOKEN_VARIABLE, "").strip()
+    given = secret_from_stdin("the auth token") if auth_token_stdin else _token_of_the_environment()
     token = given or secrets.token_hex(16)
 
     from recado.simulator.app import AccountSettings, SimulatorSettings
@@ -93,6 +93,21 @@ def simulator(
         ),
     )
     asyncio.run(_run(settings, made=not given, as_json=json))
+
+
+def _token_of_the_environment() -> str:
+    from recado import secretfiles
+
+    given = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not given.startswith(secretfiles.SCHEME):
+        return given
+    try:
+        token = secretfiles.read(given.removeprefix(secretfiles.SCHEME))
+    except ValueError as error:
+        raise SettingsError(f"{TOKEN_VARIABLE}: {error}") from None
+    if not token:
+        raise SettingsError(f"{TOKEN_VARIABLE}: the file is empty")
+    return token
 
 
 async def _run(settings: SimulatorSettings, *, made: bool, as_json: bool) -> None:

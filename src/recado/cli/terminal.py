@@ -77,9 +77,10 @@ def account_name() -> str:
 
 def settings_for_command() -> Settings:
     """The settings; a command logs warnings only, as lines for people, unless the settings say otherwise."""
-    from recado import telemetry
+    from recado import secretfiles, telemetry
     from recado.settings import load
 
+    secretfiles.put_in()
     settings = load()
     told = settings.model_fields_set
     telemetry.configure(

@@ -40,8 +40,6 @@ T = TypeVar("T")
 
 #: A connection of the engine's that was lent longer ago is asked first whether it is still there.
 FRESH_S: Final = 1.0
-#: How often it is logged that a pool's connections are all in use.
-_BUSY_S: Final = 60.0
 
 #: What a broken connection, a restart, a deadlock, an exhausted pool or a transaction that lay idle for too long raise:
 #: the same transaction may be tried again.

@@ -15,5 +15,10 @@ DELIVERY: Final = "send_whatsapp_message"
 TRANSCRIBE, FETCH = "transcribe_audio", "fetch_media"
 
 TURNS, DELIVERIES, VOICE, MEDIA = "turns", "deliveries", "voice", "media"
+#: What a worker may be told to serve. Who serves `media` serves `voice`: it is apart so that notes which wait to be
+#: listened to are in no picture's way.
+SERVED: Final = (TURNS, DELIVERIES, MEDIA)
+#: All of them.
+QUEUES: Final = (TURNS, DELIVERIES, MEDIA, VOICE)
 #: Where each is enqueued.
 QUEUE_OF: Final = {TURN: TURNS, DELIVERY: DELIVERIES, TRANSCRIBE: VOICE, FETCH: MEDIA}

@@ -6,8 +6,10 @@ rows, and its place in its lane is the workflow engine's to keep (`ops/engine`).
 
 from __future__ import annotations
 
-import asyncio
+from datetime import timedelta
 from typing import Final
+
+from recado.clock import Clock
 
 #: What is as short is waited for in the slot: giving it back and taking it again costs two writes and a poll.
 SHORT_S: Final = 1.0
@@ -25,8 +27,8 @@ class Later(Exception):
 SHORT_WINDOW_S: Final = 5.0
 
 
-async def give_way(wait_s: float, *, short_s: float = SHORT_S) -> None:
+async def give_way(clock: Clock, wait_s: float, *, short_s: float = SHORT_S) -> None:
     """Wait in the slot if it is short. Raises Later otherwise."""
     if wait_s > short_s:
         raise Later(wait_s)
-    await asyncio.sleep(wait_s)
+    await clock.sleep_until(clock.now() + timedelta(seconds=wait_s))

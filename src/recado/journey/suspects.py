@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
-import structlog
-
+from recado.clock import Clock, SystemClock
 from recado.conversations import messages
+from recado.conversations.happenings import Step, happened
 from recado.db.pool import PASSING, Pool
 from recado.db.scope import Scope, scoped
 from recado.journey.pause import SHORT_S, Later
-
-log = structlog.get_logger(__name__)
 
 #: So often a message may be in hand when its worker dies; where workers die without it too, that tells less of it.
 STRIKES: Final = 2
@@ -70,7 +67,7 @@ async def blamed(scope: Scope, messages_in_hand: Iterable[Suspected], *, now: da
 class Suspects:
     """What of one worker's work was in hand when a worker died, begun one after the other."""
 
-    clock: Callable[[], float] = time.monotonic
+    clock: Clock = field(default_factory=SystemClock)
     #: When the head start of the newest ends, and when that of the last one that waits does.
     _free_at: float = 0.0
     _given_until: float = 0.0
@@ -78,26 +75,26 @@ class Suspects:
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
         """Begin when no other suspect has just begun. Raises Later while others are before it, each for its time."""
-        while (wait_s := self._free_at - self.clock()) > 0:
+        while (wait_s := self._free_at - self.clock.monotonic()) > 0:
             if wait_s > SHORT_S:
                 due = max(self._given_until, self._free_at)
                 self._given_until = due + HEAD_START_S
-                raise Later(due - self.clock())
-            await asyncio.sleep(wait_s)
-        ends = self._free_at = self.clock() + HEAD_START_S
+                raise Later(due - self.clock.monotonic())
+            await self.clock.sleep_until(self.clock.now() + timedelta(seconds=wait_s))
+        ends = self._free_at = self.clock.monotonic() + HEAD_START_S
         try:
             yield
         finally:
             if self._free_at == ends:
-                self._free_at = self.clock()
+                self._free_at = self.clock.monotonic()
 
 
-async def put_back(pool: Pool, owner_id: UUID, begun: Mapping[UUID, int]) -> None:
-    """Count down what work has counted up that ended in a way which says nothing of its messages."""
+async def put_back(pool: Pool, owner_id: UUID, begun: Mapping[UUID, int], *, step: Step) -> None:
+    """Count down what a step's work has counted up that ended in a way which says nothing of its messages."""
     if not begun:
         return
     try:
         async with asyncio.timeout(2), scoped(pool, owner_id) as scope:
             await messages.take_back_starts(scope, begun)
     except (TimeoutError, *PASSING) as error:
-        log.warning("not_put_back", owner_id=owner_id, error=type(error).__name__)
+        await happened(owner_id, step, "not_put_back", error=type(error).__name__)

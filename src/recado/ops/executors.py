@@ -21,6 +21,7 @@ import structlog
 
 from recado.db.patience import PatientConnection
 from recado.db.pool import PASSING, Connection
+from recado.db.work import DELIVERIES, DELIVERY, QUEUES
 from recado.stopping import end
 
 log = structlog.get_logger(__name__)
@@ -40,27 +41,28 @@ ORPHANED_S = 30.0
 
 # A delivery is one workflow, and the engine wrote down who had it in hand before it began: so it is counted here, when
 # it was in hand at a death, and costs nothing while nobody dies. Once for each death, also when whoever recovers dies.
-_DIED = """
+_DIED = f"""
 WITH death AS (
     INSERT INTO executor_deaths (executor_id)
     SELECT %s WHERE NOT EXISTS (SELECT FROM executor_deaths WHERE executor_id = %s) RETURNING executor_id
 ), in_hand AS (
     SELECT split_part(w.queue_partition_key, ':', 1)::uuid AS owner_id, left(w.workflow_uuid, 36)::uuid AS id
     FROM death JOIN dbos.workflow_status w ON w.executor_id = death.executor_id
-    WHERE w.status = 'PENDING' AND w.name = 'send_whatsapp_message' AND w.queue_name = 'deliveries'
-      AND w.queue_partition_key ~ '^[0-9a-f-]{36}:' AND w.workflow_uuid ~ '^[0-9a-f-]{36}'
+    WHERE w.status = 'PENDING' AND w.name = '{DELIVERY}' AND w.queue_name = '{DELIVERIES}'
+      AND w.queue_partition_key ~ '^[0-9a-f-]{{36}}:' AND w.workflow_uuid ~ '^[0-9a-f-]{{36}}'
 )
 UPDATE messages m SET starts = m.starts + 1, begun_at = coalesce(m.begun_at, clock_timestamp())
 FROM in_hand WHERE m.owner_id = in_hand.owner_id AND m.id = in_hand.id AND m.direction = 'outbound'
-"""
+"""  # noqa: S608 - constants
 
 
-_ORPHANS = """
+# A tuple of Python's is written as SQL writes a list.
+_ORPHANS = f"""
 SELECT DISTINCT w.executor_id AS id FROM dbos.workflow_status w
-WHERE w.status = 'PENDING' AND w.queue_name IN ('turns', 'deliveries', 'media', 'voice') AND w.executor_id IS NOT NULL
+WHERE w.status = 'PENDING' AND w.queue_name IN {QUEUES} AND w.executor_id IS NOT NULL
   AND w.started_at_epoch_ms < extract(epoch FROM clock_timestamp() - make_interval(secs => %s)) * 1000
   AND NOT EXISTS (SELECT FROM executors e WHERE e.id = w.executor_id)
-"""
+"""  # noqa: S608 - constants
 _LEFT = """
 DELETE FROM executors WHERE id = %s
   AND NOT EXISTS (SELECT FROM dbos.workflow_status WHERE executor_id = %s AND status = 'PENDING')

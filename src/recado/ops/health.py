@@ -21,7 +21,7 @@ class Health:
     warnings: tuple[str, ...] = ()
 
 
-async def look(pool: Pool) -> Health:
+async def check(pool: Pool) -> Health:
     """The database away, the schema not the present one, a queue that no live worker serves."""
     try:
         async with asyncio.timeout(3), pool.connection(timeout=2) as conn:

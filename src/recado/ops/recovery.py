@@ -12,14 +12,12 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from uuid import UUID
 
-import sqlalchemy as sa
 import structlog
-from dbos import DBOS
-from dbos._dbos import _get_dbos_instance
 
 from recado.channels.port import Sender, SendError
 from recado.db.pool import PASSING, Pool, Row
 from recado.db.scope import scoped
+from recado.db.work import DELIVERIES, MEDIA, TURNS, VOICE
 from recado.errors import NotFound
 from recado.journey.deliver import aftermath
 
@@ -39,7 +37,7 @@ SILENCE_S = 120
 SILENT_EACH, SILENT_MOST, ASKED_AT_ONCE, ASK_S = 10, 100, 10, 10.0
 
 # Owners take turns: thousands of one owner's, which a number that was routed late has, hide nobody's.
-_STRAYS = """
+_STRAYS = f"""
 WITH RECURSIVE waiting (owner_id) AS (
     (SELECT owner_id FROM messages WHERE status IN ('received', 'queued') ORDER BY owner_id LIMIT 1)
     UNION ALL
@@ -62,7 +60,7 @@ WITH RECURSIVE waiting (owner_id) AS (
                       WHERE p.owner_id = m.owner_id AND p.message_id = m.id AND p.status = 'waiting'))
       AND NOT EXISTS (
             SELECT FROM dbos.workflow_status w
-            WHERE w.queue_name = CASE m.direction WHEN 'inbound' THEN 'turns' ELSE 'deliveries' END
+            WHERE w.queue_name = CASE m.direction WHEN 'inbound' THEN '{TURNS}' ELSE '{DELIVERIES}' END
               AND w.status IN ('ENQUEUED', 'PENDING')
               AND w.queue_partition_key = lane(m.owner_id::text, m.conversation_id::text))
     ORDER BY m.id LIMIT %(most)s) found
@@ -84,19 +82,19 @@ SELECT id, CASE direction
     ELSE enqueue_delivery(owner_id, conversation_id, id, id::text || ':' || (tries + 1))
     END AS workflow
 FROM counted WHERE tries < %(tries)s
-"""
+"""  # noqa: S608 - constants
 
 
 # What is found of each owner in turn, and each message's work by its lane: a look at all that waits would take as long
 # as there is of it, squared.
-_STRAY_MEDIA = """
+_STRAY_MEDIA = f"""
 WITH found AS (
     SELECT m.*, row_number() OVER (PARTITION BY m.owner_id ORDER BY m.received_at) AS nth
     FROM messages m
     WHERE m.awaits_media AND m.id < uuid_floor(now() - make_interval(secs => %(stray_s)s))
       AND NOT EXISTS (
             SELECT FROM dbos.workflow_status w
-            WHERE w.queue_name IN ('voice', 'media') AND w.status IN ('ENQUEUED', 'PENDING')
+            WHERE w.queue_name IN ('{VOICE}', '{MEDIA}') AND w.status IN ('ENQUEUED', 'PENDING')
               AND w.queue_partition_key = lane(m.owner_id::text, m.conversation_id::text)
               AND starts_with(w.workflow_uuid, m.id::text))
 ), stray AS (
@@ -108,7 +106,7 @@ WITH found AS (
 SELECT id, enqueue_media(
     owner_id, conversation_id, id, received_at, has_voice(owner_id, id, kind), id::text || ':media:' || (tries + 1))
 FROM stray WHERE tries < %(tries)s
-"""
+"""  # noqa: S608 - constants
 
 
 async def fetch_stray_media(platform: Pool) -> int:
@@ -126,13 +124,13 @@ async def fetch_stray_media(platform: Pool) -> int:
 # By the database's clock, as the engine's rows are: a worker's may be ahead, and would give up what has just come. Work
 # that was enqueued for it lately, by a retry for instance, has its time too; what a living worker has begun has as
 # long as the longest note takes. The turn's id is the message's.
-_LATE = """
+_LATE = f"""
 WITH found AS (
     SELECT m.owner_id, m.id, row_number() OVER (PARTITION BY m.owner_id ORDER BY m.received_at) AS nth FROM messages m
     WHERE m.awaits_media AND m.received_at < now() - make_interval(secs => %(late_s)s)
       AND NOT EXISTS (
             SELECT FROM dbos.workflow_status w
-            WHERE w.queue_name IN ('voice', 'media') AND w.status IN ('ENQUEUED', 'PENDING')
+            WHERE w.queue_name IN ('{VOICE}', '{MEDIA}') AND w.status IN ('ENQUEUED', 'PENDING')
               AND w.queue_partition_key = lane(m.owner_id::text, m.conversation_id::text)
               AND starts_with(w.workflow_uuid, m.id::text)
               AND (w.created_at > extract(epoch FROM now() - make_interval(secs => %(late_s)s)) * 1000
@@ -162,7 +160,7 @@ SELECT id, enqueue_turn(
     CASE WHEN EXISTS (SELECT FROM dbos.workflow_status w WHERE w.workflow_uuid = message.id::text)
          THEN gen_random_uuid()::text ELSE id::text END)
 FROM message
-"""
+"""  # noqa: S608 - constants
 
 
 async def give_up_late_media(platform: Pool, *, at_work: timedelta) -> int:
@@ -265,7 +263,7 @@ async def _ask(pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
             sender = await sender_of(row["owner_id"], row["account_id"])
             receipt = await sender.fetch(row["provider_sid"])
         async with scoped(pool, row["owner_id"]) as scope:
-            await aftermath.learn(
+            await aftermath.apply_status(
                 scope,
                 message_id=row["message_id"],
                 part=row["part"],
@@ -280,33 +278,3 @@ async def _ask(pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
         log.warning("database_unavailable", task="silent", error=type(error).__name__)
         return False
     return True
-
-
-def give_back_unstarted() -> int:
-    """Give back what this process claimed but never started; answers how many.
-
-    The queue claims a workflow and then starts it; when the database commits a claim and its answer is lost, the
-    workflow is ours and nobody runs it. Blocks: for a thread.
-    """
-    dbos = _get_dbos_instance()
-    running = set(dbos._active_workflows_set.activeList())  # noqa: SLF001 - before the look and after it
-    ws = dbos._sys_db.tables.workflow_status  # noqa: SLF001
-    with dbos._sys_db.engine.begin() as conn:  # noqa: SLF001
-        claimed = [
-            row[0]
-            for row in conn.execute(
-                sa.select(ws.c.workflow_uuid).where(
-                    ws.c.status == "PENDING",
-                    ws.c.queue_name.in_(["turns", "deliveries", "media", "voice"]),
-                    ws.c.executor_id == DBOS.executor_id,
-                    ws.c.started_at_epoch_ms < sa.text(f"(extract(epoch FROM clock_timestamp()) - {STRAY_S}) * 1000"),
-                )
-            )
-        ]
-    running |= set(dbos._active_workflows_set.activeList())  # noqa: SLF001
-    lost = [workflow_id for workflow_id in claimed if workflow_id not in running]
-    for workflow_id in lost:
-        dbos._sys_db.reenqueue_for_recovery(workflow_id, [DBOS.executor_id], "turns")  # noqa: SLF001
-    if lost:
-        log.warning("unstarted_given_back", task="recovery", workflows=len(lost))
-    return len(lost)

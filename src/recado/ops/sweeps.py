@@ -21,6 +21,7 @@ from recado.clock import Clock
 from recado.db.pool import PASSING, Pool
 from recado.media.storage import Storage
 from recado.ops import again, proving, recovery, retention
+from recado.ops.engine import process
 from recado.stopping import AGAIN_S
 
 log = structlog.get_logger(__name__)
@@ -117,7 +118,7 @@ def of_a_worker(
         soon("late_media", partial(recovery.give_up_late_media, platform, at_work=at_work)),
         soon("strays", partial(recovery.give_work_to_strays, platform)),
         soon("silent", partial(recovery.ask_after_silent, platform, pool, sender_of)),
-        soon("unstarted", lambda: asyncio.to_thread(recovery.give_back_unstarted)),
+        soon("unstarted", lambda: asyncio.to_thread(process.give_back_unstarted)),
         soon("held_deliveries", deliveries),
         soon("held_arrivals", arrivals),
         Sweep(name="numbers", period_s=NUMBERS_S, run=lambda: proving.prove_numbers(platform, pool, listed_of, now())),

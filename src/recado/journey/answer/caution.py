@@ -13,12 +13,11 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from recado.assistants import assistant as assistants
 from recado.assistants import keyless
-from recado.conversations import conversations, events, messages, turns
+from recado.conversations import conversations, messages, turns
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.conversations.messages import Message
 from recado.conversations.turns import Turn
 from recado.db.pool import persistently
@@ -27,8 +26,6 @@ from recado.identity import plans
 from recado.journey.answer.drafting import AnswerDesk, Draft, silent_for
 from recado.journey.suspects import blamed
 from recado.journey.understand.language import spoken
-
-log = structlog.get_logger(__name__)
 
 #: The same words so often in a row, each time answered, within `WITHIN`: a machine, or somebody whom it does not help.
 SAME_WORDS: Final = 6
@@ -190,28 +187,26 @@ async def leave_circles(
     """
     ids = {message.id for message in heard}
 
-    async def hold() -> bool:
+    async def hold() -> None:
         now = desk.clock.now()
         async with scoped(desk.pool, owner_id) as scope:
             conversation = await conversations.get(scope, conversation_id, lock=True)
             held = [message for message in await messages.pending(scope, conversation_id) if message.id in ids]
             if not held:
-                return False
+                return
             silent = silent_for(conversation)
             newest = held[-1]
             await turns.add(scope, _turn(turn_id, conversation_id, newest, "silent", f"loop: {why}", now))
             await messages.mark_taken(scope, [m.id for m in held], held_for=silent or "loop", turn_id=turn_id)
-            await _record(scope, "loop", conversation_id, newest, {"why": why, "messages": len(held)})
+            await _note(scope, "loop", conversation_id, newest, why, len(held))
             await conversations.ask_for_people(scope, conversation_id, why="loop")
             if silent is None and why != "own_number":
                 assistant = await assistants.for_number(scope, conversation.number_id)
                 language = spoken(conversation, assistant)
                 await conversations.leave_to_people(scope, conversation_id, now=now)
                 await _say(scope, IN_CIRCLES.get(language, IN_CIRCLES["en"]), conversation_id, newest, turn_id, now)
-            return True
 
-    if await persistently(hold):
-        log.warning("loop", step="answer", owner_id=owner_id, conversation_id=conversation_id, reason=why)
+    await persistently(hold)
 
 
 async def give_up(
@@ -248,8 +243,7 @@ async def give_up(
                 if draft is not None:
                     await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
                     await plans.meter(scope, "money", draft.cost_micros, now=now)
-            if level < 3:
-                await _record(scope, "broken", conversation_id, newest, {"why": why, "messages": len(held)})
+            await _note(scope, "broken" if level < 3 else "broken_untold", conversation_id, newest, why, len(held))
             if says:
                 words = await apology(scope, conversation) if level == 0 else keyless.words_for_person("en")
                 await _say(scope, words, conversation_id, newest, turn_id if level == 0 else None, now)
@@ -258,12 +252,18 @@ async def give_up(
         try:
             await persistently(lambda level=level: settle(level))  # type: ignore[misc]
         except Exception as error:
-            log.exception("not_settled", step="answer", conversation_id=conversation_id, error=type(error).__name__)
+            await happened(
+                owner_id,
+                "answer",
+                "not_settled",
+                conversation_id=conversation_id,
+                correlation_id=turn_id,
+                error=type(error).__name__,
+            )
             if level == 3:
                 raise
         else:
-            break
-    log.error("turn_broken", step="answer", owner_id=owner_id, conversation_id=conversation_id, reason=why)
+            return
 
 
 async def apology_unless_silent(scope: Scope, conversation: Conversation) -> str | None:
@@ -315,15 +315,17 @@ def _turn(
     )
 
 
-async def _record(scope: Scope, what: str, conversation_id: UUID, newest: Message, data: dict[str, object]) -> None:
-    await events.record(
+async def _note(scope: Scope, what: str, conversation_id: UUID, newest: Message, why: str, count: int) -> None:
+    await happened(
         scope,
-        step="answer",
-        what=what,
+        "answer",
+        what,
         conversation_id=conversation_id,
         message_id=newest.id,
         correlation_id=newest.correlation_id,
-        data=data,
+        why=why,
+        reason=why,
+        messages=count,
     )
 
 

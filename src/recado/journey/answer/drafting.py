@@ -15,8 +15,6 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from recado.assistants import assistant as assistants
 from recado.assistants import keyless, knowledge, prices, run, unheard
 from recado.assistants.assistant import Assistant
@@ -26,6 +24,7 @@ from recado.channels.port import Sender, SendError
 from recado.clock import Clock
 from recado.conversations import conversations, messages, reading, templates
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.conversations.holding import HeldFor
 from recado.conversations.media import Media
 from recado.conversations.messages import Message
@@ -39,9 +38,7 @@ from recado.identity import plans
 from recado.identity.plans import Budget
 from recado.journey.answer import sight
 from recado.journey.suspects import Suspects
-from recado.journey.understand.language import learn, spoken
-
-log = structlog.get_logger(__name__)
+from recado.journey.understand.language import spoken, with_contact_language
 
 #: Twilio shows a typing indicator for 25 s.
 TYPING_S = 20.0
@@ -71,7 +68,7 @@ class EngineFailed(Exception):
 class AnswerDesk:
     """What a turn works with. `step` runs a costly call once, also across a crash; its result is stored.
 
-    `look` gives the pictures of a turn, for a model that sees. `turns_per_hour` is how many may answer in a
+    `pictures_of` gives the pictures of a turn, for a model that sees. `turns_per_hour` is how many may answer in a
     conversation before it goes to people, 0 for any number. `pause` waits for a long quiet window to end, or raises
     what gives the slot back meanwhile (`journey/pause`).
     """
@@ -84,7 +81,7 @@ class AnswerDesk:
     think: Think
     step: Step
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]]
-    look: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
+    pictures_of: Callable[[Sequence[Media]], Awaitable[Mapping[UUID, Picture]]] = _nothing
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     turns_per_hour: int = 60
     suspects: Suspects = field(default_factory=Suspects)
@@ -141,7 +138,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
 
     async def look() -> _Known:
         async with scoped(desk.pool, owner_id) as scope:
-            conversation = await learn(scope, await conversations.get(scope, conversation_id), heard)
+            conversation = await with_contact_language(scope, await conversations.get(scope, conversation_id), heard)
             assistant = await assistants.for_number(scope, conversation.number_id)
             budget = await plans.budget(scope, desk.clock.now())
             model = assistant.model or desk.default_model
@@ -176,7 +173,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
     if budget.state == "hard":
         return await _without_model(desk, owner_id, conversation, assistant, heard, error=OVER_BUDGET)
     if budget.limits_money and model != desk.default_model and not await _has_price(desk, model):
-        log.warning("model_without_price", step="answer", owner_id=owner_id, model=model)
+        await happened(owner_id, "answer", "model_without_price", conversation_id=conversation_id, model=model)
         return await _without_model(desk, owner_id, conversation, assistant, heard, error=UNPRICED)
 
     async def think() -> dict[str, Any]:
@@ -184,7 +181,7 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
         covered = [str(message.id) for message in heard]
         try:
             everything = [known.readings[message.id] for message in (*known.before, *heard)]
-            seen = await desk.look(sight.worth_showing(everything)) if run.sees(assistant, model) else {}
+            seen = await desk.pictures_of(sight.worth_showing(everything)) if run.sees(assistant, model) else {}
             thought = await desk.think(
                 assistant,
                 model=model,
@@ -201,7 +198,9 @@ async def draft_reply(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, h
         except RecadoError as error:
             return {"covered": covered, "error": str(error)}
         except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
-            log.exception("think_failed", step="answer", conversation_id=conversation_id)
+            await happened(
+                owner_id, "answer", "think_failed", conversation_id=conversation_id, error=type(error).__name__
+            )
             return {"covered": covered, "error": type(error).__name__}
         return {
             "covered": covered,
@@ -349,9 +348,11 @@ async def _typing(desk: AnswerDesk, owner_id: UUID, conversation: Conversation, 
                 with suppress(TimeoutError):
                     await asyncio.wait_for(done.wait(), TYPING_S)
         except SendError as error:
-            log.debug("typing_failed", step="answer", code=error.code)
+            await happened(owner_id, "answer", "typing_failed", conversation_id=conversation.id, code=error.code)
         except Exception as error:
-            log.warning("typing_failed", step="answer", error=type(error).__name__)
+            await happened(
+                owner_id, "answer", "typing_broke", conversation_id=conversation.id, error=type(error).__name__
+            )
 
     # A call that is under way when the answer is there is left to end by itself: nobody waits for it.
     showing = asyncio.create_task(show())

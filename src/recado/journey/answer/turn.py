@@ -7,16 +7,14 @@ meanwhile, the reply is stale: it is made again, not sent, at most twice.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-import structlog
-
-from recado.conversations import conversations, events, messages, turns
+from recado.conversations import conversations, messages, turns
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.conversations.holding import HeldFor
 from recado.conversations.messages import Message
 from recado.conversations.turns import Turn
@@ -27,12 +25,10 @@ from recado.journey.answer.caution import InHand, give_up, leave_circles, take_a
 from recado.journey.answer.drafting import OVER_BUDGET, AnswerDesk, Draft, EngineFailed, draft_reply, silent_for
 from recado.journey.pause import Later
 from recado.journey.suspects import put_back
-from recado.journey.understand.consent import heed
 from recado.journey.understand.listen import listen
+from recado.journey.understand.opt_outs import confirm_opt_outs
 
 __all__ = ["AnswerDesk", "process_ai_response"]
-
-log = structlog.get_logger(__name__)
 
 #: A reply is made at most this often for one turn; then it goes, and what came meanwhile is the next turn's.
 ROUNDS = 3
@@ -55,10 +51,17 @@ async def process_ai_response(
         async with AsyncExitStack() as stack:
             await _answer(desk, owner_id, conversation_id, turn_id, arrived_at, hand, heard, drafts, stack)
     except (EngineFailed, Later, *PASSING):
-        await put_back(desk.pool, owner_id, hand.begun)
+        await put_back(desk.pool, owner_id, hand.begun, step="answer")
         raise
     except Exception as error:
-        log.exception("turn_failed", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
+        await happened(
+            owner_id,
+            "answer",
+            "turn_failed",
+            conversation_id=conversation_id,
+            correlation_id=turn_id,
+            error=type(error).__name__,
+        )
         await give_up(
             desk,
             owner_id,
@@ -69,7 +72,7 @@ async def process_ai_response(
             draft=drafts[-1] if drafts else None,
         )
     except BaseException:  # a stop: another worker goes on with it
-        await put_back(desk.pool, owner_id, hand.begun)
+        await put_back(desk.pool, owner_id, hand.begun, step="answer")
         raise
 
 
@@ -96,7 +99,7 @@ async def _answer(
             since=since,
             again=round_number > 1,
             # A reply that was made is in this run alone.
-            pause=desk.pause if round_number == 1 else asyncio.sleep,
+            pause=desk.pause if round_number == 1 else None,
             then=partial(take_at_once, desk=desk, conversation_id=conversation_id, hand=hand)
             if round_number == 1
             else None,
@@ -105,7 +108,7 @@ async def _answer(
             await stack.enter_async_context(desk.suspects.alone())
         heard = await take_in_hand(desk, owner_id, conversation_id, turn_id, heard, hand)
         taken.update(message.id for message in heard)
-        heard = await heed(desk.pool, desk.clock, owner_id, conversation_id, heard, asked=hand.asked)
+        heard = await confirm_opt_outs(desk.pool, desk.clock, owner_id, conversation_id, heard, asked=hand.asked)
         if not heard:
             return
         if hand.circles is not None:
@@ -164,7 +167,7 @@ async def _conclude(
         ]
         silent = silent_for(conversation)
         if newer and round_number < ROUNDS and silent is None:
-            log.info("stale", step="answer", conversation_id=conversation_id, correlation_id=turn_id)
+            await happened(scope, "answer", "stale", conversation_id=conversation_id, correlation_id=turn_id)
             return newer[-1].received_at
         if late and silent is None:
             # Its words have a turn that was enqueued with them.
@@ -172,17 +175,6 @@ async def _conclude(
             if not covered:
                 return None
         await _store(scope, desk, conversation, turn_id, draft, covered, silent, round_number, started_at)
-    log.info(
-        "answered",
-        step="answer",
-        owner_id=owner_id,
-        conversation_id=conversation_id,
-        correlation_id=turn_id,
-        outcome=draft.outcome if silent is None else "silent",
-        messages=len(covered),
-        rounds=round_number,
-        error=draft.error,
-    )
     return None
 
 
@@ -252,14 +244,20 @@ async def _store(
             await conversations.ask_for_people(scope, conversation_id, why=why)
         if outcome == "budget":
             await conversations.tell_of_budget(scope, conversation_id, period=period)
-        await events.record(
+        await happened(
             scope,
-            step="answer",
-            what=outcome,
+            "answer",
+            outcome,
             conversation_id=conversation_id,
             message_id=newest.id,
             correlation_id=newest.correlation_id,
-            data={"messages": len(covered), "rounds": round_number, "error": draft.error},
+            duration_s=(now - started_at).total_seconds(),
+            age_s=(now - newest.received_at).total_seconds(),
+            outcome=outcome,
+            messages=len(covered),
+            rounds=round_number,
+            model=draft.model,
+            error=draft.error,
         )
         await plans.meter_turn(
             scope,

@@ -16,14 +16,13 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-import structlog
-
 from recado.channels.port import ErrorClass, SendError, Sent
 from recado.channels.twilio.addresses import canonical_address, is_whatsapp
-from recado.channels.twilio.codes import NOT_FINAL_CODES, classify
+from recado.channels.twilio.codes import NOT_FINAL_CODES, OPT_OUT_CODES, classify
 from recado.clock import uptime
-from recado.conversations import consent, contacts, conversations, events, parts, templates
+from recado.conversations import conversations, parts, suppressions, templates
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.conversations.holding import HeldFor
 from recado.conversations.parts import Part
 from recado.db.pool import Row, persistently
@@ -37,8 +36,6 @@ from recado.journey.deliver.dispatch import DeliverDesk, Job, Unmade, Unsendable
 from recado.journey.deliver.late import carry_or_hold
 from recado.journey.deliver.reconcile import reconcile
 from recado.journey.pause import SHORT_S
-
-log = structlog.get_logger(__name__)
 
 #: Where the webhook's path is, for the status callbacks.
 OUTBOUND_PATH = "/channels/twilio/v1/webhooks/outbound"
@@ -116,7 +113,7 @@ async def _next(
             await scope.conn.execute(
                 f"""
                 SELECT m.id, m.conversation_id, m.body, m.content, m.status, m.error_code, m.correlation_id,
-                       m.author, m.reply_to, m.starts, m.begun_at, m.received_at, c.identity_key, {consent.SHARE}
+                       m.author, m.reply_to, m.starts, m.begun_at, m.received_at, c.identity_key, {suppressions.SHARE}
                 FROM messages m
                 JOIN conversations v ON v.owner_id = m.owner_id AND v.id = m.conversation_id
                 JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
@@ -250,10 +247,10 @@ def _is_media(part: Part) -> bool:
 
 
 async def _note(scope: Scope, message: Row, what: str) -> None:
-    await events.record(
+    await happened(
         scope,
-        step="deliver",
-        what=what,
+        "deliver",
+        what,
         conversation_id=message["conversation_id"],
         message_id=message["id"],
         correlation_id=message["correlation_id"],
@@ -313,19 +310,21 @@ def _callback_url(desk: DeliverDesk, job: Job) -> str | None:
 async def _taken(desk: DeliverDesk, owner_id: UUID, job: Job, sent: Sent) -> None:
     async with scoped(desk.pool, owner_id) as scope, scope.conn.pipeline():
         await parts.end_attempt(scope, job.attempt.id, "taken")
-        await parts.move(
+        await parts.move_status(
             scope, message_id=job.message_id, part=job.part.part, sid=sent.sid, status=sent.status, error_code=None
         )
-    log.info(
-        "sent",
-        step="deliver",
-        owner_id=owner_id,
-        message_id=job.message_id,
-        correlation_id=job.correlation_id,
-        part=job.part.part,
-        tries=job.attempt.tries,
-        sid=sent.sid,
-    )
+        await happened(
+            scope,
+            "deliver",
+            "sent",
+            conversation_id=job.conversation.id,
+            message_id=job.message_id,
+            correlation_id=job.correlation_id,
+            age_s=(desk.clock.now() - job.queued_at).total_seconds(),
+            part=job.part.part,
+            tries=job.attempt.tries,
+            sid=sent.sid,
+        )
 
 
 async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError) -> None:
@@ -342,10 +341,10 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
     # An unknown outcome is looked up in any case: a message that Twilio took did not fail.
     unknown = error.error_class is ErrorClass.UNKNOWN
 
-    async def note() -> str:
+    async def note() -> None:
         async with scoped(desk.pool, owner_id) as scope:
-            if error.code is not None and error.code in contacts.OPT_OUT_CODES:
-                await contacts.suppress(scope, job.message_id, job.part.part, code=error.code)
+            if error.code is not None and error.code in OPT_OUT_CODES:
+                await suppressions.refused(scope, job.message_id, job.part.part, code=error.code)
             await parts.end_attempt(
                 scope,
                 job.attempt.id,
@@ -370,29 +369,23 @@ async def _failed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError)
                     if decision.delay_s is None
                     else desk.clock.now() + timedelta(seconds=decision.delay_s),
                 )
-            await events.record(
+            await happened(
                 scope,
-                step="deliver",
-                what=error.error_class.value,
+                "deliver",
+                error.error_class.value,
                 conversation_id=job.conversation.id,
                 message_id=job.message_id,
                 correlation_id=job.correlation_id,
-                data={"part": job.part.part, "code": error.code, "text": error.owner_text, "then": then},
+                age_s=age_s,
+                part=job.part.part,
+                code=error.code,
+                text=error.owner_text,
+                then=then,
+                error_class=error.error_class,
+                tries=job.attempt.tries,
             )
-        return then
 
-    then = await persistently(note)
-    log.warning(
-        "send_failed",
-        step="deliver",
-        owner_id=owner_id,
-        message_id=job.message_id,
-        correlation_id=job.correlation_id,
-        error_class=error.error_class,
-        code=error.code,
-        then=then,
-        tries=job.attempt.tries,
-    )
+    await persistently(note)
     if decision.action in (Action.RETRY, Action.RECONCILE) and decision.delay_s:
         await desk.pause(decision.delay_s)
 

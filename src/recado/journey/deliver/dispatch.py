@@ -9,12 +9,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from recado.channels.port import Contents, ErrorClass, Sender, SendError
 from recado.clock import Clock
-from recado.conversations import events, media, parts, templates
+from recado.conversations import media, parts, templates
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.conversations.parts import Attempt, Part
 from recado.db.pool import Pool, Row, persistently
 from recado.db.scope import Scope, scoped
@@ -34,8 +33,6 @@ from recado.delivery.retry import POLICY, RetryPolicy
 from recado.delivery.split import split
 from recado.errors import NotFound
 from recado.journey.suspects import Suspects
-
-log = structlog.get_logger(__name__)
 
 #: Outbound order is not guaranteed by Twilio: a part waits for `sent` of the one before it, but not for ever.
 PREDECESSOR_S = 5.0
@@ -197,8 +194,14 @@ async def make(desk: DeliverDesk, owner_id: UUID, wanted: Unmade) -> None:
 
     await persistently(settle)
     if error is not None:
-        log.warning(
-            "content_not_made", step="deliver", owner_id=owner_id, message_id=wanted.message_id, code=error.code
+        await happened(
+            owner_id,
+            "deliver",
+            "content_not_made",
+            conversation_id=wanted.conversation.id,
+            message_id=wanted.message_id,
+            correlation_id=wanted.correlation_id,
+            code=error.code,
         )
 
 
@@ -218,14 +221,15 @@ async def say_as_text(scope: Scope, desk: DeliverDesk, wanted: Unmade, *, code: 
     """The part lists its choices as text from now on, and the timeline says so."""
     text = as_text(wanted.choices, wanted.part.body)
     await parts.become(scope, wanted.message_id, wanted.part.part, split(text, desk.split_chars))
-    await events.record(
+    await happened(
         scope,
-        step="deliver",
-        what="buttons_as_text",
+        "deliver",
+        "buttons_as_text",
         conversation_id=wanted.conversation.id,
         message_id=wanted.message_id,
         correlation_id=wanted.correlation_id,
-        data={"part": wanted.part.part, "code": code},
+        part=wanted.part.part,
+        code=code,
     )
 
 

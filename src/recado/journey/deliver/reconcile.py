@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
-
-import structlog
 
 from recado.channels.port import SendError, Sent
 from recado.channels.twilio.addresses import identity_key
-from recado.conversations import events, parts
+from recado.conversations import parts
+from recado.conversations.happenings import happened
 from recado.conversations.parts import Attempt
 from recado.db.borrowing import borrowed
 from recado.db.pool import persistently
@@ -19,8 +19,6 @@ from recado.db.scope import Scope, scoped
 from recado.delivery.same import same, says_nothing
 from recado.journey.deliver import aftermath
 from recado.journey.deliver.dispatch import DeliverDesk, Job
-
-log = structlog.get_logger(__name__)
 
 #: How far Twilio's clock and the database's may be apart.
 NEAR = timedelta(seconds=30)
@@ -48,7 +46,7 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
             for sent in listed
         ]
     except SendError as error:
-        log.warning("reconcile_failed", step="deliver", message_id=job.message_id, code=error.code)
+        await _note(owner_id, job, "reconcile_failed", code=error.code)
         if (desk.clock.now() - job.queued_at) > timedelta(seconds=desk.policy.window_s):
             await persistently(lambda: _give_up(desk, owner_id, job))
             return
@@ -61,7 +59,7 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
             known = await parts.attributed(scope, [sent.sid for sent in listed])
             ours = _ours([sent for sent in listed if sent.sid not in known], job)
             if ours is not None:
-                await aftermath.learn(
+                await aftermath.apply_status(
                     scope,
                     message_id=job.message_id,
                     part=job.part.part,
@@ -70,11 +68,11 @@ async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
                     error_code=ours.error_code,
                 )
                 await parts.end_attempt(scope, job.attempt.id, "taken")
-                await _note_reconciled(scope, job, "taken")
+                await _note(scope, job, "reconciled_taken")
                 return True
             if looked_at >= await _settled_at(scope, desk, job.attempt):
                 await parts.end_attempt(scope, job.attempt.id, "not_taken")
-                await _note_reconciled(scope, job, "not_taken")
+                await _note(scope, job, "reconciled_not_taken")
                 if job.attempt.tries >= desk.policy.max_attempts or looked_at - job.queued_at > max_age:
                     await parts.stop(scope, job.message_id, error_code=None)
                 return True
@@ -151,15 +149,16 @@ async def _settled_at(scope: Scope, desk: DeliverDesk, attempt: Attempt) -> date
     return attempt.started_at + timedelta(seconds=desk.crash_settle_s)
 
 
-async def _note_reconciled(scope: Scope, job: Job, outcome: str) -> None:
-    await events.record(
-        scope,
-        step="deliver",
-        what=f"reconciled_{outcome}",
+async def _note(where: Scope | UUID, job: Job, what: str, **details: Any) -> None:
+    await happened(
+        where,
+        "deliver",
+        what,
         conversation_id=job.conversation.id,
         message_id=job.message_id,
         correlation_id=job.correlation_id,
-        data={"part": job.part.part},
+        part=job.part.part,
+        **details,
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import structlog
 from fastapi import Request, Response
 
 from recado.channels.port import Inbound
@@ -18,6 +17,7 @@ from recado.channels.twilio.directory import Account, Directory
 from recado.channels.twilio.parse import contact_words, parse_inbound
 from recado.channels.twilio.signature import canonical_url, is_form, is_signed, parse_form, parse_json
 from recado.clock import Clock
+from recado.conversations.happenings import happened
 from recado.db.group_commit import Unavailable
 from recado.db.pool import Pool
 from recado.errors import Rejected
@@ -25,8 +25,6 @@ from recado.identity import keys
 from recado.journey.accept.accept import CHANNEL, Acceptor, arrival
 from recado.journey.receive.limits import ADMITTED, MessageLimits
 from recado.settings import Network
-
-log = structlog.get_logger(__name__)
 
 #: Twilio's webhooks are a few kilobytes; nothing larger is read.
 BODY_LIMIT = 256 * 1024
@@ -74,7 +72,7 @@ class Door:
                 return account, parameters
             raise Rejected(403, "wrong API key")
         if account.unreadable is not None:
-            log.error("tokens_unreadable", owner_id=account.owner_id, step="receive", error=account.unreadable)
+            await happened(account.owner_id, "receive", "tokens_unreadable", error=account.unreadable)
             raise Unavailable("the account's tokens can't be read")
         raise Rejected(403, "wrong signature")
 
@@ -124,5 +122,13 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, limits: Mess
         await limits.uncount(account, inbound, verdict, stored=True)
     if verdict.courtesy and accepted.new:
         await limits.be_courteous(account.owner_id, accepted.message_id, words, now=clock.now())
-    log.info("accepted", correlation_id=accepted.message_id, owner_id=account.owner_id, step="accept", new=accepted.new)
+    await happened(
+        account.owner_id,
+        "accept",
+        "accepted",
+        message_id=accepted.message_id,
+        correlation_id=accepted.message_id,
+        new=accepted.new,
+        held_for=held,
+    )
     return TWIML

@@ -18,14 +18,13 @@ from tempfile import TemporaryDirectory
 from typing import Final, Literal, Protocol
 from uuid import UUID
 
-import structlog
-
 from recado.assistants import assistant as assistants
 from recado.channels.port import SendError
 from recado.channels.twilio.senders import Login
 from recado.clock import Clock
-from recado.conversations import conversations, events, messages
+from recado.conversations import conversations, messages
 from recado.conversations import media as attachments
+from recado.conversations.happenings import happened
 from recado.conversations.media import FAILED, REFUSED, STORED, WAITING, Media
 from recado.conversations.messages import Awaiting
 from recado.db.pool import PASSING, Pool, persistently
@@ -35,14 +34,12 @@ from recado.fair import Gate
 from recado.identity import plans
 from recado.journey.pause import Later
 from recado.journey.suspects import Suspects, blamed, put_back
-from recado.journey.understand.language import learn, may_be_spoken
+from recado.journey.understand.language import may_be_spoken, with_contact_language
 from recado.media.download import Absence, Downloaded, MediaRefused, MediaUnavailable, Refusal
-from recado.media.reading import PARSERS, Read
+from recado.media.reader import PARSERS, Read
 from recado.media.storage import Storage, key_of
 from recado.media.transcription import Failure, Languages, Transcriber, Transcript, TranscriptionFailed
 from recado.text import storable, tidy
-
-log = structlog.get_logger(__name__)
 
 #: Why an attachment was not kept or not understood, where neither the fetching nor the transcriber says it.
 Own = Literal["account", "storage", "quota", "fault", "no_transcriber", "over_budget", "no_speech", "late", "broken"]
@@ -102,6 +99,8 @@ class _Case:
     media: tuple[Media, ...]
     languages: Languages = field(repr=False)
     over_budget: bool
+    #: By `time.monotonic`.
+    began_at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,13 +129,13 @@ async def understand_media(
         async with AsyncExitStack() as stack:
             await _understand(desk, owner_id, conversation_id, message_id, began, stack, voice=voice)
     except (Later, *PASSING):
-        await put_back(desk.pool, owner_id, began)
+        await put_back(desk.pool, owner_id, began, step="understand")
         raise
     except Exception:  # a fault of ours must not cost the contact the answer to the rest
-        log.exception("media_failed", step="understand", message_id=message_id)
+        await happened(owner_id, "understand", "media_failed", conversation_id=conversation_id, message_id=message_id)
         await persistently(partial(_give_up, desk, owner_id, message_id))
     except BaseException:  # a stop: another worker goes on with it
-        await put_back(desk.pool, owner_id, began)
+        await put_back(desk.pool, owner_id, began, step="understand")
         raise
 
 
@@ -151,7 +150,6 @@ async def _understand(
     voice: bool,
 ) -> None:
     """Do so; what was counted up in `began` is left with the caller, however it ends."""
-    since = time.monotonic()
 
     async def before() -> Awaiting:
         async with scoped(desk.pool, owner_id) as scope:
@@ -170,9 +168,9 @@ async def _understand(
     if (await persistently(before)).starts:
         await stack.enter_async_context(desk.suspects.alone())
     sound = await persistently(begin)
-    case = await persistently(partial(_look, desk, owner_id, conversation_id, message_id))
+    case = await persistently(partial(_case_of, desk, owner_id, conversation_id, message_id))
     if not case.media and not case.message.waits:
-        await put_back(desk.pool, owner_id, began)
+        await put_back(desk.pool, owner_id, began, step="understand")
         return
     if sound:
         with TemporaryDirectory(dir=desk.scratch) as folder:
@@ -183,17 +181,6 @@ async def _understand(
     for key in refused:
         with suppress(RecadoError, OSError):  # what no attachment has is swept later
             await desk.storage.delete(key)
-    log.info(
-        "understood",
-        step="understand",
-        owner_id=owner_id,
-        conversation_id=conversation_id,
-        correlation_id=case.message.correlation_id,
-        outcome=_what(outcomes),
-        reason=next((outcome.reason for outcome in outcomes if outcome.reason), None),
-        count=len(outcomes),
-        duration_ms=round((time.monotonic() - since) * 1000),
-    )
 
 
 async def _give_up(desk: MediaDesk, owner_id: UUID, message_id: UUID) -> None:
@@ -209,23 +196,25 @@ async def _give_up(desk: MediaDesk, owner_id: UUID, message_id: UUID) -> None:
                 )
         await messages.release(scope, message_id, transcript=None, language=None)
         await conversations.ask_for_people(scope, message.conversation_id, why="unheard")
-        await events.record(
+        await happened(
             scope,
-            step="understand",
-            what="not_understood",
+            "understand",
+            "not_understood",
             conversation_id=message.conversation_id,
             message_id=message_id,
             correlation_id=message.correlation_id,
-            data={"reasons": ["fault"]},
+            reasons=["fault"],
+            outcome="not_understood",
+            reason="fault",
         )
 
 
-async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_id: UUID) -> _Case:
+async def _case_of(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_id: UUID) -> _Case:
     async with scoped(desk.pool, owner_id) as scope:
         message = await messages.awaiting(scope, message_id)
         found = (await attachments.of_messages(scope, [message_id])).get(message_id, [])
         # What they wrote just before the note has had no turn yet.
-        conversation = await learn(scope, await conversations.get(scope, conversation_id))
+        conversation = await with_contact_language(scope, await conversations.get(scope, conversation_id))
         assistant = await assistants.for_number(scope, conversation.number_id)
         return _Case(
             owner_id=owner_id,
@@ -233,6 +222,7 @@ async def _look(desk: MediaDesk, owner_id: UUID, conversation_id: UUID, message_
             media=tuple(one for one in found if _is_open(one)),
             languages=may_be_spoken(conversation, assistant),
             over_budget=await plans.reached(scope, "transcription_seconds", desk.clock.now()),
+            began_at=time.monotonic(),
         )
 
 
@@ -265,7 +255,7 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
             await desk.storage.put(key, path, content_type=downloaded.content_type)
             outcome = replace(outcome, status=STORED, reason=None, storage_key=key)
         except (RecadoError, OSError) as error:
-            log.warning("not_stored", step="understand", message_id=case.message.id, error=type(error).__name__)
+            await _note(case, "not_stored", error)
             outcome = replace(outcome, reason="storage")
         if voice:
             transcript, reason = await _transcribe(desk, case, path, downloaded.content_type)
@@ -278,7 +268,7 @@ async def _settle(desk: MediaDesk, case: _Case, one: Media, path: Path, *, voice
     except MediaUnavailable as error:
         return replace(outcome, reason=error.reason)
     except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
-        log.exception("media_failed", step="understand", message_id=case.message.id, error=type(error).__name__)
+        await _note(case, "media_failed", error)
         return replace(outcome, reason=outcome.reason or "fault")
 
 
@@ -295,10 +285,10 @@ async def _understand_kept(desk: MediaDesk, case: _Case, one: Media, path: Path,
             return replace(outcome, transcript=transcript, reason=reason)
         return replace(outcome, read=await _read(desk, case, path, got.content_type))
     except (RecadoError, OSError) as error:
-        log.warning("not_had_again", step="understand", message_id=case.message.id, error=type(error).__name__)
+        await _note(case, "not_had_again", error)
         return replace(outcome, reason="storage")
     except Exception as error:  # as where it is fetched
-        log.exception("media_failed", step="understand", message_id=case.message.id, error=type(error).__name__)
+        await _note(case, "media_failed", error)
         return replace(outcome, reason="fault")
 
 
@@ -375,18 +365,21 @@ async def _conclude(desk: MediaDesk, case: _Case, done: Sequence[_Outcome]) -> t
             language=said[0].language if said else None,
             again=given_up and bool(said) and conversation.status == "open",
         )
-        await events.record(
+        reasons = sorted({outcome.reason for outcome in outcomes if outcome.reason})
+        await happened(
             scope,
-            step="understand",
-            what=_what(outcomes),
+            "understand",
+            _what(outcomes),
             conversation_id=message.conversation_id,
             message_id=message.id,
             correlation_id=message.correlation_id,
-            data={
-                "attachments": len(outcomes),
-                "reasons": sorted({outcome.reason for outcome in outcomes if outcome.reason}),
-                "seconds": sum(transcript.duration_s for transcript in transcripts),
-            },
+            duration_s=time.monotonic() - case.began_at,
+            outcome=_what(outcomes),
+            attachments=len(outcomes),
+            count=len(outcomes),
+            reasons=reasons,
+            reason=next(iter(reasons), None),
+            seconds=sum(transcript.duration_s for transcript in transcripts),
         )
         await plans.meter(
             scope, "transcription_seconds", sum(ceil(transcript.duration_s) for transcript in transcripts), now=now
@@ -410,6 +403,18 @@ async def _within_quota(scope: Scope, case: _Case, outcomes: Sequence[_Outcome])
             refused.append(outcome.storage_key)
             found.append(replace(outcome, status=REFUSED, reason="quota", storage_key=None))
     return found, refused
+
+
+async def _note(case: _Case, what: str, error: Exception) -> None:
+    await happened(
+        case.owner_id,
+        "understand",
+        what,
+        conversation_id=case.message.conversation_id,
+        message_id=case.message.id,
+        correlation_id=case.message.correlation_id,
+        error=type(error).__name__,
+    )
 
 
 def _what(outcomes: Sequence[_Outcome]) -> str:

@@ -7,8 +7,6 @@ fetched and voice has been made text (`journey/understand/attachments`).
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -22,7 +20,7 @@ from recado.db.scope import Scope, scoped
 #: The longest wait, in quiet windows from the arrival of the first message.
 PATIENCE = 5
 #: What a turn that has thought already waits for attachments that came meanwhile, and how often it looks.
-MEDIA_S, LOOK_S = 10.0, 0.2
+MEDIA_S, LOOK = 10.0, timedelta(milliseconds=200)
 
 
 async def listen(
@@ -34,7 +32,7 @@ async def listen(
     *,
     since: datetime,
     again: bool = False,
-    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    pause: Callable[[float], Awaitable[None]] | None = None,
     then: Callable[[Scope, list[Message]], Awaitable[None]] | None = None,
 ) -> list[Message]:
     """All that waits for an answer in the conversation, in order; empty when another turn has taken it, or will.
@@ -44,8 +42,9 @@ async def listen(
     turn that listens `again` has an answer to lose: it waits a while for them, then takes what came before.
 
     The clock that gave a message its time may be another machine's, and ahead: no message came later than it was seen
-    here. `pause` is how it waits, and may raise what has the turn run again later. `then` is done with what it answers,
-    if that is anything, in the transaction that has read it; again where the outcome of its commit was lost.
+    here. `pause` is how it waits, if not by the clock, and may raise what has the turn run again later. `then` is done
+    with what it answers, if that is anything, in the transaction that has read it; again where the outcome of its
+    commit was lost.
     """
     seen: dict[UUID, datetime] = {}
     media_until = 0.0
@@ -53,7 +52,7 @@ async def listen(
     def whole(heard: list[Message]) -> tuple[list[Message] | None, datetime | None]:
         """What is taken of that and when it is quiet: None for a look again soon, and for what is quiet already."""
         if any(message.awaits_media for message in heard):
-            if again and time.monotonic() < media_until:
+            if again and clock.monotonic() < media_until:
                 return None, None
             heard = list(takewhile(lambda message: not message.awaits_media, heard)) if again else []
         if not heard:
@@ -72,21 +71,22 @@ async def listen(
 
     now = clock.now()
     # Run again it would wait again for a time that is still ahead.
-    await _until(clock, min(since, now) + quiet_window, pause if since <= now else asyncio.sleep)
-    media_until = time.monotonic() + MEDIA_S
+    await _until(clock, min(since, now) + quiet_window, pause if since <= now else None)
+    media_until = clock.monotonic() + MEDIA_S
     while True:
         heard, quiet_at = await persistently(read)
         if heard is None:
-            await asyncio.sleep(LOOK_S)
+            await clock.sleep_until(clock.now() + LOOK)
             continue
         if quiet_at is None:
             return heard
         now = clock.now()
         behind = all(message.received_at <= now for message in heard)
-        await _until(clock, quiet_at, pause if behind and since <= now else asyncio.sleep)
+        await _until(clock, quiet_at, pause if behind and since <= now else None)
 
 
-async def _until(clock: Clock, moment: datetime, pause: Callable[[float], Awaitable[None]]) -> None:
-    left_s = (moment - clock.now()).total_seconds()
-    if left_s > 0:
+async def _until(clock: Clock, moment: datetime, pause: Callable[[float], Awaitable[None]] | None) -> None:
+    if pause is None:
+        await clock.sleep_until(moment)
+    elif (left_s := (moment - clock.now()).total_seconds()) > 0:
         await pause(left_s)

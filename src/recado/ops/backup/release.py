@@ -15,7 +15,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -28,7 +28,8 @@ from recado.channels.twilio.directory import Account, Directory, Number
 from recado.channels.twilio.parse import contact_words, parse_inbound
 from recado.channels.twilio.senders import Senders
 from recado.clock import Clock
-from recado.conversations import conversations, events, parts
+from recado.conversations import conversations, parts
+from recado.conversations.happenings import happened
 from recado.db import pool as db
 from recado.db.pool import PASSING, Connection, Pool, Row, persistently
 from recado.db.scope import Scope, scoped
@@ -381,11 +382,11 @@ async def _attributed(scope: Scope, sids: Sequence[str]) -> dict[str, Row]:
     return {row["sid"]: row for row in await cursor.fetchall()}
 
 
-async def _learn(scope: Scope, one: Listed, part: Mapping[str, object], counts: Counter[str]) -> None:
-    await aftermath.learn(
+async def _learn(scope: Scope, one: Listed, part: Mapping[str, Any], counts: Counter[str]) -> None:
+    await aftermath.apply_status(
         scope,
-        message_id=part["message_id"],  # type: ignore[arg-type]
-        part=part["part"],  # type: ignore[arg-type]
+        message_id=part["message_id"],
+        part=part["part"],
         sid=one.sid,
         status=one.status,
         error_code=one.error_code,
@@ -464,11 +465,13 @@ async def _take_in(scope: Scope, conversation_id: UUID, one: Listed, message_id:
     )
     await parts.plan(scope, message_id, [one.body])
     # A failure is told, and has no consequence: who sent it has seen to that.
-    await parts.move(scope, message_id=message_id, part=1, sid=one.sid, status=one.status, error_code=one.error_code)
-    await events.record(
+    await parts.move_status(
+        scope, message_id=message_id, part=1, sid=one.sid, status=one.status, error_code=one.error_code
+    )
+    await happened(
         scope,
-        step="deliver",
-        what="restored",
+        "deliver",
+        "restored",
         conversation_id=conversation_id,
         message_id=message_id,
         correlation_id=message_id,

@@ -1,4 +1,4 @@
-"""What was claimed is run here, on the worker's event loop, and what it comes to is written for many at once.
+"""What runs come to, written for many at once: steps and outcomes, in the rows that DBOS has for them.
 
 DBOS runs each workflow through a thread of its own pool for every word with its database: the statuses that it fetches
 again, each step's two transactions, each outcome. Half of what a turn cost was that. What a claim has read is enough
@@ -11,43 +11,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
 from typing import Any, Final
 
 import structlog
-from dbos import DBOS
-from dbos._context import current_owner_xid
-from dbos._serialization import (
-    DBOSDefaultSerializer,
-    DBOSPortableJSON,
-    deserialize_args,
-    deserialize_value,
-    serialize_exception,
-)
+from dbos._serialization import DBOSDefaultSerializer, DBOSPortableJSON, deserialize_value
 
 from recado.db.pool import PASSING, Connection, renew_plans
 
 log = structlog.get_logger(__name__)
 
-Work = Callable[..., Coroutine[Any, Any, None]]
-
 #: So many are written in one transaction at most.
 MOST: Final = 256
-#: Claimed more often than this without an end, it is DBOS's to put aside: its own bound, and the first claim.
-CLAIMS: Final = 101
 PORTABLE: Final = DBOSPortableJSON.name()
 
-_NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+#: The database's clock, as the engine's rows have it.
+NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
 # No work of ours has a result, so one that ended well has no row in `workflow_output`.
 _END: Final = f"""
 WITH ended AS (
     UPDATE dbos.workflow_status w
-    SET status = given.status, deduplication_id = NULL, owner_xid = NULL, updated_at = {_NOW_MS},
-        completed_at = {_NOW_MS}
+    SET status = given.status, deduplication_id = NULL, owner_xid = NULL, updated_at = {NOW_MS},
+        completed_at = {NOW_MS}
     FROM unnest(%(ids)s::text[], %(xids)s::text[], %(states)s::text[], %(errors)s::text[])
          AS given(id, xid, status, error)
     WHERE w.workflow_uuid = given.id AND w.status = 'PENDING' AND w.owner_xid = given.xid
@@ -71,7 +58,7 @@ WITH mine AS (
 )
 INSERT INTO dbos.operation_outputs (workflow_uuid, function_id, function_name, output, serialization,
     started_at_epoch_ms, completed_at_epoch_ms, application_name, retention_timestamp)
-SELECT id, number, name, output, '{PORTABLE}', begun, ended, %(app)s, {_NOW_MS} FROM mine
+SELECT id, number, name, output, '{PORTABLE}', begun, ended, %(app)s, {NOW_MS} FROM mine
 ON CONFLICT (workflow_uuid, function_id) DO UPDATE SET output = operation_outputs.output
 RETURNING workflow_uuid AS id
 """  # noqa: S608 - constants
@@ -84,10 +71,6 @@ WHERE workflow_uuid = %s AND function_id = %s
 
 class Superseded(Exception):
     """The workflow is another run's: what this one says of it does not count."""
-
-
-class PutBack(BaseException):
-    """The run ends here without an outcome: its workflow waits in its lane again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,24 +86,6 @@ class Claimed:
     serialization: str | None
     claims: int
     has_steps: bool
-
-
-@dataclass(slots=True)
-class Run:
-    """A workflow that is being run, and how many of its steps were passed."""
-
-    claimed: Claimed
-    steps: int = 0
-
-
-_running: ContextVar[Run | None] = ContextVar("running", default=None)
-
-
-def current() -> Run:
-    """The run that this is called in."""
-    run = _running.get()
-    assert run is not None  # noqa: S101 - called in a workflow
-    return run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,106 +236,3 @@ class Ledger:
             self._writing.cancel()
             await asyncio.wait([self._writing], timeout=0.5)
         await self._drop()
-
-
-@dataclass(slots=True, kw_only=True)
-class Runner:
-    """Runs what was claimed of the named works, in the event loop that it was made in."""
-
-    dbos: DBOS
-    ledger: Ledger
-    works: Mapping[str, Work]
-    loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-
-    def start(self, claimed: Sequence[Claimed]) -> list[str]:
-        """Have them run; answers the ids of those that are DBOS's to deal with. Called in the queues' threads.
-
-        They count as in work from here on, so that the next look knows of them.
-        """
-        mine = [one for one in claimed if one.name in self.works and one.claims <= CLAIMS]
-        begun = [(one, self.dbos._active_workflows_set.add(one.workflow_id, one.queue, one.lane)) for one in mine]  # noqa: SLF001
-        try:
-            self.loop.call_soon_threadsafe(self._begin, begun)
-        except RuntimeError:  # the loop has ended: what was claimed is recovered
-            for _, entry in begun:
-                entry.release()
-        ours = {one.workflow_id for one in mine}
-        return [one.workflow_id for one in claimed if one.workflow_id not in ours]
-
-    def _begin(self, begun: Sequence[tuple[Claimed, Any]]) -> None:
-        if any(event.is_set() for event in self.dbos.background_thread_stop_events):
-            for _, entry in begun:  # claimed while the worker stopped: others find it with the row that we leave
-                entry.release()
-            return
-        tasks = self.dbos._workflow_tasks  # noqa: SLF001 - those that a stop ends
-        for one, entry in begun:
-            task = self.loop.create_task(self._run(one, entry), name=one.name)
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-
-    async def _run(self, claimed: Claimed, entry: Any) -> None:
-        token = _running.set(Run(claimed))
-        try:
-            given = deserialize_args(claimed.inputs, claimed.serialization, DBOSDefaultSerializer)
-            await self.works[claimed.name](*given["args"], **given["kwargs"])
-        except PutBack:
-            return
-        except Exception as error:
-            log.exception("workflow_failed", task=claimed.name, workflow_id=claimed.workflow_id)
-            landed = await self.ledger.end(claimed, "ERROR", error=_told(error, claimed.serialization))
-        else:
-            landed = await self.ledger.end(claimed, "SUCCESS")
-        finally:
-            _running.reset(token)
-            entry.release()
-        if not landed:
-            log.info("outcome_of_another", task=claimed.name, workflow_id=claimed.workflow_id)
-
-
-def known_to_dbos(name: str, work: Work) -> None:
-    """Make the work DBOS's too: what it runs itself, which a start has given it before we claim, is run as well."""
-
-    @wraps(work)
-    async def run(*given: Any, **named: Any) -> None:
-        workflow_id = DBOS.workflow_id
-        assert workflow_id is not None  # noqa: S101 - it runs one
-        claimed = Claimed(
-            workflow_id=workflow_id,
-            xid=current_owner_xid(workflow_id) or "",
-            queue="",
-            lane="",
-            name=name,
-            inputs="",
-            serialization=PORTABLE,
-            claims=1,
-            has_steps=True,
-        )
-        token = _running.set(Run(claimed))
-        try:
-            await work(*given, **named)
-        finally:
-            _running.reset(token)
-
-    DBOS.workflow(name=name)(run)
-
-
-async def step(ledger: Ledger, name: str, work: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    """Do `work` once in a workflow, also across a crash: its result is recorded before this returns, and found again.
-
-    Raises Superseded when the workflow is another run's by then.
-    """
-    run = current()
-    run.steps += 1
-    number = run.steps
-    if run.claimed.has_steps and (found := await ledger.recorded(run.claimed, number, name)) is not None:
-        return found
-    begun_ms = int(time.time() * 1000)
-    result = await work()
-    if not await ledger.step(run.claimed, number, name, DBOSPortableJSON.serialize(result), begun_ms=begun_ms):
-        raise Superseded(name)
-    return result
-
-
-def _told(error: Exception, serialization: str | None) -> str:
-    """The error as DBOS keeps it, by its kind alone: what it says may hold what people wrote."""
-    return serialize_exception(Exception(type(error).__name__), serialization, DBOSDefaultSerializer)[0]

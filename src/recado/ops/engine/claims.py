@@ -1,4 +1,4 @@
-"""The workflow engine's queue, claimed in shares: what recado does itself of what DBOS does, and why.
+"""The workflow engine's queue, claimed in shares.
 
 DBOS takes waiting lanes at random, so an owner with ten thousand conversations drowns one with a single one, and what
 waits in a workflow keeps its slot. Here a worker goes round the owners, each in its share (`recado.fair`), and takes
@@ -12,28 +12,19 @@ many owners with many lanes each as well.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import sqlalchemy as sa
-import structlog
-from dbos import DBOS
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-
 from recado.fair import allot
-from recado.journey.pause import Later
-from recado.ops.running import Claimed, PutBack, current
+from recado.ops.engine.ledger import NOW_MS, Claimed
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
     from dbos._queue import Queue
     from dbos._sys_db import SystemDatabase
-
-log = structlog.get_logger(__name__)
 
 #: Lanes that one look goes through: of one owner, of all together, and of each however many owners there are. An owner
 #: with more has the next ones looked at by the next look.
@@ -47,8 +38,7 @@ _LAST: Final = ":ffffffff-ffff-ffff-ffff-ffffffffffff"
 #: The length of an owner's id, which a lane's name begins with.
 _OWNER: Final = 36
 
-_NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
-_DUE: Final = f"coalesce(w.delay_until_epoch_ms, 0) <= {_NOW_MS}"
+_DUE: Final = f"coalesce(w.delay_until_epoch_ms, 0) <= {NOW_MS}"
 _OPEN: Final = (
     "w.queue_name = %(queue)s AND w.status = 'ENQUEUED' AND w.queue_partition_key IS NOT NULL "
     "AND (w.application_name = %(app)s OR w.application_name IS NULL)"
@@ -61,7 +51,7 @@ _NOBODY: Final = """
 """
 
 
-def _look(*, one_at_a_time: bool) -> str:
+def _find(*, one_at_a_time: bool) -> str:
     """The statement that finds what may be taken: of each owner the oldest heads of its lanes, and what is in work.
 
     Where a lane is one at a time it is its head alone, if that is due and nothing of the lane is in work anywhere.
@@ -129,7 +119,7 @@ def _take(*, one_at_a_time: bool) -> str:
     return f"""
         UPDATE dbos.workflow_status t
         SET status = 'PENDING', owner_xid = %(xid)s, application_version = %(version)s, executor_id = %(executor)s,
-            application_name = %(app)s, started_at_epoch_ms = {_NOW_MS}, updated_at = {_NOW_MS}, rate_limited = false,
+            application_name = %(app)s, started_at_epoch_ms = {NOW_MS}, updated_at = {NOW_MS}, rate_limited = false,
             delay_until_epoch_ms = NULL, recovery_attempts = coalesce(t.recovery_attempts, 0) + 1
         FROM (
             SELECT w.workflow_uuid FROM dbos.workflow_status w
@@ -144,16 +134,8 @@ def _take(*, one_at_a_time: bool) -> str:
     """  # noqa: S608 - constants
 
 
-_LOOK: Final = {alone: _look(one_at_a_time=alone) for alone in (True, False)}
+_FIND: Final = {alone: _find(one_at_a_time=alone) for alone in (True, False)}
 _TAKE: Final = {alone: _take(one_at_a_time=alone) for alone in (True, False)}
-
-# The claim's token says that it is still this run's: what another has claimed since is not given back.
-_PUT_BACK = f"""
-UPDATE dbos.workflow_status
-SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, updated_at = {_NOW_MS},
-    delay_until_epoch_ms = {_NOW_MS} + %(wait_ms)s, recovery_attempts = greatest(recovery_attempts - 1, 0)
-WHERE workflow_uuid = %(id)s AND status = 'PENDING' AND executor_id = %(executor)s AND owner_xid = %(xid)s
-"""  # noqa: S608 - constants
 
 
 def ask_less(sys_db: SystemDatabase) -> None:
@@ -214,7 +196,7 @@ def claim_in_shares(
     each: Mapping[str, int],
     start: Callable[[Sequence[Claimed]], list[str]] | None = None,
 ) -> None:
-    """Have the engine take work in shares from now on, and what it takes be run by `start` (`ops/running`).
+    """Have the engine take work in shares from now on, and what it takes be run by `start` (`running.Runner`).
 
     `each` is how much of one lane a worker may have in work at once, for queues whose lanes are not one at a time. The
     method that is replaced is the one that DBOS calls for queues with `partition_concurrency=1`; it runs what that
@@ -236,7 +218,7 @@ def claim_in_shares(
         place = places.setdefault(queue.name, _Place())
         with sys_db.engine.begin() as conn:
             if latest[0] < time.monotonic():
-                known = sys_db._is_latest_version(app_version, conn)  # noqa: SLF001
+                known = sys_db._is_latest_version(app_version, conn)
                 latest = time.monotonic() + LATEST_S, known
             told = {
                 "queue": queue.name,
@@ -250,7 +232,7 @@ def claim_in_shares(
                 conn,
                 told,
                 place,
-                slots=queue._worker_concurrency or max_tasks,  # noqa: SLF001
+                slots=queue._worker_concurrency or max_tasks,
                 free=max_tasks,
                 each=each.get(queue.name),
             )
@@ -266,7 +248,7 @@ def _claim(
 ) -> list[Claimed]:
     owners = max(OWNERS, free)
     rows = conn.exec_driver_sql(
-        _LOOK[each is None],
+        _FIND[each is None],
         {
             **told,
             "after": place.after,
@@ -325,53 +307,3 @@ def _onward(found: list[Any], place: _Place, *, whole: int) -> tuple[str, dict[s
     }
     lanes |= {row.owner: row.last for row in found if row.more}
     return after + _LAST, lanes
-
-
-@asynccontextmanager
-async def in_its_slot() -> AsyncIterator[None]:
-    """Around a workflow's work: what wants to be run later is put back into its lane, and its slot is free.
-
-    The engine records the outcome of what ends with an `Exception` only, and the row is the queue's again before the
-    run ends: a crash between the two changes nothing.
-    """
-    try:
-        yield
-    except Later as later:
-        await put_back(later.wait_s)
-        raise PutBack from None
-
-
-async def put_back(wait_s: float) -> None:
-    """Put the workflow that calls this back at the head of its lane, due after `wait_s` by the database's clock.
-
-    Nothing is changed when it is not this run's any more. The attempt is not counted: it did not fail.
-    """
-    run = current().claimed
-    told = {
-        "id": run.workflow_id,
-        "executor": DBOS.executor_id,
-        "xid": run.xid,
-        "wait_ms": round(wait_s * 1000),
-    }
-    engine = _sys_db().engine
-
-    def write() -> None:
-        with engine.begin() as conn:
-            conn.exec_driver_sql(_PUT_BACK, told)
-
-    pause_s = 0.1
-    while True:
-        try:
-            await asyncio.to_thread(write)
-        except (DBAPIError, SQLAlchemyError) as error:
-            log.warning("not_put_back", task="engine", error=type(error).__name__, retry_in_s=pause_s)
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, 5.0)
-        else:
-            return
-
-
-def _sys_db() -> SystemDatabase:
-    from dbos._dbos import _get_dbos_instance
-
-    return _get_dbos_instance()._sys_db  # noqa: SLF001

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from recado.db import pool
 from recado.db.embedded import Lease
-from recado.ops import engine
+from recado.ops.engine import claims
 from tests.postgres import create_database, drop_database
 
 Claim = Callable[..., list[str]]
@@ -52,7 +52,7 @@ def worker(engine_role: sa.Engine) -> Callable[[str], Claim]:
 
     def made(name: str) -> Claim:
         sys_db: Any = SimpleNamespace(engine=engine_role, app_name="recado", _is_latest_version=lambda *_: True)
-        engine.claim_in_shares(sys_db, {"media": 2})
+        claims.claim_in_shares(sys_db, {"media": 2})
 
         def claim(queue: str = "turns", slots: int = 64, free: int | None = None) -> list[str]:
             asked: Any = SimpleNamespace(name=queue, _worker_concurrency=slots)
@@ -144,7 +144,7 @@ def test_what_is_put_back_keeps_its_place_and_holds_its_lane_until_it_is_due(row
 
 def test_lanes_that_wait_are_nobody_elses_delay_however_many_they_are(rows, worker) -> None:  # type: ignore[no-untyped-def]
     """More lanes than one look goes through: the next look goes on behind them."""
-    enqueue(rows, 1, lanes=engine.LANES * 2)
+    enqueue(rows, 1, lanes=claims.LANES * 2)
     rows.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = 9000000000000")
     rows.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = NULL WHERE workflow_uuid = '1.500.1'")
     enqueue(rows, 2)
@@ -155,14 +155,14 @@ def test_lanes_that_wait_are_nobody_elses_delay_however_many_they_are(rows, work
 
 
 def test_every_owner_has_its_turn_when_there_are_more_than_a_look_goes_through(rows, worker) -> None:  # type: ignore[no-untyped-def]
-    for whose in range(1, engine.OWNERS + 40):
+    for whose in range(1, claims.OWNERS + 40):
         enqueue(rows, whose)
     claim, seen = worker("one"), set[str]()
     for _ in range(30):
         got = claim(slots=8)
         seen |= set(of_owners(got))
         done(rows, *got)
-    assert len(seen) == engine.OWNERS + 39
+    assert len(seen) == claims.OWNERS + 39
 
 
 def test_with_one_slot_owners_take_turns(rows, worker) -> None:  # type: ignore[no-untyped-def]
@@ -214,7 +214,7 @@ def touched(engine_role: sa.Engine) -> int:
         "owners": 64, "each": 1, "most": 64, "at_owner": [], "at_lane": [],
     }  # fmt: skip
     with engine_role.begin() as conn:
-        explained = conn.exec_driver_sql("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + engine._LOOK[True], told)
+        explained = conn.exec_driver_sql("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + claims._FIND[True], told)
         (plan,) = explained.scalar_one()
     touched: int = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
     return touched
@@ -240,17 +240,17 @@ def test_a_look_costs_no_more_when_each_of_many_owners_has_many_lanes(rows, engi
 
 
 def test_every_lane_has_its_turn_when_many_owners_have_more_than_a_look_goes_through(rows, worker) -> None:  # type: ignore[no-untyped-def]
-    for whose in range(1, engine.OWNERS + 1):
-        enqueue(rows, whose, lanes=3 * engine.LANES_EACH)
+    for whose in range(1, claims.OWNERS + 1):
+        enqueue(rows, whose, lanes=3 * claims.LANES_EACH)
     rows.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = 9000000000000")
-    last = f"%.{3 * engine.LANES_EACH}.1"
+    last = f"%.{3 * claims.LANES_EACH}.1"
     rows.execute("UPDATE dbos.workflow_status SET delay_until_epoch_ms = NULL WHERE workflow_uuid LIKE %s", [last])
     claim, seen = worker("one"), set[str]()
     for _ in range(6):
         got = claim()
         seen |= set(of_owners(got))
         done(rows, *got)
-    assert len(seen) == engine.OWNERS
+    assert len(seen) == claims.OWNERS
 
 
 def test_a_plan_made_while_the_queue_was_empty_holds_when_thousands_wait(rows, engine_role, worker) -> None:  # type: ignore[no-untyped-def]
