@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 from recado.cli.commands import app
 from recado.db import embedded
 from recado.db.secrets import new_key
+from recado.ops.backup import sets
 from recado.settings import Settings
 from recado.wiring import database, wire
 from tests.product import WAIT_S, establish
@@ -287,6 +288,10 @@ def test_a_followed_set_is_put_back_to_any_moment_and_nothing_starts_from_one_ha
         assert ended(ask, following) == 0
         following = home.apart("backup", folder, "--follow")  # goes on where it was
         ask("INSERT INTO owners (id, name) VALUES (gen_random_uuid(), 'third')")
+        entry = home.path / "media" / sets.LEDGER / str(uuid4())
+        entry.parent.mkdir()
+        entry.write_text("who was erased since the set was made")
+        until((folder / sets.ERASURES / entry.name).exists, following.poll)
         assert ended(ask, following) == 0
         assert len(ask("SELECT slot_name FROM pg_replication_slots")) == 1
 
@@ -305,6 +310,8 @@ def test_a_followed_set_is_put_back_to_any_moment_and_nothing_starts_from_one_ha
         names = {row["name"] for row in ask("SELECT name FROM owners")}
         assert ask("SELECT slot_name FROM pg_replication_slots") == [], "nobody follows this one"
     assert ("first" in names, "second" in names, "third" in names) == (True, False, False)
+    ledger = elsewhere.path / "media" / sets.LEDGER
+    assert [path.read_text() for path in ledger.iterdir()] == ["who was erased since the set was made"]
     [account] = json.loads(elsewhere("restore", "status", "--json")[1])
     assert account["released_at"] is None
     assert datetime.fromisoformat(account["since"]) < moments[0]

@@ -143,7 +143,8 @@ def _follow(folder: Path) -> None:
         assert there.lease is not None  # noqa: S101 - of an embedded database only
         (folder / "wal").mkdir(mode=0o700, exist_ok=True)
         _say(f"following: {folder / 'wal'}")
-        take.follow(there.lease, folder, manifest.set, stopped=stop.is_set)
+        attachments = None if settings.media_url else settings.home / "media"
+        take.follow(there.lease, folder, manifest.set, attachments=attachments, stopped=stop.is_set)
 
 
 @backup_commands.command("verify")
@@ -254,9 +255,10 @@ async def _settle(settings: Settings, keyring: Keyring, folder: Path, manifest: 
         refuse(await state(platform))
         await restore.must_stand_still(platform)
         done = await restore.settle(platform, manifest, moment, caller=at_command_line(account_name()))
-        await restore.replay_erasures(platform, keyring, ())
         storage = open_storage(settings)
         stack.push_async_callback(storage.aclose)
+        await restore.put_ledger(storage, folder)
+        await restore.replay_erasures(platform, storage, keyring)
         count = 0
         if manifest.media.kept == "copied":
             with progress("attachments", manifest.media.files) as advance:
@@ -287,12 +289,10 @@ def _show(found: list[Silence], *, as_json: bool) -> None:
 
 
 def _why(one: Silence) -> str:
-    if one.error:
-        return one.error
     if one.released_by == "unasked":
         return "released without asking Twilio"
     if one.released_at is None:
-        return "`recado restore release`"
+        return one.error or "`recado restore release`"
     return ", ".join(f"{word} {count}" for word, count in one.counts.items()) or "nothing had happened since"
 
 

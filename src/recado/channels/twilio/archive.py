@@ -21,7 +21,7 @@ from recado.channels.twilio.codes import owner_text
 
 _PAGE_SIZE: Final = 1000
 #: A page that Twilio does not give for the moment is asked for so often; the pauses double from the first on.
-_TRIES, _PAUSE_S, _LONGEST_PAUSE_S = 5, 0.5, 30.0
+_TRIES, _PAUSE_S, _LONGEST_PAUSE_S = 4, 0.5, 30.0
 #: Among the parameters of what was taken from the list, and of nothing that Twilio posts.
 MARK: Final = "RecadoTakenFrom"
 LIST: Final = "list"

@@ -9,7 +9,7 @@ until Twilio's list has said what went out since (`release`).
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from recado.db.secrets import Keyring
 from recado.errors import Conflict, RecadoError, UsageError
 from recado.identity import audit
 from recado.identity.callers import Caller
-from recado.media.storage import Storage
+from recado.media.storage import Storage, is_key
 from recado.ops.backup import sets
 from recado.ops.backup.sets import Manifest
 
@@ -105,9 +105,8 @@ def _make_room(cluster: Cluster, *, replace: bool) -> None:
         # What a restore that was cut short has put there.
         shutil.rmtree(cluster.data, ignore_errors=True)
         return
-    media = cluster.home / "media"
-    there = [path for path in (cluster.data, cluster.passwords, media) if path.exists()]
-    there = [path for path in there if path != media or any(media.iterdir())]
+    # Attachments stay: each has a name of its own, and the ledger of erasures lies with them.
+    there = [path for path in (cluster.data, cluster.passwords) if path.exists()]
     if there and not (replace or cluster.unfinished.exists()):
         raise UsageError(f"{cluster.home}: recado's data is there already; --replace moves it aside")
     # From here on nothing starts from this home before the restore has ended.
@@ -143,6 +142,14 @@ async def put_media(platform: Connection, storage: Storage, folder: Path, *, sai
             count += 1
             said()
     return count
+
+
+async def put_ledger(storage: Storage, folder: Path) -> None:
+    """Have the storage know of every erasure that the set knows of; what it has of its own stays."""
+    came = [*(folder / "media" / sets.LEDGER.rstrip("/")).glob("*"), *(folder / sets.ERASURES).glob("*")]
+    for path in came:
+        if is_key(key := f"{sets.LEDGER}{path.name}"):
+            await storage.put(key, path, content_type="application/json")
 
 
 _ALIVE = """
@@ -204,6 +211,6 @@ async def missing_media(platform: Connection, storage: Storage) -> int:
     return sum(row["storage_key"] not in there for row in rows)
 
 
-async def replay_erasures(platform: Connection, keyring: Keyring, ledgers: Sequence[Path]) -> int:
+async def replay_erasures(platform: Connection, storage: Storage, keyring: Keyring) -> int:
     """Erase again who was erased since the set was made; answers how many. Before anything can be sent or shown."""
     return 0

@@ -5,6 +5,7 @@
     DIR/wal/            its log since then, where the set is followed
     DIR/media/          attachments, under their keys
     DIR/media.sha256    their hashes, as `sha256sum -c` reads them
+    DIR/erasures/       who was erased since, by keyed hashes alone, where the set is followed
 
 The manifest is sealed with the first key: who has the keys sees that it is one of theirs, and that it is unchanged. It
 names keys by their fingerprints and holds none. The hashes that it holds cover everything but `wal/`, which grows.
@@ -36,6 +37,9 @@ from recado.media.storage import is_key
 FORMAT = 1
 NAME = "manifest.json"
 UNFINISHED = ".unfinished-"
+#: Under no owner's id the ledger of erasures lies with the attachments (`ops/privacy`); in a followed set what came
+#: after it was made is in a folder of its own.
+LEDGER, ERASURES = f"{UUID(int=0)}/", "erasures"
 
 Kept = Literal["copied", "listed"]
 

@@ -23,7 +23,7 @@ from recado.db.pool import Connection, Row
 from recado.db.schema import HEAD
 from recado.db.secrets import Keyring
 from recado.errors import Conflict, NotFound, RecadoError, UsageError
-from recado.media.storage import Storage, is_key
+from recado.media.storage import Storage, is_key, new_file
 from recado.ops.backup import keys, sets
 from recado.ops.backup.sets import Database, Kept, Manifest, Media
 
@@ -118,32 +118,34 @@ def _drop_slots(conn: psycopg.Connection, only: str | None = None) -> None:
 
 
 async def _keep_media(source: Source, draft: Path) -> Media:
-    """Copy every attachment that is kept, or list them with the hashes that the database has."""
+    """Copy every attachment that is kept, or list them with the hashes that the database has.
+
+    The ledger of erasures, which lies with them, is copied with them.
+    """
     rows = await (
         await source.platform.execute(
             "SELECT storage_key, encode(sha256, 'hex') AS digest, size_bytes FROM media "
             "WHERE status = 'stored' AND storage_key IS NOT NULL ORDER BY storage_key"
         )
     ).fetchall()
-    wanted = {row["storage_key"]: row for row in rows}
-    folder = draft / "media"
+    there = {key async for key in source.storage.keys(before=datetime.max.replace(tzinfo=UTC)) if is_key(key)}
+    wanted = {row["storage_key"]: (row["digest"] or "-", row["size_bytes"] or 0) for row in rows}
+    missing = len(wanted.keys() - there)
+    wanted = {key: told for key, told in wanted.items() if key in there}
+    wanted |= {key: ("-", 0) for key in sorted(there) if key.startswith(sets.LEDGER)}
+    folder, listing = draft / "media", draft / "media.sha256"
     folder.mkdir(mode=0o700)
-    listing = draft / "media.sha256"
-    files = size = missing = 0
+    files = size = 0
     with os.fdopen(os.open(listing, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        for key, row in wanted.items():
-            digest, length = row["digest"] or "-", row["size_bytes"] or 0
+        for key, (digest, length) in wanted.items():
             if source.kept == "copied":
                 try:
                     digest, length = await _copy(source.storage, key, folder)
-                except NotFound:
+                except NotFound:  # deleted meanwhile, as are those whose time is over
                     missing += 1
                     continue
             file.write(f"{digest}  media/{key}\n")
             files, size = files + 1, size + length
-        if source.kept == "listed":
-            there = {key async for key in source.storage.keys(before=datetime.max.replace(tzinfo=UTC)) if is_key(key)}
-            missing = len(wanted.keys() - there)
         file.flush()
         os.fsync(file.fileno())
     return Media(kept=source.kept, files=files, bytes=size, missing=missing, sha256=basebackup.digest_of(listing))
@@ -182,10 +184,11 @@ def slot_of(set_id: UUID) -> str:
     return _SLOT + set_id.hex
 
 
-def follow(lease: Lease, folder: Path, set_id: UUID, *, stopped: Callable[[], bool]) -> None:
+def follow(lease: Lease, folder: Path, set_id: UUID, *, attachments: Path | None, stopped: Callable[[], bool]) -> None:
     """Write the server's log into the set as it comes, until `stopped`; what is in it then can be restored.
 
-    Goes on where it was. Raises RecadoError when a part of the log is gone: a new set is needed then.
+    With it goes the ledger of erasures, where `attachments` is the folder that it lies in. Goes on where it was. Raises
+    RecadoError when a part of the log is gone: a new set is needed then.
     """
     slot = slot_of(set_id)
     while not stopped():
@@ -194,12 +197,29 @@ def follow(lease: Lease, folder: Path, set_id: UUID, *, stopped: Callable[[], bo
         try:
             while process.poll() is None and not stopped():
                 time.sleep(_LOOK_S)
+                _keep_ledger(attachments, folder)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
             process.wait()
         if not stopped():
             time.sleep(_AGAIN_S)  # the server was stopped, and comes back
+
+
+def _keep_ledger(attachments: Path | None, folder: Path) -> None:
+    """Copy what has come into the ledger; an entry never changes."""
+    if attachments is None:
+        return
+    kept = folder / sets.ERASURES
+    for entry in (attachments / sets.LEDGER.rstrip("/")).glob("*"):
+        if is_key(f"{sets.LEDGER}{entry.name}") and not (kept / entry.name).exists():
+            kept.mkdir(mode=0o700, exist_ok=True)
+            draft = kept / f".{entry.name}"
+            with new_file(draft) as file:
+                file.write(entry.read_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+            draft.rename(kept / entry.name)
 
 
 def _must_have_all(lease: Lease, slot: str) -> None:
