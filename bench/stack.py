@@ -58,12 +58,13 @@ def process(
             if running.poll() is not None:
                 raise RuntimeError(f"{arguments} ended with {running.returncode}")
             try:
-                with urllib.request.urlopen(up, timeout=1):
-                    break
+                with urllib.request.urlopen(up, timeout=1) as answer:
+                    if b"no live worker" not in answer.read():  # what is asked is whether all is served
+                        break
             except OSError:
                 if time.monotonic() > deadline:
                     raise
-                time.sleep(0.05)
+            time.sleep(0.05)
         yield running
     finally:
         running.terminate()

@@ -139,11 +139,13 @@ class Fleet:
         deadline = time.monotonic() + timeout_s
         while True:
             try:
-                with urllib.request.urlopen(url, timeout=2):
-                    return
+                with urllib.request.urlopen(url, timeout=2) as answer:
+                    if b"no live worker" not in answer.read():
+                        return
             except OSError:
-                assert time.monotonic() < deadline, f"{url} did not come up: {self.logs()}"
-                time.sleep(0.1)
+                pass
+            assert time.monotonic() < deadline, f"{url} did not come up: {self.logs()}"
+            time.sleep(0.1)
 
     def _supervise(self) -> None:
         while not self._ended.wait(0.1):

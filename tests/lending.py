@@ -224,7 +224,7 @@ SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> ALL (%s)
 """
 #: Tables that the migrations fill: `_State.versions` is what is in them.
-_KEPT: LiteralString = "('schema_version', 'dbos_migrations')"
+_KEPT: LiteralString = "('schema_version', 'schema_revision', 'dbos_migrations')"
 # A statement for all tables: to plan one for each costs more than to run them.
 _MAKE_EMPTY: LiteralString = f"""
 WITH ours AS (
@@ -249,6 +249,7 @@ SELECT
                                       + pg_stat_get_tuples_deleted(oid))
      FROM pg_class WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind = 'r' AND NOT relisshared) AS changes,
     concat_ws(' ', (SELECT string_agg(v::text, ' ') FROM recado.schema_version v),
+    (SELECT string_agg(v::text, ' ') FROM recado.schema_revision v),
                    (SELECT string_agg(version::text, ' ') FROM dbos.dbos_migrations)) AS versions,
     concat_ws(' ', (SELECT concat_ws(' ', datdba, datallowconn, datconnlimit, datacl) FROM it),
                    (SELECT string_agg(concat_ws(' ', setrole, setconfig), ' ' ORDER BY setrole)

@@ -34,12 +34,13 @@ def lent_again(databases: Databases, *statements: str) -> bool:
 
 
 SEQUENCES = "SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2"
+VERSIONS = "SELECT * FROM schema_version, schema_revision, dbos.dbos_migrations"
 
 
 def test_rows_and_sequences_are_as_new_when_it_is_lent_again(own: Databases) -> None:
     with own.one() as url:
         new = lending.rows(url, SEQUENCES)
-        versions = lending.rows(url, "SELECT * FROM schema_version, dbos.dbos_migrations")
+        versions = lending.rows(url, VERSIONS)
         lending.rows(url, "INSERT INTO owners (id, name) VALUES (%s, 'Padaria')", new_id())
         lending.rows(url, "INSERT INTO dbos.workflow_status (workflow_uuid, status) VALUES ('w', 'PENDING')")
         lending.rows(url, "SELECT setval(oid::regclass, 7) FROM pg_class WHERE relkind = 'S'")
@@ -48,7 +49,7 @@ def test_rows_and_sequences_are_as_new_when_it_is_lent_again(own: Databases) -> 
         assert again == url
         assert lending.rows(url, "SELECT FROM owners") == lending.rows(url, "SELECT FROM dbos.workflow_status") == []
         assert lending.rows(url, SEQUENCES) == new
-        assert lending.rows(url, "SELECT * FROM schema_version, dbos.dbos_migrations") == versions != []
+        assert lending.rows(url, VERSIONS) == versions != []
 
 
 def test_every_table_is_emptied_but_for_what_the_migrations_keep_there(own: Databases) -> None:
@@ -60,7 +61,7 @@ def test_every_table_is_emptied_but_for_what_the_migrations_keep_there(own: Data
         emptied = lending._LENT[url]._empty
     assert len(names) > 40
     kept = {name for name in names if f"(DELETE FROM {name})" not in emptied}
-    assert kept == {"recado.schema_version", "dbos.dbos_migrations"}
+    assert kept == {"recado.schema_version", "recado.schema_revision", "dbos.dbos_migrations"}
 
 
 def test_what_is_deleted_by_nobody_is_deleted_all_the_same(own: Databases) -> None:
@@ -99,7 +100,7 @@ def test_what_is_deleted_by_nobody_is_deleted_all_the_same(own: Databases) -> No
         "SELECT lo_create(0)",
         # Rows that are gone would be counted by every later plan.
         "INSERT INTO owners (id, name) VALUES (uuidv7(), 'Padaria'); ANALYZE owners",
-        "UPDATE schema_version SET version_num = '0001'",
+        "UPDATE schema_revision SET version_num = '0001'",
         "DELETE FROM dbos.dbos_migrations",
         'ALTER DATABASE "THIS" SET statement_timeout = 1',
         'ALTER ROLE recado_app IN DATABASE "THIS" SET statement_timeout = 1',

@@ -149,16 +149,17 @@ def create_app(wiring: Wiring) -> FastAPI:
             summary=path,
         )
 
+    @app.get("/livez", tags=["Operations"])
     @app.get("/healthz", tags=["Operations"])
-    async def healthz() -> dict[str, str]:
-        """The process is up."""
+    async def livez() -> dict[str, str]:
+        """The process is up and answers; no database is asked. `/healthz` is the same."""
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["Operations"])
     async def readyz() -> Response:
-        """The database answers, its schema is the present one, workers answer and deliver: 200, else 503.
+        """It can accept: the database answers, with a schema that this version works with: 200, else 503.
 
-        A queue of attachments without a worker is a warning: text is answered.
+        That no worker is alive is a warning: what is accepted waits for one.
         """
         found = await health.check(wiring.pool)
         return JSONResponse(

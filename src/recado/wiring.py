@@ -15,7 +15,7 @@ from recado.clock import Clock, SystemClock
 from recado.db import pool as db
 from recado.db.changes import Changes
 from recado.db.pool import Connection, Pool, Role
-from recado.db.schema import refuse, state
+from recado.db.schema import refuse, standing
 from recado.db.secrets import Keyring, load_keyring
 from recado.errors import RecadoError, SettingsError
 from recado.media import scratch
@@ -97,7 +97,7 @@ def _prepare_embedded(server_url: str, admin_url: str, passwords: dict[str, str]
     import psycopg
     from psycopg import sql
 
-    from recado.db.schema import RECORDED, compare, recorded
+    from recado.db.schema import RECORDED, recorded, standing_of
 
     with psycopg.connect(server_url, autocommit=True) as conn:
         conn.execute("SELECT pg_advisory_lock(%s)", [0x7265_6361])
@@ -111,11 +111,13 @@ def _prepare_embedded(server_url: str, admin_url: str, passwords: dict[str, str]
                     )
                 )
         with psycopg.connect(admin_url, autocommit=True) as there:
-            row = there.execute("SELECT to_regclass('recado.schema_version') IS NOT NULL").fetchone()
+            row = there.execute("SELECT to_regclass('recado.schema_revision') IS NOT NULL").fetchone()
             found = there.execute(RECORDED).fetchone() if row and row[0] else None
-            schema = compare(recorded(found[0])) if found else "missing"
+            schema = standing_of(recorded(found[0]) if found else None)
             dbos = there.execute("SELECT to_regclass('dbos.workflow_status') IS NOT NULL").fetchone()
-            current = schema in ("current", "newer") and dbos is not None and dbos[0]
+            # With a newer one this process may yet serve, or says why not; migrating would not help.
+            current = schema.state != "behind" and schema.state != "missing" and not schema.outdated
+            current = current and dbos is not None and dbos[0]
             # What migrating does last: a start may have been cut short before it.
             whole = current and there.execute(_ENGINES_RIGHTS).fetchone() == (True,)
         if not whole:
@@ -168,7 +170,7 @@ class Wiring:
 
 @asynccontextmanager
 async def wire(settings: Settings, *, clock: Clock | None = None, connections: int = 16) -> AsyncIterator[Wiring]:
-    """A Wiring whose database answers and has the present schema.
+    """A Wiring whose database answers and has a schema that this version works with.
 
     Raises SchemaError, or RecadoError when the database can't be reached, before anything is served.
     """
@@ -191,7 +193,10 @@ async def wire(settings: Settings, *, clock: Clock | None = None, connections: i
                 refuse("missing")
             raise RecadoError(f"the database of RECADO_DATABASE_URL can't be used: {_reason(error)}") from None
         async with conn:
-            refuse(await state(conn))
+            found = await standing(conn)
+            refuse(found.state)
+            if found.state == "ahead" or found.warnings:
+                log.warning("schema_of_another", version=found.revision, reason="; ".join(found.warnings))
         async with db.open_pool(there.url, "recado_app", size=connections) as pool:
             storage = open_storage(settings)
             await asyncio.to_thread(scratch.sweep, settings.home)

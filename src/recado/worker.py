@@ -70,7 +70,7 @@ PLATFORM_CONNECTIONS: Final = 4
 @asynccontextmanager
 async def working(
     wiring: Wiring, *, declared_dead: Callable[[], None], queues: Sequence[str] = SERVED
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Executor]:
     """While it is open this process works. At the end it finishes what it has, or hands it back, within 20 s.
 
     `declared_dead` is called when another worker has taken over this one's work: the process must then end. Raises
@@ -117,7 +117,7 @@ async def working(
         ]
         log.info("worker_started", executor=executor.id, queues=list(queues))
         try:
-            yield
+            yield executor
         finally:
             idle = await process.stop(executor.id)
             await stopping.end(*tasks, within_s=TASKS_S)

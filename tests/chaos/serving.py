@@ -66,7 +66,14 @@ class Serving:
         return self.log.read_text(errors="replace")
 
     def until_ready(self) -> None:
-        until(lambda: self.get("/readyz") == 200, self.told)
+        until(self._answers, self.told)
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(self.url + "/readyz", timeout=30) as response:
+                return b"no live worker" not in response.read()
+        except OSError:
+            return False
 
 
 def _asked(what: str | urllib.request.Request) -> int:

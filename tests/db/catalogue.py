@@ -184,7 +184,7 @@ def main() -> None:
     import os
     import tempfile
 
-    from recado.db import embedded
+    from recado.db import embedded, functions
     from recado.db.cluster import SUPERUSER
     from recado.db.migrate import migrate
     from tests.postgres import create_database
@@ -201,6 +201,7 @@ def main() -> None:
             url = create_database(lease)
             migrate(url)
             FILE.write_text(dump(url), encoding="utf-8")
+            functions.write_known()
         embedded.wait_until_stopped(Path(home) / "h")
 
 

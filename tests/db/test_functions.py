@@ -14,9 +14,8 @@ from recado.db import functions
 from recado.db.embedded import Lease
 from recado.db.migrate import migrate
 from recado.db.pool import connect, conninfo
-from recado.db.schema import state
+from recado.db.schema import standing
 from recado.db.work import QUEUE_OF
-from recado.errors import SchemaError
 from recado.ids import new_id
 from tests.db.logins import external, migrated
 
@@ -38,14 +37,27 @@ def body(conn: Conn, name: str) -> str:
     return str(row[0])
 
 
-def forget(conn: Conn, name: str) -> str:
-    """Let the function be another than its file's, as it is once the file was changed; its body as it was."""
+OLDER = "0123456789abcdef"
+
+
+@pytest.fixture
+def older(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file has been another before."""
+    had = {name: (OLDER, *digests) for name, digests in functions.known().items()}
+    monkeypatch.setattr(functions, "known", lambda: had)
+
+
+def have(conn: Conn, name: str, digest: str) -> str:
+    """Let the database have the function as a file with that digest has it; its body as it was."""
     was = body(conn, name)
     conn.execute(
-        "UPDATE schema_version SET functions = jsonb_set(functions, ARRAY[%s], '\"another\"')",
-        [name],
+        "UPDATE schema_revision SET functions = jsonb_set(functions, ARRAY[%s], to_jsonb(%s::text))", [name, digest]
     )
+    conn.execute(f"CREATE OR REPLACE FUNCTION {ANOTHER[name]}".encode()) if name in ANOTHER else None
     return was
+
+
+ANOTHER = {"words_slot": "words_slot(whose uuid) RETURNS smallint LANGUAGE sql AS 'SELECT 1::smallint'"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -59,7 +71,7 @@ def test_a_file_begins_with_what_its_function_promises(file: Path) -> None:
 def test_every_function_of_the_database_has_a_file_and_every_file_a_function(conn: Conn) -> None:
     there = conn.execute("SELECT proname FROM pg_proc WHERE pronamespace = 'recado'::regnamespace").fetchall()
     assert sorted(name for (name,) in there) == [file.stem for file in FILES] == list(functions.digests())
-    (recorded,) = conn.execute("SELECT functions, recado FROM schema_version").fetchall()
+    (recorded,) = conn.execute("SELECT functions, recado FROM schema_revision").fetchall()
     assert recorded == (dict(functions.digests()), __version__)
 
 
@@ -88,21 +100,40 @@ def test_nothing_that_is_stored_was_computed_by_a_function_whose_file_may_change
     assert [row[0] for row in conn.execute(kept).fetchall()] == ["lane"]
 
 
-async def test_a_changed_file_is_applied_once_and_the_schema_is_behind_until_then(
-    conn: Conn, database_url: str
-) -> None:
-    was = forget(conn, "words_slot")
-    conn.execute(
-        "CREATE OR REPLACE FUNCTION words_slot(whose uuid) RETURNS smallint LANGUAGE sql AS 'SELECT 1::smallint'"
-    )
+def test_every_digest_of_a_file_is_known() -> None:
+    assert {name: had[-1] for name, had in functions.known().items() if name in functions.digests()} == dict(
+        functions.digests()
+    ), "run `make schema`"
+
+
+@pytest.mark.usefixtures("older")
+async def test_a_changed_file_is_applied_once_and_stops_nobody_until_then(conn: Conn, database_url: str) -> None:
+    was = have(conn, "words_slot", OLDER)
     async with await connect(database_url, "recado_app") as app:
-        assert await state(app) == "behind"
+        found = await standing(app)
+        assert (found.state, found.warnings) == ("current", ("functions behind: words_slot",))
         assert migrate(database_url) == ["functions: words_slot"]
-        assert await state(app) == "current"
+        assert (await standing(app)).warnings == ()
     assert body(conn, "words_slot") == was
     assert migrate(database_url) == []
 
 
+async def test_of_two_checkouts_none_puts_the_others_functions_back_unless_it_is_told_to(
+    conn: Conn, database_url: str
+) -> None:
+    was = have(conn, "words_slot", "another")
+    (said,) = migrate(database_url)
+    assert said.startswith("left as another recado has them: words_slot; `recado migrate --functions`")
+    assert body(conn, "words_slot") == "SELECT 1::smallint"
+    async with await connect(database_url, "recado_app") as app:
+        found = await standing(app)
+        assert (found.serves, found.warnings) == (True, ("functions of another recado: words_slot",))
+    assert migrate(database_url, own=True) == ["functions: words_slot"]
+    assert body(conn, "words_slot") == was
+    assert migrate(database_url) == []
+
+
+@pytest.mark.usefixtures("older")
 def test_a_function_that_works_under_another_role_is_replaced_by_who_owns_the_tables_alone(
     cluster: Lease, template: str
 ) -> None:
@@ -117,20 +148,11 @@ def test_a_function_that_works_under_another_role_is_replaced_by_who_owns_the_ta
             )
             schema = "SELECT nspacl::text FROM pg_namespace WHERE nspname = 'recado'"
             before, around = conn.execute(rights).fetchall(), conn.execute(schema).fetchone()
-            was = {name: forget(conn, name) for name in ("is_own_number", "enqueue_work")}
+            was = {name: have(conn, name, OLDER) for name in ("is_own_number", "enqueue_work")}
             migrated(settings)
             assert {name: body(conn, name) for name in was} == was
             assert (conn.execute(rights).fetchall(), conn.execute(schema).fetchone()) == (before, around)
-            assert conn.execute("SELECT functions FROM schema_version").fetchone() == (dict(functions.digests()),)
-
-
-async def test_functions_of_a_newer_recado_are_left_alone(conn: Conn, database_url: str) -> None:
-    forget(conn, "lane")
-    conn.execute("UPDATE schema_version SET recado = '999.0.1'")
-    with pytest.raises(SchemaError, match=r"newer .*nothing done"):
-        migrate(database_url)
-    async with await connect(database_url, "recado_app") as app:
-        assert await state(app) == "newer"
+            assert conn.execute("SELECT functions FROM schema_revision").fetchone() == (dict(functions.digests()),)
 
 
 def test_no_role_of_the_product_may_make_anything_in_the_schema_and_the_engine_sees_nothing_of_it(conn: Conn) -> None:

@@ -30,8 +30,10 @@ OWNERLESS = {
     "password_salts": set[str](),
     "plans": {"SELECT"},
     "restores": set[str](),
+    "schema_revision": {"SELECT"},
     "schema_version": {"SELECT"},
     "sign_in_failures": set[str](),
+    "workflow_versions": set[str](),
 }
 #: Columns that name a row and have no key: what they name may be removed before them, or is of several tables.
 UNHELD = {

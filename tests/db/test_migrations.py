@@ -1,17 +1,26 @@
 from __future__ import annotations
 
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import Script
+from hypothesis import given
+from hypothesis import strategies as st
 from psycopg import sql
 
 from recado.db import migrate as migrating
 from recado.db.embedded import Lease
 from recado.db.migrate import migrate
-from recado.db.pool import conninfo
-from recado.db.schema import BASELINE, HEAD, Recorded, compare, refuse
+from recado.db.pool import connect, conninfo
+from recado.db.schema import BASELINE, HEAD, NEEDS, Recorded, Standing, compare, refuse, standing
 from recado.errors import RecadoError, SchemaError
 from tests.db import catalogue
 from tests.postgres import create_database, drop_database
@@ -19,7 +28,7 @@ from tests.postgres import create_database, drop_database
 
 def test_a_migrated_database_has_the_head_that_the_code_expects(database_url: str) -> None:
     with psycopg.connect(database_url) as conn:
-        assert conn.execute("SELECT version_num FROM recado.schema_version").fetchone() == (HEAD,)
+        assert conn.execute("SELECT version_num FROM recado.schema_revision").fetchone() == (HEAD,)
 
 
 def test_migrating_again_does_nothing(database_url: str) -> None:
@@ -52,22 +61,148 @@ def test_migrating_takes_from_the_application_what_it_once_might_do_with_the_wor
         ).fetchone() == (False, False, False, 0)
 
 
-def test_a_newer_database_is_left_alone_and_said_to_be_newer(database_url: str) -> None:
-    with psycopg.connect(database_url) as conn:
-        conn.execute("UPDATE recado.schema_version SET version_num = '9999'")
-    with pytest.raises(SchemaError, match="newer"):
+def put(database_url: str, **told: str) -> None:
+    """Let the database say that of its schema."""
+    with psycopg.connect(database_url, options="-c search_path=recado") as conn:
+        for column, value in told.items():
+            conn.execute(sql.SQL("UPDATE schema_revision SET {} = %s").format(sql.Identifier(column)), [value])
+
+
+def recorded(version: str, compatible_from: str = HEAD) -> Recorded:
+    return Recorded(version=version, compatible_from=compatible_from, functions={}, recado="0")
+
+
+def test_a_newer_database_that_this_version_does_not_work_with_is_left_alone_and_said_to_be_newer(
+    database_url: str,
+) -> None:
+    put(database_url, version_num="9999", compatible_from="9000", recado="9.1.0")
+    with pytest.raises(SchemaError, match=f"schema 9999 of recado 9.1.0, which needs 9000 or newer.*{HEAD}.*nothing"):
         migrate(database_url)
     with pytest.raises(SchemaError, match="newer"):
-        refuse(compare(Recorded(version="9999", functions={}, recado="0")))
+        refuse(compare(recorded("9999", "9000")))
+
+
+async def test_with_a_newer_database_that_says_so_this_version_serves_and_changes_nothing(database_url: str) -> None:
+    with psycopg.connect(database_url) as conn:
+        conn.execute("UPDATE recado.schema_revision SET functions = jsonb_set(functions, '{lane}', '\"newer\"')")
+    put(database_url, version_num="9999", compatible_from=HEAD, recado="9.1.0")
+    assert migrate(database_url) == []
+    async with await connect(database_url, "recado_app") as conn:
+        found = await standing(conn)
+        assert (found.state, found.serves, found.recado) == ("ahead", True, "9.1.0")
+        assert found.warnings == (), "a newer schema has its own functions"
+    refuse(found.state)
+
+
+@given(st.integers(1, 9999), st.integers(1, 9999))
+def test_a_version_serves_with_a_schema_that_it_needs_and_that_says_it_is_compatible(now: int, since: int) -> None:
+    since = min(since, now)
+    served = Standing(state=compare(recorded(f"{now:04}", f"{since:04}"))).serves
+    assert served == (int(NEEDS) <= now and (now <= int(HEAD) or since <= int(HEAD)))
 
 
 def test_a_database_from_before_the_baseline_is_left_alone_and_says_what_to_do(database_url: str) -> None:
-    with psycopg.connect(database_url) as conn:
-        conn.execute("UPDATE recado.schema_version SET version_num = '0033', functions = '{}'")
+    put(database_url, version_num="0033")
     with pytest.raises(SchemaError, match=f"schema 0033, older than {BASELINE}.* run `recado migrate` of .*commit"):
         migrate(database_url)
     with psycopg.connect(database_url) as conn:
-        assert conn.execute("SELECT version_num FROM recado.schema_version").fetchone() == ("0033",)
+        assert conn.execute("SELECT version_num FROM recado.schema_revision").fetchone() == ("0033",)
+
+
+def test_a_migration_that_finds_a_table_in_use_gives_way_and_is_done_when_it_is_free(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a table's lock holds up all that come behind it."""
+    monkeypatch.setattr(migrating, "LOCK_S", 0.05)
+    tried = threading.Event()
+    pause = time.sleep
+
+    def sleep(seconds: float) -> None:
+        tried.set()
+        pause(min(seconds, 0.05))
+
+    monkeypatch.setattr(migrating.time, "sleep", sleep)
+    with psycopg.connect(database_url) as held, ThreadPoolExecutor(1) as thread:
+        held.execute("SELECT FROM recado.owners")
+        engine = migrating.engine(database_url)
+        try:
+            done = thread.submit(
+                migrating._in_turn, engine, "a test", lambda c: c.exec_driver_sql("LOCK TABLE recado.owners")
+            )
+            assert tried.wait(30)
+            with psycopg.connect(database_url) as other:
+                other.execute("SET statement_timeout = '20s'")
+                other.execute("SELECT FROM recado.owners")
+            held.rollback()
+            done.result(timeout=30)
+        finally:
+            engine.dispose()
+
+
+def test_a_migration_that_gets_no_lock_says_what_to_do_and_has_done_nothing(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrating, "LOCK_S", 0.01)
+    monkeypatch.setattr(migrating, "PAUSE_S", 0.01)
+    monkeypatch.setattr(migrating, "TRIES", 3)
+    with psycopg.connect(database_url) as held:
+        held.execute("SELECT FROM recado.schema_revision")
+        monkeypatch.setattr(migrating, "_put_functions", lambda conn, **_: conn.exec_driver_sql(LOCKS) and [])
+        with pytest.raises(RecadoError, match="replacing functions got no lock in 3 tries, nothing of it was done"):
+            migrate(database_url)
+
+
+LOCKS = "LOCK TABLE recado.schema_revision IN ACCESS EXCLUSIVE MODE"
+
+
+def test_each_migration_is_a_transaction_of_its_own(cluster: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one of them has done stays when the next fails, and the next `migrate` goes on from there."""
+    url = create_database(cluster)
+    upgrade = migrating._upgrade
+
+    def fails_at_the_last(conn: sa.Connection, *, config: Config, script: Script) -> None:
+        upgrade(conn, config=config, script=script)
+        if script.revision == HEAD:
+            conn.exec_driver_sql("SELECT 1 / 0")
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(migrating, "_upgrade", fails_at_the_last)
+            with pytest.raises(RecadoError, match=f"migration {HEAD} failed, nothing of"):
+                migrate(url)
+        with psycopg.connect(url) as conn:
+            row = conn.execute("SELECT version_num FROM recado.schema_revision").fetchone()
+            assert row is not None
+            assert BASELINE <= row[0] < HEAD
+        assert migrate(url)[0] == f"recado {row[0]} -> {HEAD}"
+        assert migrate(url) == []
+    finally:
+        drop_database(cluster, url)
+
+
+def test_a_migration_that_ends_what_works_says_so_to_the_first_release_too(
+    database_url: str,
+) -> None:
+    engine = migrating.engine(database_url)
+
+    def contract(conn: sa.Connection) -> None:
+        script = SimpleNamespace(revision=HEAD, module=SimpleNamespace(compatible_from=HEAD))
+        migrating._upgrade(conn, config=_config(), script=script)  # type: ignore[arg-type]
+
+    try:
+        with engine.begin() as conn:
+            contract(conn)
+    finally:
+        engine.dispose()
+    with psycopg.connect(database_url) as conn:
+        said = "SELECT r.compatible_from, v.version_num FROM recado.schema_revision r, recado.schema_version v"
+        assert conn.execute(said).fetchone() == (HEAD, HEAD)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrating.__file__).parent / "migrations"))
+    return config
 
 
 def test_the_schema_that_is_written_down_is_the_one_that_there_is(database_url: str) -> None:
@@ -77,12 +212,10 @@ def test_the_schema_that_is_written_down_is_the_one_that_there_is(database_url: 
 @pytest.mark.parametrize("version", [None, "0000"])
 def test_a_missing_or_older_schema_says_what_to_do(version: str | None) -> None:
     with pytest.raises(SchemaError, match="recado migrate"):
-        refuse(compare(version and Recorded(version=version, functions={}, recado="0")))
+        refuse(compare(version and recorded(version)))
 
 
 def test_no_migration_drops_or_deletes() -> None:
-    from pathlib import Path
-
     import recado.db.migrations.versions as versions
 
     folder = Path(versions.__path__[0])
@@ -135,15 +268,18 @@ def test_every_table_with_an_owner_has_row_level_security_forced(database_url: s
 def test_whatever_migrating_does_no_other_does_meanwhile(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     free = []
 
-    def look(*_: object) -> list[str]:
+    def look(*_: object, **__: object) -> list[str]:
         with psycopg.connect(database_url, autocommit=True) as conn:
             free.append(conn.execute("SELECT pg_try_advisory_lock(%s)", [migrating.LOCK]).fetchone())
         return []
 
-    for step in ("_to_head", "_validate", "_migrate_workflow_engine"):
+    for step in ("_prepare", "_to_head", "_validate", "_migrate_workflow_engine"):
         monkeypatch.setattr(migrating, step, look)
     migrate(database_url)
-    assert free == [(False,)] * 3
+    assert free == [(False,)]  # the first found nothing more to do
+    monkeypatch.setattr(migrating, "_prepare", lambda *_: True)
+    migrate(database_url)
+    assert free == [(False,)] * 4
 
 
 def test_what_fails_after_the_schema_is_there_is_said_so(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,7 +241,7 @@ def _keyring(settings: Settings, *, lost: bool) -> Keyring:
 async def _settle(settings: Settings, keyring: Keyring, folder: Path, manifest: Manifest, moment: datetime) -> Restored:
     """What the database itself has to know, and the attachments."""
     from recado.db.pool import connect
-    from recado.db.schema import refuse, state
+    from recado.db.schema import refuse, standing
     from recado.identity.callers import at_command_line
     from recado.media.stores import open_storage
     from recado.ops.backup import restore
@@ -252,7 +252,7 @@ async def _settle(settings: Settings, keyring: Keyring, folder: Path, manifest: 
         there = await asyncio.to_thread(opening.__enter__)
         stack.push_async_callback(asyncio.to_thread, opening.__exit__, None, None, None)
         platform = await stack.enter_async_context(await connect(there.platform_url, "recado_platform"))
-        refuse(await state(platform))
+        refuse((await standing(platform)).state)
         await restore.must_stand_still(platform)
         done = await restore.settle(platform, manifest, moment, caller=at_command_line(account_name()))
         storage = open_storage(settings)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recado.cli.app import app
-from recado.cli.terminal import Host
+from recado.cli.terminal import Host, Json
 from recado.db.work import SERVED
 from recado.errors import RecadoError, UsageError
 
@@ -80,6 +80,7 @@ async def _process(
     import structlog
 
     from recado.cli.beside import Tie, keep_worker
+    from recado.heartbeat import beating, reached_at
     from recado.ops import lag
     from recado.stopping import ENDS_S, SLOW_S, Deadline, end
     from recado.wiring import wire
@@ -113,7 +114,8 @@ async def _process(
             from recado.ops.hang import ending_hangs
 
             await stack.enter_async_context(ending_hangs())
-            await stack.enter_async_context(working(wiring, declared_dead=declared_dead, queues=work))
+            executor = await stack.enter_async_context(working(wiring, declared_dead=declared_dead, queues=work))
+            await stack.enter_async_context(beating(settings.home, "worker", executor.is_well))
         if sock is not None:
             from recado.app import create_app, server
 
@@ -123,6 +125,8 @@ async def _process(
             while not serving.started and not task.done():
                 await asyncio.sleep(0.01)
             spare_the_collector()
+            url = "http://{}:{}".format(*reached_at(*sock.getsockname()[:2]))
+            await stack.enter_async_context(beating(settings.home, "api", lambda: True, url=url))
             stack.push_async_callback(end, asyncio.create_task(lag.watch(), name="lag"))
             structlog.get_logger("recado").info("listening", host=sock.getsockname()[0], port=sock.getsockname()[1])
             waiting = asyncio.create_task(stop.wait())
@@ -152,15 +156,33 @@ async def _check_keys(wiring: Wiring) -> None:
 
 
 @app.command()
-def migrate() -> None:
-    """Bring the database to this version's schema. Never drops data."""
+def migrate(
+    functions: Annotated[
+        bool, typer.Option("--functions", help="Replace functions that another recado put there, too.")
+    ] = False,
+) -> None:
+    """Bring the database to this version's schema, while others use it. Never drops data."""
     from recado.db.migrate import migrate as bring_up
     from recado.wiring import database
 
     settings = _settings()
     with database(settings) as there:
-        done = bring_up(there.admin_url, login=there.login, platform_login=there.platform_login)
-    typer.echo("\n".join(done) if done else "nothing to do: the schema is the present one")
+        done = bring_up(there.admin_url, login=there.login, platform_login=there.platform_login, own=functions)
+    typer.echo("\n".join(done) if done else "nothing to do: the schema is one that this version works with")
+
+
+@app.command()
+def health(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="api or worker: only those.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Only whether they live, not whether they are ready.")] = False,
+    url: Annotated[str | None, typer.Option(metavar="URL", help="Ask an API at this address instead.")] = None,
+    json: Json = False,
+) -> None:
+    """Whether the processes of this machine are well: exit code 0, or 1 if one is not or there is none."""
+    from recado.cli.health import run
+
+    told = (*([kind] if kind else ()), *(["--live"] if live else ()), *(["--url", url] if url else ()))
+    raise typer.Exit(run([*told, *(["--json"] if json else ())]))
 
 
 @asynccontextmanager

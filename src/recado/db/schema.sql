@@ -253,6 +253,9 @@ CREATE TABLE executors (
     pid         integer NOT NULL,
     queues      text[] NOT NULL,
     started_at  timestamptz NOT NULL DEFAULT now(),
+    version     text NOT NULL DEFAULT '1',
+    recado      text,
+    draining    boolean NOT NULL DEFAULT false,
     CONSTRAINT executors_pkey PRIMARY KEY (id),
     CONSTRAINT executors_lock_key_key UNIQUE (lock_key)
 );
@@ -646,6 +649,16 @@ CREATE TABLE restores (
 );
 GRANT DELETE, INSERT, SELECT, UPDATE ON restores TO recado_platform;
 
+CREATE TABLE schema_revision (
+    version_num      character varying(32) NOT NULL,
+    compatible_from  text NOT NULL DEFAULT '0036',
+    functions        jsonb NOT NULL DEFAULT '{}'::jsonb,
+    recado           text,
+    CONSTRAINT schema_revision_pkc PRIMARY KEY (version_num)
+);
+GRANT SELECT ON schema_revision TO recado_app;
+GRANT SELECT ON schema_revision TO recado_platform;
+
 CREATE TABLE schema_version (
     version_num  character varying(32) NOT NULL,
     functions    jsonb NOT NULL DEFAULT '{}'::jsonb,
@@ -859,6 +872,15 @@ CREATE POLICY owner_only ON users TO recado_app USING (owner_id = ( SELECT (NULL
 CREATE POLICY platform ON users TO recado_platform USING (true);
 GRANT DELETE, INSERT, SELECT, UPDATE ON users TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON users TO recado_platform;
+
+CREATE TABLE workflow_versions (
+    version     text NOT NULL,
+    draining    boolean NOT NULL DEFAULT false,
+    first_at    timestamptz NOT NULL DEFAULT now(),
+    changed_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT workflow_versions_pkey PRIMARY KEY (version)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON workflow_versions TO recado_platform;
 
 -- functions/account_by_sid.sql: account_by_sid(sid text) RETURNS TABLE(owner_id uuid, owner_status text, id uuid,
 --     auth_token bytea, auth_token_ref text, secondary_token bytea, secondary_token_ref text, public_url text); works

@@ -13,10 +13,11 @@ from urllib.parse import urlsplit
 
 from recado.channels.twilio.signature import canonical_url
 from recado.db.pool import Connection
-from recado.db.schema import HEAD, state
+from recado.db.schema import HEAD, standing
 from recado.db.secrets import Keyring
 from recado.errors import SecretError, SettingsError
 from recado.ops import failed
+from recado.ops.health import ALIVE, answering
 from recado.references import References
 from recado.settings import Settings
 
@@ -109,16 +110,25 @@ async def _schema(conn: Connection) -> list[Finding]:
             fail("database", f"PostgreSQL {row['version']}", f"recado needs PostgreSQL {OLDEST_POSTGRESQL} or newer")
         ]
     findings = [ok("database", f"PostgreSQL {row['version']} answers")]
-    found = await state(conn)
-    if found == "newer":
+    found = await standing(conn)
+    if found.state == "newer":
         fix = "install the recado that migrated it, or restore the backup made before"
-        return [*findings, fail("schema", "migrated by a newer recado", fix)]
-    if found != "current":
-        return [*findings, fail("schema", f"the schema is {found}", "run `recado migrate`")]
+        return [*findings, fail("schema", f"migrated by recado {found.recado}, with which this one can't work", fix)]
+    if not found.serves:
+        return [*findings, fail("schema", f"the schema is {found.state}", "run `recado migrate`")]
     [dbos] = await _rows(conn, "SELECT to_regclass('dbos.workflow_status') IS NOT NULL AS there")
     if not dbos["there"]:
         return [*findings, fail("schema", "the workflow engine's tables are missing", "run `recado migrate`")]
-    return [*findings, ok("schema", f"schema {HEAD} is the present one")]
+    if found.state == "ahead":
+        text = f"schema {found.revision} of recado {found.recado}; this one, of {HEAD}, works with it"
+        return [*findings, warn("schema", text, "finish the upgrade, or go back, when you are sure")]
+    fixes = {"functions behind": "run `recado migrate`"}
+    fix = "`recado migrate --functions` puts this recado's, when no newer one is in use"
+    return [
+        *findings,
+        ok("schema", f"schema {found.revision} is the present one"),
+        *(warn("schema", text, fixes.get(text.partition(":")[0], fix)) for text in found.warnings),
+    ]
 
 
 async def _role(conn: Connection) -> list[Finding]:
@@ -170,32 +180,26 @@ async def _role(conn: Connection) -> list[Finding]:
     return [ok("role", "the application's login is no superuser, owns no table and sees one owner at a time")]
 
 
-_ALIVE = """
-EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-        AND (l.classid::bigint << 32 | l.objid::bigint) = e.lock_key)
-"""
-
-
 async def _workers(conn: Connection) -> list[Finding]:
     [row] = await _rows(
         conn,
         f"""
         SELECT count(*) FILTER (WHERE alive) AS alive, count(*) FILTER (WHERE NOT alive) AS dead,
                coalesce(extract(epoch FROM now() - min(started_at) FILTER (WHERE alive)), 0)::int AS age_s
-        FROM (SELECT e.started_at, {_ALIVE} AS alive FROM executors e) known
+        FROM (SELECT e.started_at, {ALIVE} AS alive FROM executors e) known
         """,  # noqa: S608 - a constant
     )
     if not row["alive"]:
         return [fail("workers", "no worker is alive: nothing is answered", "start `recado serve` or `recado worker`")]
     findings = [ok("workers", f"{row['alive']} alive, the oldest for {_ago(row['age_s'])}")]
-    served = await _rows(
-        conn,
-        f"SELECT DISTINCT unnest(e.queues) AS queue FROM executors e WHERE {_ALIVE}",  # noqa: S608 - a constant
-    )
+    found = await answering(conn)
     for queue, what in QUEUES.items():
-        if queue not in {row["queue"] for row in served}:
+        if not found.live[queue]:
             fix = f"start `recado worker`, or one with --queues {queue}"
             findings.append(fail("workers", f"no live worker serves the queue {queue}: {what}", fix))
+    for queue in found.late:
+        text = f"what is due in the queue {queue} has waited for {_ago(int(found.oldest_s[queue]))}"
+        findings.append(warn("workers", text, "more workers, or a look at what the workers' logs say"))
     if row["dead"]:
         text = f"dead, their work not taken over yet: {row['dead']}"
         findings.append(warn("workers", text, "a live worker does so within seconds; look again"))

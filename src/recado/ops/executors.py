@@ -81,6 +81,7 @@ class Executor:
     silent_s: float = SILENT_S
     _conn: Connection | None = None
     _session: int = 0
+    _beaten_at: float = field(default_factory=time.monotonic)
 
     async def connect(self) -> Connection:
         """A connection whose session lives as long as something comes on it."""
@@ -99,6 +100,10 @@ class Executor:
             "INSERT INTO executors (id, lock_key, kind, host, pid, queues) VALUES (%s, %s, %s, %s, %s, %s)",
             [self.id, self.lock_key, self.kind, socket.gethostname(), os.getpid(), self.queues],
         )
+
+    def is_well(self) -> bool:
+        """Whether it has shown that it lives for as long as others would wait before they take its work."""
+        return time.monotonic() - self._beaten_at < self.silent_s
 
     async def beat(self) -> bool:
         """Is this executor still itself? False: another has declared it dead, it must stop.
@@ -121,6 +126,7 @@ class Executor:
         except PASSING:
             await self._drop()
             raise
+        self._beaten_at = time.monotonic()
         return found is not None
 
     async def recover_dead(self, recover: Callable[[str], Awaitable[int]]) -> int:

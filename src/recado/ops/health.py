@@ -1,48 +1,89 @@
-"""Health: whether what the product promises is possible at this moment."""
+"""Health: whether a process can accept, and whether what was accepted is answered. Two questions, kept apart.
+
+Webhooks are refused only for what accepting needs: a database that answers, with a schema that this version works
+with. That no worker is alive, or that a queue is late, is told (`/readyz` as a warning, `recado doctor`, metrics) and
+refuses nothing: what is accepted waits, and is answered when workers are back.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from recado.db.pool import PASSING, Pool
-from recado.db.schema import state
-from recado.db.work import DELIVERIES, MEDIA, TURNS
+from recado.db.pool import PASSING, Connection, Pool
+from recado.db.schema import standing
+from recado.db.work import QUEUES, SERVED
 
-#: Without a worker for these nothing is answered; without one for attachments, what comes with them is late.
-NEEDED, WANTED = (TURNS, DELIVERIES), (MEDIA,)
+#: A database that has not answered a probe for so long is taken for one that is away.
+PROBE_S: Final = 3.0
+#: What is due and was not begun for so long is late.
+LATE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What stands in the way of answering, and what is only worse than it should be; both empty: all is well."""
+    """What stands in the way of accepting, and what is only worse than it should be; both empty: all is well."""
 
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """By queue: how many live workers serve it, and since how many seconds the oldest that is due waits for one."""
+
+    live: Mapping[str, int]
+    oldest_s: Mapping[str, float]
+
+    @property
+    def late(self) -> tuple[str, ...]:
+        """The queues in which something has been due for longer than it should."""
+        return tuple(queue for queue, age_s in self.oldest_s.items() if age_s >= LATE_S)
+
+
+#: A worker lives as long as PostgreSQL holds its lock.
+ALIVE: Final = """
+EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+        AND (l.classid::bigint << 32 | l.objid::bigint) = e.lock_key)
+"""
+_LIVE: Final = f"""
+SELECT queue, count(*) AS live FROM executors e, unnest(e.queues) queue WHERE {ALIVE} GROUP BY queue
+"""  # noqa: S608 - a constant
+_OLDEST: Final = """
+SELECT queue, extract(epoch FROM clock_timestamp()) - due.ms / 1000.0 AS age_s
+FROM unnest(%s::text[]) queue CROSS JOIN LATERAL (
+    SELECT greatest(w.created_at, coalesce(w.delay_until_epoch_ms, 0)) AS ms FROM dbos.workflow_status w
+    WHERE w.queue_name = queue AND w.status = 'ENQUEUED'
+      AND coalesce(w.delay_until_epoch_ms, 0) <= extract(epoch FROM clock_timestamp()) * 1000
+    ORDER BY w.priority, w.created_at LIMIT 1) due
+"""
+
+
 async def check(pool: Pool) -> Health:
-    """The database away, the schema not the present one, a queue that no live worker serves."""
+    """Whether this process can accept; answers within `PROBE_S`, whatever the database does."""
     try:
-        async with asyncio.timeout(3), pool.connection(timeout=2) as conn:
-            found = await state(conn)
-            if found != "current":
-                return Health(problems=(f"schema {found}",))
-            row = await (
-                await conn.execute(
-                    """
-                    SELECT array_agg(DISTINCT queue) AS served FROM executors e, unnest(e.queues) queue
-                    WHERE EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
-                                  AND (l.classid::bigint << 32 | l.objid::bigint) = e.lock_key)
-                    """
-                )
-            ).fetchone()
+        async with asyncio.timeout(PROBE_S), pool.connection(timeout=PROBE_S - 1) as conn:
+            schema = await standing(conn)
+            if not schema.serves:
+                return Health(problems=(f"schema {schema.state}",))
+            live = await _live(conn)
     except (*PASSING, TimeoutError):
         return Health(problems=("database unavailable",))
-    served = set(row["served"] or ()) if row is not None else set()
-    if not served:
-        return Health(problems=("no live worker",))
-    return Health(
-        problems=tuple(f"no live worker for {queue}" for queue in NEEDED if queue not in served),
-        warnings=tuple(f"no live worker for {queue}" for queue in WANTED if queue not in served),
+    unserved = tuple(f"no live worker for {queue}" for queue in SERVED if queue not in live)
+    return Health(warnings=schema.warnings + (unserved if live else ("no live worker",)))
+
+
+async def answering(platform: Connection) -> Answering:
+    """Whether what was accepted is answered; on a connection that sees all owners' work, without any owner's data."""
+    rows = await (await platform.execute(_OLDEST, [list(QUEUES)])).fetchall()
+    live = await _live(platform)
+    return Answering(
+        live={queue: live.get(queue, 0) for queue in SERVED},
+        oldest_s=dict.fromkeys(QUEUES, 0.0) | {row["queue"]: max(0.0, float(row["age_s"])) for row in rows},
     )
+
+
+async def _live(conn: Connection) -> dict[str, int]:
+    return {row["queue"]: row["live"] for row in await (await conn.execute(_LIVE)).fetchall()}

@@ -1,10 +1,14 @@
 """The rules that live in the database, a file each: what stands here is what a migrated database has.
 
 A file is plain SQL: what the function promises, under which role it works where that is not its caller's (`SET LOCAL
-ROLE`), the function, and who may call it where that is not everybody. `recado migrate` applies the files that are not
-as the database has them; a rule is changed by changing its file. A change of arguments or result needs a migration
-that drops the function before, and so does a file that goes. Bodies in `BEGIN ATOMIC` name tables, not functions of
-ours, because files are applied in no order.
+ROLE`), the function, and who may call it where that is not everybody. A rule is changed by changing its file, and
+`recado migrate` applies it. Which versions of each file there were is in `known.txt` (`make schema` adds to it): only
+what is known to be older is replaced, so two checkouts don't put each other's functions back, and a recado that is
+older than the database's leaves them.
+
+Processes of the release before call these functions while they are replaced: arguments and result stay as they are,
+and what is changed gets a new name (`docs/how-to/upgrade.md`). Bodies in `BEGIN ATOMIC` name tables, not functions
+of ours, because files are applied in no order.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 _FOLDER = Path(__file__).parent
+_KNOWN = "# The digests that each function's file has had, the oldest first. Made by `make schema`: don't edit."
 
 
 @cache
@@ -46,9 +51,39 @@ def put(conn: sa.Connection, names: Iterable[str]) -> None:
     psycopg.execute("REVOKE USAGE ON SCHEMA recado FROM recado_engine")
 
 
-def changed(recorded: Mapping[str, str]) -> list[str]:
-    """The functions that a database with these digests has otherwise, or not at all."""
-    return [name for name, digest in digests().items() if recorded.get(name) != digest]
+@cache
+def known() -> Mapping[str, tuple[str, ...]]:
+    """By function, the digests that its file has had, the oldest first."""
+    lines = (_FOLDER / "known.txt").read_text(encoding="utf-8").splitlines()
+    return MappingProxyType({name: tuple(had) for name, *had in (line.split() for line in lines if line[:1] != "#")})
+
+
+def outdated(recorded: Mapping[str, str]) -> list[str]:
+    """The functions that a database with these digests does not have, or as an older file had them."""
+    return [
+        name
+        for name, digest in digests().items()
+        if recorded.get(name) != digest and (name not in recorded or recorded[name] in known().get(name, ()))
+    ]
+
+
+def foreign(recorded: Mapping[str, str]) -> list[str]:
+    """The functions that a database with these digests has as no file here ever had them: another recado's."""
+    return [
+        name
+        for name, digest in digests().items()
+        if name in recorded and recorded[name] != digest and recorded[name] not in known().get(name, ())
+    ]
+
+
+def write_known() -> None:
+    """Add the files' present digests to `known.txt`; what is there stays, and functions that are gone do too."""
+    had = dict(known())
+    for name, digest in digests().items():
+        if digest not in had.get(name, ())[-1:]:
+            had[name] = (*had.get(name, ()), digest)
+    lines = [_KNOWN, *(" ".join((name, *had[name])) for name in sorted(had))]
+    (_FOLDER / "known.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _names() -> list[str]:
