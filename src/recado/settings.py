@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         le=500,
         description="Messages whose attachments one worker process fetches at once, besides voice notes.",
     )
+    webhook_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        description="CIDRs, comma-separated, that owners' webhooks may lead to although they are not of the public "
+        "internet. With 127.0.0.0/8 among them http:// to this machine is allowed too, for development.",
+    )
     transcriber: str = Field(
         "none",
         description="What makes text of voice notes: faster-whisper:MODEL_OR_FOLDER on this machine, openai:MODEL at "
@@ -206,7 +211,7 @@ class Settings(BaseSettings):
         limits_of(value)
         return value
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "webhook_networks", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
         if isinstance(value, str):

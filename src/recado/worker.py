@@ -25,7 +25,7 @@ from recado.db.pool import Connection, Pool
 from recado.db.work import DELIVERIES, MEDIA, SERVED, TURNS, VOICE
 from recado.fair import Gate
 from recado.journey.suspects import Suspects
-from recado.journey.understand.attachments import MediaDesk
+from recado.journey.understand.media_desk import MediaDesk
 from recado.media.download import DEADLINE_S
 from recado.media.transcription import SPARE_S
 from recado.ops import sweeps
@@ -37,6 +37,9 @@ from recado.ops.engine.process import Queue
 from recado.ops.engine.running import Work
 from recado.ops.executors import Executor, keep_alive
 from recado.settings import Settings
+from recado.webhooks.loop import Loop
+from recado.webhooks.post import Poster
+from recado.webhooks.rounds import Desk
 from recado.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -111,20 +114,34 @@ async def working(
             serves=[*queues, VOICE] if desk is not None else queues,
             queues=_queues(settings, desk),
         )
+        webhooks = await stack.enter_async_context(_webhooks(wiring, platform, executor.id, held))
         tasks = [
             asyncio.create_task(keep_alive(executor, process.recover, declared_dead), name="executors"),
+            asyncio.create_task(webhooks.run(), name="webhooks"),
             asyncio.create_task(sweeps.keep(_sweeps(wiring, platform, senders)), name="sweeps"),
         ]
         log.info("worker_started", executor=executor.id, queues=list(queues))
         try:
             yield executor
         finally:
+            webhooks.stop()
             idle = await process.stop(executor.id)
             await stopping.end(*tasks, within_s=TASKS_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await executor.leave(idle=idle)
             log.info("worker_stopped", executor=executor.id, handed_over=not idle)
+
+
+@asynccontextmanager
+async def _webhooks(wiring: Wiring, platform: Pool, executor_id: str, held: Quarantine) -> AsyncIterator[Loop]:
+    """What posts owners' events to their endpoints."""
+    poster = Poster(wiring.settings.webhook_networks)
+    try:
+        desk = Desk(pool=wiring.pool, clock=wiring.clock, keyring=wiring.keyring, poster=poster)
+        yield Loop(desk=desk, platform=platform, holder=executor_id, waits=held.keeps_from_posting)
+    finally:
+        await poster.aclose()
 
 
 def _works(

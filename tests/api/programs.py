@@ -16,6 +16,7 @@ from recado.identity import invitations, keys, users
 from recado.identity.callers import at_command_line
 from recado.ids import new_id
 from recado.media.storage import key_of
+from recado.webhooks import endpoints
 from tests.journey.front import NUMBER, Front
 from tests.product import establish
 
@@ -83,6 +84,7 @@ async def furnish(front: Front) -> Office:
         default = await assistant.ensure_default(scope)
         made, text = await keys.make(scope, name="admin", scopes=["admin"])
         word = await consent_words.add_word(scope, "basta", "stop")
+        webhook, _ = await endpoints.add(scope, front.wiring.keyring, url="https://crm.padaria.example/")
         [account] = await listing.accounts(scope, after=None, limit=1)
         [number] = await numbers.page(scope, after=None, limit=1)
         [entry] = await knowledge.page(scope, after=None, limit=1)
@@ -115,6 +117,7 @@ async def furnish(front: Front) -> Office:
         "key_id": str(made.id),
         "invitation_id": str(invitation.id),
         "word_id": str(word.id),
+        "webhook_id": str(webhook.id),
         "media_id": str(media_id),
     }
     return Office(front, Program(front, text), conversation["id"], message["id"], ids)

@@ -16,11 +16,12 @@ from recado.channels.twilio.codes import CODES
 from recado.cli.commands import app
 from recado.conversations.happenings import KINDS
 from recado.conversations.holding import CAUSES
-from recado.journey.understand.attachments import Own
+from recado.journey.understand.media_desk import Own
 from recado.media.download import Absence, Refusal
 from recado.media.transcription import Failure
 from recado.ops.failed import REASONS
 from recado.settings import PREFIX, Settings
+from recado.webhooks.post import OUTCOMES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -205,3 +206,7 @@ def test_the_map_names_every_room_and_only_places_that_there_are() -> None:
     assert rooms - named == set()
     steps = {path for path in (package / "journey").glob("*/*.py") if path.name != "__init__.py"}
     assert {path.name for path in steps if not any(path.match(name) for name in named)} == set()
+
+
+def test_every_outcome_of_a_post_to_a_webhook_is_documented() -> None:
+    assert _table("docs/how-to/receive-events.md", "outcome") == dict(OUTCOMES)

@@ -30,6 +30,7 @@ from recado.api import (
     twilio_accounts,
     usage,
     users,
+    webhooks,
 )
 from recado.api.messages import routes as messages
 from recado.api.shared import description, problems, reference
@@ -57,6 +58,7 @@ PARTS = (
     messages,
     media,
     events,
+    webhooks,
     usage,
     audit,
 )

@@ -12,6 +12,7 @@ from recado.cli import templates
 from recado.cli import identity
 from recado.cli import consent_words
 from recado.cli import contacts
+from recado.cli import webhooks
 from recado.cli import watch
 from recado.cli import doctor
 from recado.cli import secrets
@@ -34,6 +35,7 @@ GATHERED = (
     identity,
     consent_words,
     contacts,
+    webhooks,
     watch,
     doctor,
     secrets,

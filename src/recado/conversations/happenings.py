@@ -20,7 +20,7 @@ from recado.conversations import events
 from recado.db.scope import Scope
 from recado.delivery.status import Status
 
-Step = Literal["receive", "accept", "understand", "answer", "deliver", "confirm", "usage"]
+Step = Literal["receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks"]
 #: Who writes the event's row: `happened` itself, the SQL that does it, or nobody.
 Row = Literal["happened", "sql", "nobody"]
 Level = Literal["debug", "info", "warning", "error", "exception"]
@@ -95,16 +95,20 @@ async def happened(
         tell(happening)
         return
     if kind.row == "happened":
-        await events.record(
-            where,
-            step=step,
-            what=what,
-            conversation_id=conversation_id,
-            message_id=message_id,
-            correlation_id=correlation_id,
-            data={name: details[name] for name in kind.keeps if name in details},
-        )
+        await _record(where, happening)
     where.once_committed.append(partial(tell, happening))
+
+
+async def _record(scope: Scope, happening: Happening) -> None:
+    await events.record(
+        scope,
+        step=happening.step,
+        what=happening.what,
+        conversation_id=happening.conversation_id,
+        message_id=happening.message_id,
+        correlation_id=happening.correlation_id,
+        data={name: happening.details[name] for name in happening.kind.keeps if name in happening.details},
+    )
 
 
 def tell(happening: Happening) -> None:
@@ -139,7 +143,7 @@ SUBSCRIBERS: Final[tuple[Subscriber, ...]] = (write_line,)
 log = structlog.get_logger(__name__)
 _LOGS = {
     step: structlog.get_logger(f"recado.journey.{step}")
-    for step in ("receive", "accept", "understand", "answer", "deliver", "confirm", "usage")
+    for step in ("receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks")
 }
 
 #: What nobody has declared is a row and a line all the same; `tests/conversations/test_happenings.py` finds it.
@@ -340,5 +344,19 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {
         means="A model has no price: what it costs is not counted.",
         row="sql",
         keeps=("metric", "model", "period", "amount"),
+    ),
+    ("webhooks", "disabled"): Kind(
+        means="An endpoint gets no more events: it answered 410 (`gone`), or took nothing for five days (`failing`).",
+        row="happened",
+        keeps=("webhook_id", "why"),
+        log="warning",
+        said="webhook_disabled",
+    ),
+    ("webhooks", "lost"): Kind(
+        means="An endpoint never took this event: refused for five days, or deleted meanwhile.",
+        row="happened",
+        keeps=("webhook_id", "event_id", "why"),
+        log="warning",
+        said="webhook_event_lost",
     ),
 }

@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 SEALED = {
     "twilio_accounts": ("auth_token", "secondary_token", "api_key_secret"),
     "idempotency_keys": ("answer",),
+    "webhooks": ("secret", "previous_secret"),
 }
 
 _VERSION = b"\x02"

@@ -67,6 +67,12 @@ class Quarantine:
 
     pool: Pool
     silent: frozenset[UUID] = field(default_factory=frozenset)
+    #: Those whose accounts these are: nothing is posted to their webhooks either.
+    owners: frozenset[UUID] = field(default_factory=frozenset)
+
+    def keeps_from_posting(self, owner_id: UUID) -> bool:
+        """Whether the owner's webhooks wait: what they were told may be told again, and by a rehearsal."""
+        return owner_id in self.owners
 
     async def hold_back(
         self, owner_id: UUID, *, conversation_id: UUID | None = None, message_id: UUID | None = None
@@ -94,7 +100,7 @@ class Quarantine:
             raise Later(WAIT_S)
 
 
-_SILENT = "SELECT account_id FROM quarantine WHERE released_at IS NULL"
+_SILENT = "SELECT account_id, owner_id FROM quarantine WHERE released_at IS NULL"
 
 
 @asynccontextmanager
@@ -102,7 +108,7 @@ async def watched(pool: Pool, platform: Callable[[], Awaitable[Connection]]) -> 
     """The quarantine as it stands before this worker takes anything, and as accounts are released."""
     held = Quarantine(pool)
     async with await platform() as conn:
-        held.silent = await _look(conn)
+        held.silent, held.owners = await _look(conn)
     if not held.silent:
         yield held
         return
@@ -123,10 +129,11 @@ async def _watch(held: Quarantine, platform: Callable[[], Awaitable[Connection]]
         except PASSING as error:
             log.warning("database_unavailable", task="quarantine", error=type(error).__name__)
             continue
-        if now != held.silent:
-            log.info("quarantine", count=len(now))
-            held.silent = now
+        if now != (held.silent, held.owners):
+            held.silent, held.owners = now
+            log.info("quarantine", count=len(held.silent))
 
 
-async def _look(conn: Connection) -> frozenset[UUID]:
-    return frozenset(row["account_id"] for row in await (await conn.execute(_SILENT)).fetchall())
+async def _look(conn: Connection) -> tuple[frozenset[UUID], frozenset[UUID]]:
+    rows = await (await conn.execute(_SILENT)).fetchall()
+    return frozenset(row["account_id"] for row in rows), frozenset(row["owner_id"] for row in rows)
