@@ -39,3 +39,8 @@ def id_at(milliseconds: int) -> uuid.UUID:
 def made_ms(made: uuid.UUID) -> int:
     """The millisecond since the epoch in which a UUIDv7 was made."""
     return made.int >> 80
+
+
+def age_s(id: uuid.UUID) -> float | None:  # noqa: A002 - it is one
+    """How many seconds ago a UUIDv7 was made, by this machine's clock; None of another UUID."""
+    return max(0.0, time.time() - (id.int >> 80) / 1000) if id.version == 7 else None
