@@ -17,7 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import ack, erase, fair, flood, held, hostile, idle, knowledge, media, million, observed, turns, voice
+from bench import (
+    ack,
+    backup,
+    erase,
+    fair,
+    flood,
+    held,
+    hostile,
+    idle,
+    knowledge,
+    media,
+    million,
+    observed,
+    turns,
+    voice,
+)
 from bench.pairs import ratio, total
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,6 +50,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "media": media.measure,
     "voice": voice.measure,
     "million": million.measure,
+    "backup": backup.measure,
     "knowledge": knowledge.measure,
 }
 
@@ -195,6 +211,11 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         for name in ("accept_16", "accept_64", "turns"):
             figure(f"rate after a million messages to none, {name}", ratio(part[name], "rate"), least=0.75)
         figure("turns that were lost beside them", total(part["turns"], "lost"), most=0)
+    if part := figures.get("backup"):
+        figure("messages that a restore lost", part["lost"], most=0)
+        figure("a backup, checked, to copying the same bytes", round(part["backup_s"] / part["copy_s"], 1))
+        for what in ("backup", "verify", "restore"):
+            figure(f"{what} of {part['messages']:,} messages, s", part[f"{what}_s"])
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -58,6 +59,10 @@ def _digest() -> bytes:
     return hashlib.sha256(uuid4().bytes).digest()
 
 
+def _moment() -> datetime:
+    return datetime.now(UTC)
+
+
 def _sid(prefix: str) -> str:
     return prefix + uuid4().hex
 
@@ -98,6 +103,7 @@ ROWS: dict[str, Callable[[Tenant], Row]] = {
         "address": str(uuid4()),
         "assistant_id": t.of("assistants"),
     },
+    "quarantine": lambda t: {"account_id": t.of("twilio_accounts"), "since": "2026-03-01", "restored_at": _moment()},
     "contents": lambda t: {
         "id": uuid4(),
         "account_id": t.of("twilio_accounts"),

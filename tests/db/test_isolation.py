@@ -29,6 +29,7 @@ OWNERLESS = {
     "executors": {"SELECT", "INSERT", "UPDATE", "DELETE"},
     "password_salts": set[str](),
     "plans": {"SELECT"},
+    "restores": set[str](),
     "schema_revision": {"SELECT"},
     "schema_version": {"SELECT"},
     "sign_in_failures": set[str](),
@@ -49,6 +50,7 @@ UNHELD = {
         ("contacts", "erasure_id"),
         ("contacts", "same_as"),
         ("erasure_items", "account_id"),
+        ("restores", "set_id"),
         ("suppressions", "confirmation_id"),
         ("webhook_waiting", "lane"),  # of what happened in no conversation it is zero
     ),

@@ -17,6 +17,7 @@ from recado.cli import webhooks
 from recado.cli import watch
 from recado.cli import doctor
 from recado.cli import secrets
+from recado.cli import backup
 from recado.cli import simulator
 from recado.cli import demo
 
@@ -40,6 +41,7 @@ GATHERED = (
     watch,
     doctor,
     secrets,
+    backup,
     simulator,
     demo,
 )

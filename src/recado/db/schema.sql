@@ -608,7 +608,7 @@ CREATE TABLE messages (
     CONSTRAINT messages_author_check CHECK (author IN ('contact', 'assistant', 'operator', 'system', 'api')),
     CONSTRAINT messages_direction_check CHECK (direction IN ('inbound', 'outbound')),
     CONSTRAINT messages_held_for_check CHECK (held_for IN ('people', 'limit', 'budget', 'window', 'setup', 'quota',
-        'look', 'loop', 'broken', 'channel', 'owner', 'opted_out')),
+        'look', 'loop', 'broken', 'channel', 'owner', 'opted_out', 'restored')),
     CONSTRAINT messages_held_for_when_held CHECK ((status = 'held') = (held_for IS NOT NULL)),
     CONSTRAINT messages_kind_check CHECK (kind ~ '^[a-z][a-z_-]{0,31}$'),
     CONSTRAINT messages_status_check CHECK (status IN ('received', 'unrouted', 'answered', 'held', 'queued',
@@ -740,6 +740,37 @@ CREATE POLICY owner_only ON retention TO recado_app USING (owner_id = ( SELECT
 CREATE POLICY platform ON retention TO recado_platform USING (true);
 GRANT DELETE, INSERT, SELECT, UPDATE ON retention TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON retention TO recado_platform;
+CREATE TABLE quarantine (
+    owner_id     uuid NOT NULL,
+    account_id   uuid NOT NULL,
+    restored_at  timestamptz NOT NULL,
+    since        timestamptz NOT NULL,
+    asked_at     timestamptz,
+    error        text,
+    released_at  timestamptz,
+    released_by  text,
+    counts       jsonb NOT NULL DEFAULT '{}'::jsonb,
+    CONSTRAINT quarantine_pkey PRIMARY KEY (owner_id, account_id, restored_at),
+    CONSTRAINT quarantine_owner_id_account_id_fkey FOREIGN KEY (owner_id, account_id) REFERENCES
+        twilio_accounts(owner_id, id),
+    CONSTRAINT quarantine_released CHECK ((released_at IS NULL) = (released_by IS NULL)),
+    CONSTRAINT quarantine_released_by_check CHECK (released_by IN ('asked', 'unasked'))
+);
+ALTER TABLE quarantine ENABLE ROW LEVEL SECURITY; ALTER TABLE quarantine FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON quarantine TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON quarantine TO recado_platform USING (true);
+GRANT INSERT, SELECT ON quarantine TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON quarantine TO recado_platform;
+
+CREATE TABLE restores (
+    id           uuid NOT NULL,
+    set_id       uuid NOT NULL,
+    moment       timestamptz NOT NULL,
+    restored_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT restores_pkey PRIMARY KEY (id)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON restores TO recado_platform;
 
 CREATE TABLE schema_revision (
     version_num      character varying(32) NOT NULL,

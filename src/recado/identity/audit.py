@@ -20,6 +20,7 @@ DEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "assistant": ("add", "change"),
     "consent_word": ("add", "remove"),
     "contact": ("suppress", "allow", "set_language", "export", "erase"),
+    "database": ("restore", "release"),
     "conversation": ("take", "give_back", "close", "assign"),
     "invitation": ("add", "accept", "revoke"),
     "knowledge": ("add", "remove"),

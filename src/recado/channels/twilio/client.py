@@ -201,6 +201,11 @@ class TwilioSender:
     def __repr__(self) -> str:
         return f"TwilioSender({self._account_sid})"
 
+    @property
+    def ahead(self) -> timedelta:
+        """How far Twilio's clock was ahead at its last answer (`TwilioHttp.ahead`)."""
+        return self._http.ahead
+
     async def send(
         self,
         *,
