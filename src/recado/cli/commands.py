@@ -14,6 +14,7 @@ from recado.cli import consent_words
 from recado.cli import contacts
 from recado.cli import webhooks
 from recado.cli import watch
+from recado.cli import jobs
 from recado.cli import doctor
 from recado.cli import secrets
 from recado.cli import simulator
@@ -36,6 +37,7 @@ GATHERED = (
     contacts,
     webhooks,
     watch,
+    jobs,
     doctor,
     secrets,
     simulator,
