@@ -25,7 +25,7 @@ from recado.db.pool import Connection, Pool
 from recado.db.work import DELIVERIES, MEDIA, SERVED, TURNS, VOICE
 from recado.fair import Gate
 from recado.journey.suspects import Suspects
-from recado.journey.understand.attachments import MediaDesk
+from recado.journey.understand.media_desk import MediaDesk
 from recado.media.download import DEADLINE_S
 from recado.media.transcription import SPARE_S
 from recado.ops import chores, sweeps

@@ -87,6 +87,16 @@ async def test_what_is_rolled_back_has_not_happened(
     assert (said(caplog), heard, lending.rows(database_url, "SELECT * FROM events")) == ([], [], [])
 
 
+async def test_what_an_error_broke_that_somebody_caught_has_not_happened(
+    pool: Pool, database_url: str, heard: list[Happening]
+) -> None:
+    async with scoped(pool, OWNER) as scope:
+        await happened(scope, "answer", "loop", **IDS, why="turns", messages=1)
+        with pytest.raises(psycopg.Error):
+            await scope.conn.execute("SELECT 1 / 0")
+    assert (heard, lending.rows(database_url, "SELECT * FROM events")) == ([], [])
+
+
 async def test_what_is_tried_again_has_happened_once(pool: Pool, database_url: str, heard: list[Happening]) -> None:
     tries = 0
 
@@ -159,8 +169,8 @@ def _told() -> Iterator[tuple[str, str, ast.expr | None]]:
             if node.func.id == "happened":
                 for step in _words(node.args[1]):
                     yield from ((step, word, node.args[0]) for word in _words(node.args[2]))
-            elif node.func.id in ("_note", "Unsendable") and path.parents[1].name == "journey":
-                where = node.args[0] if node.func.id == "_note" else None
+            elif node.func.id in ("_note", "_stop", "Unsendable") and path.parents[1].name == "journey":
+                where = None if node.func.id == "Unsendable" else node.args[0]
                 yield from ((path.parent.name, word, where) for part in node.args for word in _words(part))
 
 

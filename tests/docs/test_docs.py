@@ -17,7 +17,7 @@ from recado.channels.twilio.codes import CODES
 from recado.cli.commands import app
 from recado.conversations.happenings import KINDS
 from recado.conversations.holding import CAUSES
-from recado.journey.understand.attachments import Own
+from recado.journey.understand.media_desk import Own
 from recado.media.download import Absence, Refusal
 from recado.media.transcription import Failure
 from recado.ops.failed import REASONS

@@ -16,7 +16,7 @@ from recado.assistants.keyless import PERSON
 from recado.conversations import messages
 from recado.db.pool import PASSING
 from recado.db.scope import scoped
-from recado.journey.answer.drafting import EngineFailed
+from recado.journey.answer.desk import EngineFailed
 from recado.journey.pause import Later
 from recado.journey.suspects import CALM_S, HEAD_START_S, Suspects, is_broken, put_back
 from tests.clock import TestClock

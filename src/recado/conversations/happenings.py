@@ -95,16 +95,20 @@ async def happened(
         tell(happening)
         return
     if kind.row == "happened":
-        await events.record(
-            where,
-            step=step,
-            what=what,
-            conversation_id=conversation_id,
-            message_id=message_id,
-            correlation_id=correlation_id,
-            data={name: details[name] for name in kind.keeps if name in details},
-        )
+        await _record(where, happening)
     where.once_committed.append(partial(tell, happening))
+
+
+async def _record(scope: Scope, happening: Happening) -> None:
+    await events.record(
+        scope,
+        step=happening.step,
+        what=happening.what,
+        conversation_id=happening.conversation_id,
+        message_id=happening.message_id,
+        correlation_id=happening.correlation_id,
+        data={name: happening.details[name] for name in happening.kind.keeps if name in happening.details},
+    )
 
 
 def tell(happening: Happening) -> None:

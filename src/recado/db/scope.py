@@ -47,6 +47,7 @@ async def scoped(pool: Pool, owner_id: UUID) -> AsyncIterator[Scope]:
             with suppress(*PASSING):
                 await conn.execute("ROLLBACK")
             raise
-        await conn.execute("COMMIT")
-    for call in scope.once_committed:
-        call()
+        ended = await conn.execute("COMMIT")
+        if ended.statusmessage == "COMMIT":  # of what an error broke that somebody caught it is a rollback
+            for call in scope.once_committed:
+                call()

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
@@ -23,7 +24,8 @@ from recado.conversations.turns import Turn
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
-from recado.journey.answer.drafting import AnswerDesk, Draft, silent_for
+from recado.journey.answer.desk import AnswerDesk
+from recado.journey.answer.drafting import Draft, silent_for
 from recado.journey.suspects import blamed
 from recado.journey.understand.language import spoken
 
@@ -209,6 +211,21 @@ async def leave_circles(
     await persistently(hold)
 
 
+#: How much is done about what broke, most first: what fails may be what broke, so then less of it is tried.
+_WHOLE, _WITHOUT_TURN, _SILENT, _HELD_ONLY = range(4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Broken:
+    """What broke: which messages (None: all that wait), why in a word, and what a model was paid for all the same."""
+
+    conversation_id: UUID
+    turn_id: UUID
+    ids: set[UUID] | None
+    why: str
+    draft: Draft | None
+
+
 async def give_up(
     desk: AnswerDesk,
     owner_id: UUID,
@@ -224,33 +241,10 @@ async def give_up(
     What broke may break this too, so it looks at nothing that anybody wrote, and does without the rest where even that
     fails; raises what holding them alone raises. `draft` is what the model was paid for all the same.
     """
-
-    async def settle(level: int) -> None:
-        now = desk.clock.now()
-        async with scoped(desk.pool, owner_id) as scope:
-            conversation = await conversations.get(scope, conversation_id, lock=True)
-            waiting = await messages.pending(scope, conversation_id)
-            held = [m for m in waiting if (m.id in ids if ids is not None else not m.awaits_media)]
-            if not held:
-                return
-            newest = held[-1]
-            says = level < 2 and silent_for(conversation) is None and not await _was_sorry(scope, conversation_id, now)
-            await messages.mark_taken(scope, [m.id for m in held], held_for="broken", turn_id=None)
-            await conversations.ask_for_people(scope, conversation_id, why="broken")
-            if level == 0:
-                turn = _turn(turn_id, conversation_id, newest, "apology", f"broken: {why}", now, draft)
-                await turns.add(scope, turn)
-                if draft is not None:
-                    await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
-                    await plans.meter(scope, "money", draft.cost_micros, now=now)
-            await _note(scope, "broken" if level < 3 else "broken_untold", conversation_id, newest, why, len(held))
-            if says:
-                words = await apology(scope, conversation) if level == 0 else keyless.words_for_person("en")
-                await _say(scope, words, conversation_id, newest, turn_id if level == 0 else None, now)
-
-    for level in range(4):
+    broken = _Broken(conversation_id=conversation_id, turn_id=turn_id, ids=ids, why=why, draft=draft)
+    for level in range(_HELD_ONLY + 1):
         try:
-            await persistently(lambda level=level: settle(level))  # type: ignore[misc]
+            await persistently(partial(_hold_broken, desk, owner_id, broken, level))
         except Exception as error:
             await happened(
                 owner_id,
@@ -260,10 +254,48 @@ async def give_up(
                 correlation_id=turn_id,
                 error=type(error).__name__,
             )
-            if level == 3:
+            if level == _HELD_ONLY:
                 raise
         else:
             return
+
+
+async def _hold_broken(desk: AnswerDesk, owner_id: UUID, broken: _Broken, level: int) -> None:
+    now, conversation_id = desk.clock.now(), broken.conversation_id
+    async with scoped(desk.pool, owner_id) as scope:
+        conversation = await conversations.get(scope, conversation_id, lock=True)
+        waiting = await messages.pending(scope, conversation_id)
+        held = [m for m in waiting if (m.id in broken.ids if broken.ids is not None else not m.awaits_media)]
+        if not held:
+            return
+        says = (
+            level < _SILENT and silent_for(conversation) is None and not await _was_sorry(scope, conversation_id, now)
+        )
+        await messages.mark_taken(scope, [m.id for m in held], held_for="broken", turn_id=None)
+        await conversations.ask_for_people(scope, conversation_id, why="broken")
+        if level == _WHOLE:
+            await _record_broken_turn(scope, broken, held[-1], now)
+        await _note(
+            scope,
+            "broken" if level < _HELD_ONLY else "broken_untold",
+            conversation_id,
+            held[-1],
+            broken.why,
+            len(held),
+        )
+        if says:
+            words = await apology(scope, conversation) if level == _WHOLE else keyless.words_for_person("en")
+            turn_id = broken.turn_id if level == _WHOLE else None
+            await _say(scope, words, conversation_id, held[-1], turn_id, now)
+
+
+async def _record_broken_turn(scope: Scope, broken: _Broken, newest: Message, now: datetime) -> None:
+    """The turn, and what a model was paid for all the same."""
+    why, draft = f"broken: {broken.why}", broken.draft
+    await turns.add(scope, _turn(broken.turn_id, broken.conversation_id, newest, "apology", why, now, draft))
+    if draft is not None:
+        await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
+        await plans.meter(scope, "money", draft.cost_micros, now=now)
 
 
 async def apology_unless_silent(scope: Scope, conversation: Conversation) -> str | None:

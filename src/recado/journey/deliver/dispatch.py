@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -162,14 +163,7 @@ def unmade(message: Row, conversation: Conversation, part: Part) -> Unmade | Non
 
 async def make(desk: DeliverDesk, owner_id: UUID, wanted: Unmade) -> None:
     """Have Twilio make the buttons or the list, once for each account; the part becomes a text where it can't."""
-    account_id, body = wanted.conversation.account_id, wanted.part.body
-    wanted_digest = digest(wanted.choices, body)
-
-    async def known() -> str | None:
-        async with scoped(desk.pool, owner_id) as scope:
-            return await templates.made(scope, account_id, wanted_digest)
-
-    sid = await persistently(known)
+    sid = await persistently(partial(_made_before, desk, owner_id, wanted))
     error: SendError | None = None
     if sid is None:
         try:
@@ -177,31 +171,38 @@ async def make(desk: DeliverDesk, owner_id: UUID, wanted: Unmade) -> None:
         except SendError as failure:
             error = failure
         else:
+            sid = await persistently(partial(_remember, desk, owner_id, wanted, made_sid))
+    await persistently(partial(_settle, desk, owner_id, wanted, sid, error))
 
-            async def remember() -> str:
-                async with scoped(desk.pool, owner_id) as scope:
-                    return await templates.remember(scope, account_id, wanted_digest, made_sid)
 
-            sid = await persistently(remember)
+async def _made_before(desk: DeliverDesk, owner_id: UUID, wanted: Unmade) -> str | None:
+    async with scoped(desk.pool, owner_id) as scope:
+        return await templates.made(scope, wanted.conversation.account_id, digest(wanted.choices, wanted.part.body))
 
-    async def settle() -> None:
-        async with scoped(desk.pool, owner_id) as scope:
-            if sid is None:
-                await say_as_text(scope, desk, wanted, code=error.code if error else None)
-            else:
-                content = {"kind": to_json(wanted.choices)["kind"], "content_sid": sid}
-                await parts.become(scope, wanted.message_id, wanted.part.part, [body], content=content)
 
-    await persistently(settle)
-    if error is not None:
+async def _remember(desk: DeliverDesk, owner_id: UUID, wanted: Unmade, sid: str) -> str:
+    async with scoped(desk.pool, owner_id) as scope:
+        wanted_digest = digest(wanted.choices, wanted.part.body)
+        return await templates.remember(scope, wanted.conversation.account_id, wanted_digest, sid)
+
+
+async def _settle(desk: DeliverDesk, owner_id: UUID, wanted: Unmade, sid: str | None, error: SendError | None) -> None:
+    """The part is posted by what was made, or as text, where Twilio did not make it."""
+    async with scoped(desk.pool, owner_id) as scope:
+        if sid is not None:
+            content = {"kind": to_json(wanted.choices)["kind"], "content_sid": sid}
+            await parts.become(scope, wanted.message_id, wanted.part.part, [wanted.part.body], content=content)
+            return
+        code = error.code if error else None
+        await say_as_text(scope, desk, wanted, code=code)
         await happened(
-            owner_id,
+            scope,
             "deliver",
             "content_not_made",
             conversation_id=wanted.conversation.id,
             message_id=wanted.message_id,
             correlation_id=wanted.correlation_id,
-            code=error.code,
+            code=code,
         )
 
 
