@@ -13,8 +13,8 @@ help: ## Show this
 demo: $(READY) ## Set up, play four conversations with faults, exit 0 only if every reply came exactly once
 	@$(BIN)/recado demo
 
-run: $(READY) ## The same, then stay up: phone in the browser, API, two workers; Ctrl-C stops
-	@$(BIN)/recado demo --stay
+run: $(READY) ## The same, then stay up: phone in the browser, API, two workers, metrics; Ctrl-C stops
+	@$(BIN)/recado demo --stay --metrics-port 9464
 
 test: $(READY) ## All tests (ARGS="-k words" for some)
 	$(BIN)/pytest -n 4 --dist worksteal $(ARGS)

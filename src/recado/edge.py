@@ -17,6 +17,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
+from recado import metrics
 from recado.counters import Counted, Counters
 from recado.settings import Network, Rate
 
@@ -108,6 +109,7 @@ class Edge:
 
 
 async def _too_many(send: Send, left_s: float) -> None:
+    metrics.LIMITED("ip").inc()
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(_TOO_MANY)).encode()),

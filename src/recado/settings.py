@@ -144,6 +144,12 @@ class Settings(BaseSettings):
     time_zone: str = Field(
         "UTC", description="Time zone of jobs that run at a time of day, for instance America/Sao_Paulo."
     )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port of the metrics, at /metrics; 0 takes a free one. Not set: no metrics."
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address that the metrics listen on, an internal one: nobody is asked for a password."
+    )
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
 
@@ -175,6 +181,20 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
             raise ValueError("must start with postgresql://")
+        return value
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _or_none(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("metrics_host")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:  # its text would show the value
+            raise ValueError("must be an IP address, for instance 127.0.0.1, or 0.0.0.0 in a container") from None
         return value
 
     @field_validator("public_url", "twilio_api_url", "twilio_messaging_url", "twilio_content_url")

@@ -28,7 +28,7 @@ from recado.journey.suspects import Suspects
 from recado.journey.understand.media_desk import MediaDesk
 from recado.media.download import DEADLINE_S
 from recado.media.transcription import SPARE_S
-from recado.ops import chores, sweeps
+from recado.ops import chores, gauges, sweeps
 from recado.ops.engine import process
 from recado.ops.engine.ledger import Ledger
 from recado.ops.engine.process import Queue
@@ -71,12 +71,13 @@ PLATFORM_CONNECTIONS: Final = 4
 
 @asynccontextmanager
 async def working(
-    wiring: Wiring, *, declared_dead: Callable[[], None], queues: Sequence[str] = SERVED
+    wiring: Wiring, *, declared_dead: Callable[[], None], queues: Sequence[str] = SERVED, shown: bool = False
 ) -> AsyncIterator[Executor]:
     """While it is open this process works. At the end it finishes what it has, or hands it back, within 20 s.
 
-    `declared_dead` is called when another worker has taken over this one's work: the process must then end. Raises
-    SettingsError when the model of RECADO_MODEL or the transcriber can't be used.
+    `declared_dead` is called when another worker has taken over this one's work: the process must then end. With
+    `shown` it looks at what metrics alone say. Raises SettingsError when the model of RECADO_MODEL or the transcriber
+    can't be used.
     """
     settings = wiring.settings
     if settings.model is not None and TURNS in queues:
@@ -117,6 +118,9 @@ async def working(
             asyncio.create_task(sweeps.keep(_sweeps(wiring, platform, senders)), name="sweeps"),
             asyncio.create_task(_jobs(wiring, platform, senders, executor.id).run(), name="jobs"),
         ]
+        if shown:
+            looking = gauges.watch(around=wiring.pool, platform=platform, chosen=executor.looks_for_all)
+            tasks.append(asyncio.create_task(looking, name="gauges"))
         log.info("worker_started", executor=executor.id, queues=list(queues))
         try:
             yield executor

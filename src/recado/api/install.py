@@ -22,6 +22,7 @@ from recado.api import (
     keys,
     knowledge,
     media,
+    metrics,
     numbers,
     owners,
     plans,
@@ -60,6 +61,7 @@ PARTS = (
     events,
     webhooks,
     usage,
+    metrics,
     audit,
 )
 

@@ -19,6 +19,7 @@ from recado.channels.port import ErrorClass
 from recado.conversations import events
 from recado.db.scope import Scope
 from recado.delivery.status import Status
+from recado.metrics.journey import measure
 
 Step = Literal["receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks"]
 #: Who writes the event's row: `happened` itself, the SQL that does it, or nobody.
@@ -138,7 +139,7 @@ def write_line(happening: Happening) -> None:
 
 Subscriber = Callable[[Happening], None]
 #: Who hears of everything that happened, in this order. They neither wait nor raise.
-SUBSCRIBERS: Final[tuple[Subscriber, ...]] = (write_line,)
+SUBSCRIBERS: Final[tuple[Subscriber, ...]] = (write_line, measure)
 
 log = structlog.get_logger(__name__)
 _LOGS = {

@@ -7,6 +7,7 @@ message, and tells us its MessageSid. A callback about a message that we don't k
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -166,12 +167,14 @@ async def confirm(request: Request, door: Door, confirmer: Confirmer) -> Respons
         return TWIML
     message_id, part = _named(request)
     callback = Callback(owner_id=account.owner_id, message_id=message_id, part=part, receipt=parse_receipt(parameters))
+    received = time.perf_counter()
     moved = await confirmer.submit(callback)
     await happened(
         account.owner_id,
         "confirm",
         "confirmed",
         message_id=message_id,
+        duration_s=time.perf_counter() - received,
         status=callback.receipt.status,
         code=callback.receipt.error_code,
         moved=moved,

@@ -6,11 +6,13 @@ owner is let in; there is no way around the two, in development either: the simu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import Request, Response
 
+from recado import metrics
 from recado.channels.port import Inbound
 from recado.channels.twilio.addresses import WHATSAPP
 from recado.channels.twilio.directory import Account, Directory
@@ -107,12 +109,15 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, limits: Mess
     over its limit is stored for people, and so is one of another channel: recado answers on WhatsApp.
     Raises Unavailable, or what a database that is away raises: nothing is promised then, the caller should try again.
     """
+    began = time.perf_counter()
     account, parameters = await door.authenticate(request)
     inbound: Inbound = parse_inbound(parameters)
     number = await door.directory.number(account, inbound.to_address)
     ours = inbound.channel == WHATSAPP
     words, verdict = contact_words(inbound), await limits.admit(account, inbound) if ours else ADMITTED
     held = verdict.held if ours else CHANNEL
+    received = time.perf_counter()
+    metrics.STEP_SECONDS("receive", "done").observe(received - began)
     try:
         accepted = await acceptor.submit(arrival(account, number, inbound, words, now=clock.now(), held=held))
     except Exception:
@@ -128,6 +133,7 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, limits: Mess
         "accepted",
         message_id=accepted.message_id,
         correlation_id=accepted.message_id,
+        duration_s=time.perf_counter() - received,
         new=accepted.new,
         held_for=held,
     )

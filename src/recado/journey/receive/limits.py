@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
+from recado import metrics
 from recado.assistants.words import detect
 from recado.channels.port import Inbound
 from recado.channels.twilio.directory import Account
@@ -117,6 +118,8 @@ class MessageLimits:
             return ADMITTED
         counts = await self.counters.add(*wanted)
         last, over = wanted[len(counts) - 1], counts[-1].number - wanted[len(counts) - 1].rate.amount
+        if over > 0:
+            metrics.LIMITED(last.kind).inc()
         if over == 1 and last.kind == "account":
             await happened(account.owner_id, "receive", "limited", kind="account", account_id=account.id)
         return Verdict(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from recado import metrics
 from recado.channels.port import SendError
 from recado.conversations.happenings import happened
 from recado.conversations.media import FAILED, REFUSED, STORED, Media
@@ -32,6 +33,7 @@ async def fetch_and_understand(desk: MediaDesk, case: Case, one: Media, path: Pa
             announced_type=one.announced_type,
             into=path,
         )
+        metrics.TRIES("download", "none").inc()
         outcome = replace(outcome, downloaded=downloaded)
         key = key_of(case.owner_id, one.id)
         try:
@@ -45,10 +47,13 @@ async def fetch_and_understand(desk: MediaDesk, case: Case, one: Media, path: Pa
             return replace(outcome, transcript=transcript, reason=outcome.reason or reason)
         return replace(outcome, read=await _read(desk, case, path, downloaded.content_type))
     except SendError:
+        metrics.TRIES("download", "account").inc()
         return replace(outcome, reason="account")
     except MediaRefused as error:
+        metrics.TRIES("download", error.reason).inc()
         return replace(outcome, status=REFUSED, reason=error.reason)
     except MediaUnavailable as error:
+        metrics.TRIES("download", error.reason).inc()
         return replace(outcome, reason=error.reason)
     except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
         await _note(case, "media_failed", error)
@@ -95,7 +100,9 @@ async def _transcribe(
         async with desk.ears.turn(case.owner_id):
             transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
     except TranscriptionFailed as error:
+        metrics.TRIES("transcribe", error.reason).inc()
         return None, error.reason
+    metrics.TRIES("transcribe", "none").inc()
     # A model or an endpoint may write anything.
     transcript = replace(transcript, text=tidy(transcript.text))
     return transcript, None if transcript.text else "no_speech"

@@ -122,12 +122,13 @@ def _take(*, one_at_a_time: bool) -> str:
             application_name = %(app)s, started_at_epoch_ms = {NOW_MS}, updated_at = {NOW_MS}, rate_limited = false,
             delay_until_epoch_ms = NULL, recovery_attempts = coalesce(t.recovery_attempts, 0) + 1
         FROM (
-            SELECT w.workflow_uuid FROM dbos.workflow_status w
+            SELECT w.workflow_uuid, greatest(w.created_at, coalesce(w.delay_until_epoch_ms, 0)) AS due_ms
+            FROM dbos.workflow_status w
             WHERE w.workflow_uuid = ANY(%(ids)s) AND {_OPEN} AND {_VERSION} AND {_DUE} {free}
             FOR UPDATE SKIP LOCKED) mine
         WHERE t.workflow_uuid = mine.workflow_uuid
         RETURNING t.workflow_uuid, t.queue_partition_key AS lane, t.name, t.serialization,
-                  t.recovery_attempts AS claims,
+                  t.recovery_attempts AS claims, t.started_at_epoch_ms - mine.due_ms AS waited_ms,
                   coalesce((SELECT i.inputs FROM dbos.workflow_input i WHERE i.workflow_uuid = t.workflow_uuid),
                            t.inputs) AS inputs,
                   EXISTS (SELECT FROM dbos.operation_outputs o WHERE o.workflow_uuid = t.workflow_uuid) AS has_steps
@@ -287,6 +288,7 @@ def _claim(
             serialization=row.serialization,
             claims=row.claims,
             has_steps=row.has_steps,
+            waited_ms=row.waited_ms,
         )
         for workflow_id in chosen
         if (row := taken.get(workflow_id)) is not None
