@@ -27,6 +27,7 @@ from tests.lending import Databases
 OWNERLESS = {
     "executor_deaths": set[str](),
     "executors": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "jobs": set[str](),
     "password_salts": set[str](),
     "plans": {"SELECT"},
     "restores": set[str](),
