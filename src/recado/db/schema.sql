@@ -743,23 +743,6 @@ CREATE TABLE plans (
 GRANT SELECT ON plans TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON plans TO recado_platform;
 
-CREATE TABLE retention (
-    owner_id    uuid NOT NULL,
-    what        text NOT NULL,
-    days        integer NOT NULL,
-    updated_at  timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT retention_pkey PRIMARY KEY (owner_id, what),
-    CONSTRAINT retention_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
-    CONSTRAINT retention_days_check CHECK ((days >= 1) AND (days <= 36500)),
-    CONSTRAINT retention_least CHECK (days >= CASE what WHEN 'messages' THEN 3 WHEN 'audit' THEN 30 ELSE 1 END),
-    CONSTRAINT retention_what_check CHECK (what IN ('messages', 'media', 'events', 'audit'))
-);
-ALTER TABLE retention ENABLE ROW LEVEL SECURITY; ALTER TABLE retention FORCE ROW LEVEL SECURITY;
-CREATE POLICY owner_only ON retention TO recado_app USING (owner_id = ( SELECT
-    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
-CREATE POLICY platform ON retention TO recado_platform USING (true);
-GRANT DELETE, INSERT, SELECT, UPDATE ON retention TO recado_app;
-GRANT DELETE, INSERT, SELECT, UPDATE ON retention TO recado_platform;
 CREATE TABLE quarantine (
     owner_id     uuid NOT NULL,
     account_id   uuid NOT NULL,
@@ -791,6 +774,24 @@ CREATE TABLE restores (
     CONSTRAINT restores_pkey PRIMARY KEY (id)
 );
 GRANT DELETE, INSERT, SELECT, UPDATE ON restores TO recado_platform;
+
+CREATE TABLE retention (
+    owner_id    uuid NOT NULL,
+    what        text NOT NULL,
+    days        integer NOT NULL,
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT retention_pkey PRIMARY KEY (owner_id, what),
+    CONSTRAINT retention_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
+    CONSTRAINT retention_days_check CHECK ((days >= 1) AND (days <= 36500)),
+    CONSTRAINT retention_least CHECK (days >= CASE what WHEN 'messages' THEN 3 WHEN 'audit' THEN 30 ELSE 1 END),
+    CONSTRAINT retention_what_check CHECK (what IN ('messages', 'media', 'events', 'audit'))
+);
+ALTER TABLE retention ENABLE ROW LEVEL SECURITY; ALTER TABLE retention FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON retention TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON retention TO recado_platform USING (true);
+GRANT DELETE, INSERT, SELECT, UPDATE ON retention TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON retention TO recado_platform;
 
 CREATE TABLE schema_revision (
     version_num      character varying(32) NOT NULL,
