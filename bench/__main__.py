@@ -17,7 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import ack, fair, flood, held, hostile, idle, knowledge, media, million, observed, turns, voice
+from bench import (
+    ack,
+    backup,
+    erase,
+    fair,
+    flood,
+    held,
+    hostile,
+    idle,
+    knowledge,
+    media,
+    million,
+    observed,
+    turns,
+    voice,
+)
 from bench.pairs import ratio, total
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,10 +45,12 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "flood": flood.measure,
     "fair": fair.measure,
     "held": held.measure,
+    "erase": erase.measure,
     "hostile": hostile.measure,
     "media": media.measure,
     "voice": voice.measure,
     "million": million.measure,
+    "backup": backup.measure,
     "knowledge": knowledge.measure,
 }
 
@@ -150,6 +167,14 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("others not answered within 10 s", total(part, "unanswered"), most=0)
         figure("others' p95 answer time beside them, ms", part["ours"]["p95_ms"])
         figure("others' p95 answer time without them, ms", part["baseline"]["p95_ms"])
+    if part := figures.get("erase"):
+        figure("seconds until a contact with 10,000 messages is gone here", part["ours"]["seconds"], most=60)
+        figure("those seconds to bare statements'", ratio(part, "seconds"))
+        figure("contacts that were not erased", part["left"], most=0)
+        figure("ms until nothing is sent to them any more", part["ours"]["request_ms"])
+        figure("seconds with a Twilio that answers at once", part["ours"]["whole_seconds"])
+        figure("memory of copying a contact with 10,000 messages, MB", part["copy"]["peak_mb"], most=40)
+        figure("seconds of copying them", part["copy"]["seconds"])
     if part := figures.get("held"):
         figure("recovery's round, held messages to none", ratio(part, "round_ms"), most=1.5)
         figure("recovery's round with them, ms", part["ours"]["round_ms"])
@@ -186,6 +211,11 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         for name in ("accept_16", "accept_64", "turns"):
             figure(f"rate after a million messages to none, {name}", ratio(part[name], "rate"), least=0.75)
         figure("turns that were lost beside them", total(part["turns"], "lost"), most=0)
+    if part := figures.get("backup"):
+        figure("messages that a restore lost", part["lost"], most=0)
+        figure("a backup, checked, to copying the same bytes", round(part["backup_s"] / part["copy_s"], 1))
+        for what in ("backup", "verify", "restore"):
+            figure(f"{what} of {part['messages']:,} messages, s", part[f"{what}_s"])
     return found
 
 

@@ -168,6 +168,8 @@ def _exists(words: list[str], line: str) -> None:
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         names = words[0].split("|")
+        if otherwise := getattr(command, "otherwise", ""):  # `recado backup DIR` is `recado backup make DIR`
+            names = [name if name in command.commands else otherwise for name in names]
         for name in names:
             assert name in command.commands, f"{line}: no command {name}"
         command, words = command.commands[names[-1]], words[1:]

@@ -84,6 +84,7 @@ async def examine(platform: Connection, app: Connection, keyring: Keyring | None
         ("workers", _workers),
         ("backlog", _backlog),
         ("accounts", secrets),
+        ("restore", _restored),
         ("numbers", _numbers),
         ("channels", _channels),
         ("conversations", _attention),
@@ -254,6 +255,26 @@ async def _secrets(conn: Connection, keyring: Keyring | None) -> list[Finding]:
                 text = f"a secret of {row['account_sid']} can't be read here: {error}"
                 findings.append(fail("accounts", text, "put it there, where every process of recado can read it"))
     return findings
+
+
+async def _restored(conn: Connection) -> list[Finding]:
+    """Accounts that keep silent since the database was restored; nothing to say where it never was."""
+    rows = await _rows(
+        conn,
+        """
+        SELECT DISTINCT a.account_sid, q.error, (SELECT max(moment) FROM restores) AS moment FROM quarantine q
+        JOIN twilio_accounts a ON a.owner_id = q.owner_id AND a.id = q.account_id
+        WHERE q.released_at IS NULL ORDER BY a.account_sid
+        """,
+    )
+    if not rows:
+        return []
+    failed_for = {row["account_sid"]: row["error"] for row in rows if row["error"]}
+    text = f"restored to {rows[0]['moment']:%Y-%m-%dT%H:%M:%SZ}: nothing is sent for {_count(len(rows), 'account')}"
+    if failed_for:
+        sid, why = next(iter(failed_for.items()))
+        text += f"; {sid}: {why}"
+    return [fail("restore", text, "`recado restore status`, then `recado restore release`")]
 
 
 async def _unproven(conn: Connection) -> list[Finding]:
