@@ -191,8 +191,8 @@ def put(
     lines = [
         f"restored to {done.moment.isoformat(timespec='milliseconds')}: "
         + ", ".join(f"{count} {name}" for name, count in done.counts.items()),
-        f"attachments put back: {done.attachments}; people signed out: {done.sessions}; "
-        f"people to be erased again: {done.erased}",
+        f"attachments put back: {done.attachments}",
+        f"people signed out: {done.sessions}; to be erased again: {done.erased}",
         f"Twilio accounts that nothing is sent for: {done.quarantined}",
         "next: start recado, look at `recado doctor`, then `recado restore release`",
     ]
