@@ -14,6 +14,7 @@ from recado.cli import consent
 from recado.cli import watch
 from recado.cli import doctor
 from recado.cli import secrets
+from recado.cli import release
 from recado.cli import simulator
 from recado.cli import demo
 
@@ -23,4 +24,18 @@ from recado.cli.app import app
 __all__ = ["app"]
 
 #: Those that `recado --help` shows.
-GATHERED = (run, setup, plans, assistants, templates, identity, consent, watch, doctor, secrets, simulator, demo)
+GATHERED = (
+    run,
+    setup,
+    plans,
+    assistants,
+    templates,
+    identity,
+    consent,
+    watch,
+    doctor,
+    secrets,
+    release,
+    simulator,
+    demo,
+)
