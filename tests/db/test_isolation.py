@@ -72,6 +72,7 @@ ENGINES = {
     "enqueue_across(text,text,json[],text,text)",
     "enqueue_work(text,text,json[],text,text)",
     "has_work(text)",
+    "work_stands()",  # counts, of no owner
 }
 
 

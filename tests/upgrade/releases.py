@@ -176,7 +176,10 @@ def promised(url: str) -> dict[str, Any]:
             "SELECT c.relname || ' ' || a.grantee::regrole || ' ' || a.privilege_type FROM pg_class c, "
             "aclexplode(c.relacl) a WHERE c.relnamespace = 'recado'::regnamespace AND c.relkind IN ('r', 'p') "
             "UNION SELECT p.proname || ' ' || a.grantee::regrole || ' ' || a.privilege_type FROM pg_proc p, "
-            "aclexplode(p.proacl) a WHERE p.pronamespace = 'recado'::regnamespace AND a.grantee <> 0"
+            "aclexplode(p.proacl) a WHERE p.pronamespace = 'recado'::regnamespace AND a.grantee <> 0 "
+            "UNION SELECT c.relname || '.' || t.attname || ' ' || a.grantee::regrole || ' ' || a.privilege_type "
+            "FROM pg_attribute t JOIN pg_class c ON c.oid = t.attrelid, aclexplode(t.attacl) a "
+            "WHERE c.relnamespace = 'dbos'::regnamespace"
         ).fetchall()
         bodies = conn.execute(
             "SELECT proname, md5(prosrc) FROM pg_proc WHERE pronamespace = 'recado'::regnamespace"

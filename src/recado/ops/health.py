@@ -51,14 +51,9 @@ EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l
 _LIVE: Final = f"""
 SELECT queue, count(*) AS live FROM executors e, unnest(e.queues) queue WHERE {ALIVE} GROUP BY queue
 """  # noqa: S608 - a constant
-_OLDEST: Final = """
-SELECT queue, extract(epoch FROM clock_timestamp()) - due.ms / 1000.0 AS age_s
-FROM unnest(%s::text[]) queue CROSS JOIN LATERAL (
-    SELECT greatest(w.created_at, coalesce(w.delay_until_epoch_ms, 0)) AS ms FROM dbos.workflow_status w
-    WHERE w.queue_name = queue AND w.status = 'ENQUEUED'
-      AND coalesce(w.delay_until_epoch_ms, 0) <= extract(epoch FROM clock_timestamp()) * 1000
-    ORDER BY w.priority, w.created_at LIMIT 1) due
-"""
+_OLDEST: Final = (
+    "SELECT queue, max(oldest_s) AS age_s FROM work_stands() WHERE status = 'ENQUEUED' AND due > 0 GROUP BY queue"
+)
 
 
 async def look(pool: Pool) -> Health:
@@ -77,7 +72,7 @@ async def look(pool: Pool) -> Health:
 
 async def answering(platform: Connection) -> Answering:
     """Whether what was accepted is answered; on a connection that sees all owners' work, without any owner's data."""
-    rows = await (await platform.execute(_OLDEST, [list(QUEUES)])).fetchall()
+    rows = await (await platform.execute(_OLDEST)).fetchall()
     live = await _live(platform)
     return Answering(
         live={queue: live.get(queue, 0) for queue in SERVED},

@@ -81,10 +81,9 @@ WITH live AS (
            array_agg(DISTINCT coalesce(e.recado, '0.1.0')) AS releases
     FROM executors e WHERE {ALIVE} GROUP BY e.version
 ), work AS (
-    SELECT w.application_version AS version, count(*) FILTER (WHERE w.status = 'ENQUEUED') AS waiting,
-           count(*) FILTER (WHERE w.status = 'PENDING') AS in_work
-    FROM dbos.workflow_status w
-    WHERE w.status IN ('ENQUEUED', 'PENDING') AND w.application_version IS NOT NULL GROUP BY w.application_version
+    SELECT version, sum(amount) FILTER (WHERE status = 'ENQUEUED')::int AS waiting,
+           sum(amount) FILTER (WHERE status = 'PENDING')::int AS in_work
+    FROM work_stands() WHERE version IS NOT NULL GROUP BY version
 )
 SELECT version, coalesce(v.draining, false) AS draining, coalesce(live.workers, 0) AS workers,
        CASE WHEN v.draining THEN coalesce(live.unheard, 0) ELSE 0 END AS unheard,
@@ -93,12 +92,8 @@ SELECT version, coalesce(v.draining, false) AS draining, coalesce(live.workers, 
 FROM workflow_versions v FULL JOIN live USING (version) FULL JOIN work USING (version) ORDER BY version
 """  # noqa: S608 - a constant
 _NEW: Final = """
-SELECT count(*) AS new,
-       coalesce(extract(epoch FROM clock_timestamp()) - min(greatest(created_at, delay_until_epoch_ms)) / 1000, 0)::int
-           AS new_s
-FROM dbos.workflow_status
-WHERE status = 'ENQUEUED' AND application_version IS NULL
-  AND coalesce(delay_until_epoch_ms, 0) <= extract(epoch FROM clock_timestamp()) * 1000
+SELECT coalesce(sum(due), 0)::int AS new, coalesce(max(oldest_s), 0)::int AS new_s
+FROM work_stands() WHERE status = 'ENQUEUED' AND version IS NULL
 """
 
 
@@ -107,7 +102,7 @@ async def status(platform: Connection) -> Status:
     versions = [Version(**row) for row in await (await platform.execute(_VERSIONS)).fetchall()]
     new = await (await platform.execute(_NEW)).fetchone()
     assert new is not None  # noqa: S101 - an aggregate
-    return Status(versions=versions, new=new["new"], new_s=max(0, new["new_s"]))
+    return Status(versions=versions, new=new["new"], new_s=new["new_s"])
 
 
 _PROMOTE: Final = """
