@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+AUDIT := .audit
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test check bench format schema lock clean
+.PHONY: help demo run test check audit bench format schema lock clean
 
 help: ## Show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -13,8 +14,8 @@ help: ## Show this
 demo: $(READY) ## Set up, play four conversations with faults, exit 0 only if every reply came exactly once
 	@$(BIN)/recado demo
 
-run: $(READY) ## The same, then stay up: phone in the browser, API, two workers; Ctrl-C stops
-	@$(BIN)/recado demo --stay
+run: $(READY) ## The same, then stay up: phone in the browser, API, two workers, metrics; Ctrl-C stops
+	@$(BIN)/recado demo --stay --metrics-port 9464
 
 test: $(READY) ## All tests (ARGS="-k words" for some)
 	$(BIN)/pytest -n 4 --dist worksteal $(ARGS)
@@ -24,6 +25,9 @@ check: $(READY) ## Lint, format, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(READY) $(AUDIT)/.ready ## Advisories, licences, imports, secrets, parts lists, linters of deploy/ (ARGS=--strict)
+	$(BIN)/python -m supply --tools $(AUDIT)/bin $(ARGS)
 
 bench: $(READY) ## Measure acknowledgements, turns, latency, memory; ratios on the screen, JSON in bench/results
 	$(BIN)/python -m bench $(ARGS)
@@ -39,9 +43,10 @@ schema: $(READY) ## Renew src/recado/db/schema.sql from the migrations
 lock: ## Renew requirements.lock from pyproject.toml
 	uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --output-file requirements.lock $(ARGS)
+	deploy/locks/renew
 
 clean: ## Remove the virtual environment and the caches; data under .recado stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(AUDIT) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 # Written last, so a set-up that was cut short is made again. The sources are installed in place: they may change.
 $(READY): requirements.lock pyproject.toml
@@ -52,3 +57,9 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $(READY)
+
+# The tools of the audit, in an environment of their own: what they need is none of the project's business.
+$(AUDIT)/.ready: .ci/audit.lock
+	@test -x $(AUDIT)/bin/python || $(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .ci/audit.lock
+	@touch $(AUDIT)/.ready

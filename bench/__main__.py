@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import ack, fair, flood, held, hostile, idle, knowledge, media, million, turns, voice
+from bench import ack, fair, flood, held, hostile, idle, knowledge, media, million, observed, turns, voice
 from bench.pairs import ratio, total
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "ack": ack.measure,
     "turns": turns.measure,
     "cost": turns.cost,
+    "observed": observed.measure,
     "idle": idle.measure,
     "flood": flood.measure,
     "fair": fair.measure,
@@ -123,6 +124,15 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("CPU of PostgreSQL for both, ms", part["ours"]["postgres_ms"])
         figure("CPU of the floor, ms", part["baseline"]["cpu_ms"])
         figure("turns that were lost", total(part, "lost"), most=0)
+    if part := figures.get("observed"):
+        webhooks, answered = part["webhooks"], part["turns"]
+        figure("webhooks with metrics on to those with them off", ratio(webhooks, "rate"), least=0.97)
+        figure("CPU of one with metrics on to that with them off", ratio(webhooks, "cpu_us"))
+        figure("CPU of a turn's worker with metrics on to off", ratio(answered, "worker_ms"), most=1.05)
+        figure("metrics page, ms", webhooks["page_ms"], most=20)
+        figure("metrics page under load, ms", webhooks["page_under_load_ms"])
+        figure("series on an API's page", webhooks["series"], most=399)
+        figure("turns and webhooks that were lost", total(answered, "lost") + total(webhooks, "failed"), most=0)
     if part := figures.get("idle"):
         figure("p50 of a lone answer to the quiet window", part["answer_p50_to_quiet_window"], most=1.35)
         figure(

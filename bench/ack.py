@@ -45,9 +45,11 @@ def posts(
     return {**row, "cpu_us": round((cpu() - before) / count * 1e6)}
 
 
-def api(running: ExitStack, home: Path, *, limits: str = ON, first_contact: int = 0) -> tuple[str, int]:
+def api(
+    running: ExitStack, home: Path, *, limits: str = ON, first_contact: int = 0, **settings: Any
+) -> tuple[str, int]:
     """`recado api`, warm: its address and its process."""
-    return _warm(running, home, ("-m", "recado", "api", "--port"), "/healthz", first_contact, limits=limits)
+    return _warm(running, home, ("-m", "recado", "api", "--port"), "/healthz", first_contact, limits=limits, **settings)
 
 
 def bare(running: ExitStack, home: Path) -> tuple[str, int]:

@@ -127,4 +127,4 @@ async def _turn(
     )
     async with connections, scoped(wiring.pool, owner_id) as scope, scope.conn.pipeline():
         await parts.end_attempt(scope, attempt.id, "taken")
-        await parts.move(scope, message_id=message_id, part=1, sid=sent.sid, status=sent.status, error_code=None)
+        await parts.move_status(scope, message_id=message_id, part=1, sid=sent.sid, status=sent.status, error_code=None)

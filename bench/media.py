@@ -35,7 +35,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from recado import telemetry
 from recado.media.download import Downloads, MediaRefused, MediaUnavailable
-from recado.media.reading import Reader
+from recado.media.reader import Reader
 from tests.media import documents
 
 ACCOUNT = "AC" + "1" * 32

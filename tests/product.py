@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -32,6 +33,8 @@ from tests import lending
 T = TypeVar("T")
 #: How long anything is waited for that should come at once: the machine may be busy with other tests.
 WAIT_S = 60.0
+#: A burst in a test is what comes within it.
+QUIET_WINDOW = timedelta(milliseconds=150)
 INBOUND = "/channels/twilio/v1/webhooks/inbound"
 OUTBOUND = "/channels/twilio/v1/webhooks/outbound"
 FAQ = """# Qual o horário de funcionamento?
@@ -102,7 +105,7 @@ class Product:
                 "database_url": self.database_url,
                 "public_url": self.base_url,
                 "twilio_api_url": self.simulator_url,
-                "quiet_window_ms": 150,
+                "quiet_window_ms": QUIET_WINDOW // timedelta(milliseconds=1),
                 "log_level": "DEBUG",
                 **self.settings,
             }

@@ -221,7 +221,7 @@ async def send_file(port: int, key: str, *, bytes_s: int, size: int = 40_000, pa
                 break
     found = b""
     with contextlib.suppress(ConnectionError):
-        found = await asyncio.wait_for(answer, 5)
+        found = await asyncio.wait_for(answer, 60)
     writer.close()
     return found
 
@@ -254,9 +254,9 @@ async def test_nothing_else_may(front: Front, hurried: None, bytes_s: int, key: 
     office = await furnish(front)
     async with serving(front) as port:
         began = time.monotonic()
-        answer = await send_file(port, key or office.admin.key or "", bytes_s=bytes_s, size=120_000, path=path)
+        answer = await send_file(port, key or office.admin.key or "", bytes_s=bytes_s, size=1_200_000, path=path)
         assert b" 201 " not in answer
-        assert time.monotonic() - began < 5, "it was not let finish"
+        assert time.monotonic() - began < 50, "it was not let finish"
 
 
 def who_never_reads(port: int, asked: bytes) -> socket.socket:

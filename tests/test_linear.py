@@ -18,7 +18,7 @@ from recado.api import media
 from recado.assistants import framing, keyless, knowledge, words
 from recado.channels import visible
 from recado.channels.twilio import addresses, parse, sids, signature
-from recado.conversations import consent, saying
+from recado.conversations import consent_words, saying
 from recado.conversations.reading import Quote, Reading
 from recado.delivery import content, split, templates
 from recado.errors import RecadoError
@@ -114,7 +114,7 @@ FUNCTIONS: dict[str, Callable[[str], object]] = {
     "templates.variables_of": templates.variables_of,
     "templates.render": lambda text: templates.render(text, {"1": "x"}),
     "templates.fill": lambda text: templates.fill({"1": text}, contact_name=text, text=text),
-    "consent.normal": consent.normal,
+    "consent_words.normal": consent_words.normal,
     "words.tokens": words.tokens,
     "words.detect": lambda text: words.detect(text, at_most=len(text)),
     "words.written_in": lambda text: words.written_in([text]),

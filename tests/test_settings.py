@@ -35,6 +35,8 @@ WRONG = {
     "TRANSCRIBER": f"whisper:{CANARY}",
     "TRANSCRIBER_THREADS": "0",
     "LONGEST_NOTE_S": "-1",
+    "METRICS_PORT": "65536",
+    "METRICS_HOST": f"{CANARY}.example.com",
     "LOG_FORMAT": CANARY,
     "LOG_LEVEL": CANARY,
 }

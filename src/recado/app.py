@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
@@ -19,11 +20,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as ASGIScope
 
-from recado import __version__
+from recado import __version__, metrics
 from recado.api.install import PARTS
 from recado.api.install import install as install_api
 from recado.channels.twilio.directory import Directory
 from recado.connections import SEND_BYTES, patient
+from recado.conversations.happenings import happened
 from recado.counters import open_counters
 from recado.db.changes import Change
 from recado.db.group_commit import GroupCommit, Unavailable
@@ -84,9 +86,14 @@ def create_app(wiring: Wiring) -> FastAPI:
         accepting.lane_of,
         apart=accepting.is_held,
         owner_of=lambda row: row.owner_id,
+        door="accept",
     )
     confirmer: confirming.Confirmer = GroupCommit(
-        lane(confirming.prepare), confirming.write, confirming.lane_of, owner_of=lambda row: row.owner_id
+        lane(confirming.prepare),
+        confirming.write,
+        confirming.lane_of,
+        owner_of=lambda row: row.owner_id,
+        door="confirm",
     )
 
     @asynccontextmanager
@@ -98,6 +105,7 @@ def create_app(wiring: Wiring) -> FastAPI:
             await stack.enter_async_context(wiring.changes.telling(forget_keys))
             app.state.platform = await stack.enter_async_context(wiring.platform_pool(size=4, least=0))
             stack.push_async_callback(counters.aclose)
+            metrics.COMMIT_WAITING.read = lambda: acceptor.waiting() | confirmer.waiting()
             yield
 
     app = FastAPI(
@@ -160,7 +168,7 @@ def create_app(wiring: Wiring) -> FastAPI:
 
         That no worker is alive is a warning: what is accepted waits for one.
         """
-        found = await health.look(wiring.pool)
+        found = await health.check(wiring.pool)
         return JSONResponse(
             {
                 "status": "not ready" if found.problems else "ready",
@@ -199,6 +207,7 @@ class Shortcut:
         if handler is None:
             await self.app(scope, receive, send)
             return
+        began = time.perf_counter()
         request = Request(scope, receive)
         try:
             response = await handler(request)
@@ -210,7 +219,16 @@ class Shortcut:
             return
         except Exception as error:
             response = await _unexpected(request, error)
+        route = scope["path"].rpartition("/")[2]
+        metrics.WEBHOOK_SECONDS(route, _outcome(response.status_code)).observe(time.perf_counter() - began)
         await response(scope, receive, send)
+
+
+def _outcome(status: int) -> str:
+    """What an answer to a webhook counts as."""
+    if status < 400:
+        return "accepted"
+    return "refused" if status < 500 else "unavailable" if status == 503 else "failed"
 
 
 _FORM = {
@@ -269,7 +287,9 @@ def problem(status: int, headers: dict[str, str] | None = None) -> Response:
 
 async def _rejected(request: Request, error: Exception) -> Response:
     assert isinstance(error, Rejected)  # noqa: S101 - registered for this class
-    log.warning("rejected", step="receive", route=request.scope["path"], http_status=error.status, reason=error.reason)
+    await happened(
+        None, "receive", "rejected", route=request.scope["path"], http_status=error.status, reason=error.reason
+    )
     return problem(error.status)
 
 

@@ -215,9 +215,9 @@ class PatientProtocol(HttpToolsProtocol):
         if self._leaving is None and self.parser is not None:  # None: the connection is lost
             self._unsent = self._not_taken()
             self.untaken_since = self.loop.time()
-            self._leaving = self.loop.call_later(TAKING_S, self._look)
+            self._leaving = self.loop.call_later(TAKING_S, self._check_leaving)
 
-    def _look(self) -> None:
+    def _check_leaving(self) -> None:
         waiting = self.transport.get_write_buffer_size() > 0
         if waiting and self._not_taken() >= self._unsent:
             self.drop()

@@ -17,6 +17,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as ASGIScope
 
+from recado import metrics
 from recado.counters import Counted, Counters
 from recado.settings import Network, Rate
 
@@ -108,6 +109,7 @@ class Edge:
 
 
 async def _too_many(send: Send, left_s: float) -> None:
+    metrics.LIMITED("ip").inc()
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(_TOO_MANY)).encode()),
@@ -127,7 +129,7 @@ class Callers:
         self._trusted = tuple(trusted_proxies)
         self._warned_at = -WARN_S
         # Peers are few, and one that calls once calls again.
-        self._peer = lru_cache(maxsize=4096)(self._look_at)
+        self._peer = lru_cache(maxsize=4096)(self._describe)
 
     def of(self, scope: ASGIScope) -> str:
         """The address to count under; an IPv6 one with its whole /64, which one caller has. Empty: don't count.
@@ -159,7 +161,7 @@ class Callers:
         name, trusted, inside = self._peer(peer)
         return "" if trusted or inside else name
 
-    def _look_at(self, text: str) -> tuple[str, bool, bool]:
+    def _describe(self, text: str) -> tuple[str, bool, bool]:
         """The address's name in the counters, whether it is a trusted proxy, whether it is inside our own walls."""
         try:
             address = _address(text)

@@ -25,3 +25,8 @@ def new_id() -> uuid.UUID:
         ticks = _last
     value = (ticks >> 12) << 80 | 0x7 << 76 | (ticks & 0xFFF) << 64 | 0b10 << 62
     return uuid.UUID(int=value | int.from_bytes(os.urandom(8), "big") >> 2)
+
+
+def age_s(id: uuid.UUID) -> float | None:  # noqa: A002 - it is one
+    """How many seconds ago a UUIDv7 was made, by this machine's clock; None of another UUID."""
+    return max(0.0, time.time() - (id.int >> 80) / 1000) if id.version == 7 else None

@@ -126,6 +126,11 @@ class Settings(BaseSettings):
         le=500,
         description="Messages whose attachments one worker process fetches at once, besides voice notes.",
     )
+    webhook_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
+        (),
+        description="CIDRs, comma-separated, that owners' webhooks may lead to although they are not of the public "
+        "internet. With 127.0.0.0/8 among them http:// to this machine is allowed too, for development.",
+    )
     transcriber: str = Field(
         "none",
         description="What makes text of voice notes: faster-whisper:MODEL_OR_FOLDER on this machine, openai:MODEL at "
@@ -134,6 +139,12 @@ class Settings(BaseSettings):
     transcriber_threads: int = Field(2, ge=1, le=64, description="Threads that faster-whisper counts with.")
     longest_note_s: float = Field(
         300.0, gt=0, le=3600, description="Longest voice note that is transcribed; of a longer one the contact is told."
+    )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65535, description="Port of the metrics, at /metrics; 0 takes a free one. Not set: no metrics."
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", description="Address that the metrics listen on, an internal one: nobody is asked for a password."
     )
     log_format: Literal["json", "console"] = Field("json", description="How log lines look.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is logged.")
@@ -166,6 +177,20 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
             raise ValueError("must start with postgresql://")
+        return value
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _or_none(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("metrics_host")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address(value)
+        except ValueError:  # its text would show the value
+            raise ValueError("must be an IP address, for instance 127.0.0.1, or 0.0.0.0 in a container") from None
         return value
 
     @field_validator("public_url", "twilio_api_url", "twilio_messaging_url", "twilio_content_url")
@@ -206,7 +231,7 @@ class Settings(BaseSettings):
         limits_of(value)
         return value
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "webhook_networks", mode="before")
     @classmethod
     def _networks(cls, value: Any) -> Any:
         if isinstance(value, str):

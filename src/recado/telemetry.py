@@ -35,6 +35,7 @@ FIELDS = frozenset(
         "user_id",
         "conversation_id",
         "message_id",
+        "webhook_id",
         "correlation_id",
         "account_id",
         "media_id",

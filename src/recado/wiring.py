@@ -117,20 +117,15 @@ def _prepare_embedded(server_url: str, admin_url: str, passwords: dict[str, str]
             # With a newer one this process may yet serve, or says why not; migrating would not help.
             current = schema.state != "behind" and schema.state != "missing" and not schema.outdated
             current = current and dbos is not None and dbos[0]
-            # A home from before had one login for everything, and a start may have been cut short.
-            apart = current and there.execute(_APART, {"app": LOGIN, "across": PLATFORM_LOGIN}).fetchone() == (True,)
-        if not apart:
+            # What migrating does last: a start may have been cut short before it.
+            whole = current and there.execute(_ENGINES_RIGHTS).fetchone() == (True,)
+        if not whole:
             from recado.db.migrate import migrate
 
             migrate(admin_url, login=LOGIN, platform_login=PLATFORM_LOGIN)
 
 
-_APART = """
-SELECT bool_and(pg_has_role(%(across)s, role, 'MEMBER') AND NOT pg_has_role(%(app)s, role, 'MEMBER'))
-       AND has_column_privilege('recado_platform', 'dbos.workflow_status', 'status', 'SELECT')
-       AND NOT has_schema_privilege('recado_app', 'dbos', 'USAGE')
-FROM unnest(ARRAY['recado_platform', 'recado_engine']) role
-"""
+_ENGINES_RIGHTS = "SELECT has_column_privilege('recado_platform', 'dbos.workflow_status', 'status', 'SELECT')"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

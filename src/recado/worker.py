@@ -24,16 +24,19 @@ from recado.db.pool import Connection, Pool
 from recado.db.work import DELIVERIES, MEDIA, SERVED, TURNS, VOICE
 from recado.fair import Gate
 from recado.journey.suspects import Suspects
-from recado.journey.understand.attachments import MediaDesk
+from recado.journey.understand.media_desk import MediaDesk
 from recado.media.download import DEADLINE_S
 from recado.media.transcription import SPARE_S
-from recado.ops import sweeps
+from recado.ops import gauges, sweeps
 from recado.ops.engine import process
 from recado.ops.engine.ledger import Ledger
 from recado.ops.engine.process import Queue
 from recado.ops.engine.running import Work
 from recado.ops.executors import Executor, keep_alive
 from recado.settings import Settings
+from recado.webhooks.loop import Loop
+from recado.webhooks.post import Poster
+from recado.webhooks.rounds import Desk
 from recado.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -66,12 +69,13 @@ PLATFORM_CONNECTIONS: Final = 4
 
 @asynccontextmanager
 async def working(
-    wiring: Wiring, *, declared_dead: Callable[[], None], queues: Sequence[str] = SERVED
+    wiring: Wiring, *, declared_dead: Callable[[], None], queues: Sequence[str] = SERVED, shown: bool = False
 ) -> AsyncIterator[Executor]:
     """While it is open this process works. At the end it finishes what it has, or hands it back, within 20 s.
 
-    `declared_dead` is called when another worker has taken over this one's work: the process must then end. Raises
-    SettingsError when the model of RECADO_MODEL or the transcriber can't be used.
+    `declared_dead` is called when another worker has taken over this one's work: the process must then end. With
+    `shown` it looks at what metrics alone say. Raises SettingsError when the model of RECADO_MODEL or the transcriber
+    can't be used.
     """
     settings = wiring.settings
     if settings.model is not None and TURNS in queues:
@@ -108,20 +112,37 @@ async def working(
             queues=_queues(settings, desk),
             takes_new=lambda: executor.takes_new,
         )
+        webhooks = await stack.enter_async_context(_webhooks(wiring, platform, executor.id))
         tasks = [
             asyncio.create_task(keep_alive(executor, process.recover, declared_dead), name="executors"),
+            asyncio.create_task(webhooks.run(), name="webhooks"),
             asyncio.create_task(sweeps.keep(_sweeps(wiring, platform, senders)), name="sweeps"),
         ]
+        if shown:
+            looking = gauges.watch(around=wiring.pool, platform=platform, chosen=executor.looks_for_all)
+            tasks.append(asyncio.create_task(looking, name="gauges"))
         log.info("worker_started", executor=executor.id, queues=list(queues))
         try:
             yield executor
         finally:
+            webhooks.stop()
             idle = await process.stop(executor.id)
             await stopping.end(*tasks, within_s=TASKS_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await executor.leave(idle=idle)
             log.info("worker_stopped", executor=executor.id, handed_over=not idle)
+
+
+@asynccontextmanager
+async def _webhooks(wiring: Wiring, platform: Pool, executor_id: str) -> AsyncIterator[Loop]:
+    """What posts owners' events to their endpoints."""
+    poster = Poster(wiring.settings.webhook_networks)
+    try:
+        desk = Desk(pool=wiring.pool, clock=wiring.clock, keyring=wiring.keyring, poster=poster)
+        yield Loop(desk=desk, platform=platform, holder=executor_id)
+    finally:
+        await poster.aclose()
 
 
 def _works(wiring: Wiring, senders: Senders, ledger: Ledger, desk: MediaDesk | None) -> dict[str, Work]:

@@ -24,16 +24,17 @@ from recado.db.work import DELIVERY, FETCH, TRANSCRIBE, TURN
 from recado.fair import Gate
 from recado.journey.answer import sight
 from recado.journey.answer.caution import apology_unless_silent
-from recado.journey.answer.drafting import EngineFailed
+from recado.journey.answer.desk import EngineFailed
 from recado.journey.answer.turn import AnswerDesk, process_ai_response
 from recado.journey.deliver.deliver import send_whatsapp_message
 from recado.journey.deliver.dispatch import DeliverDesk
 from recado.journey.pause import SHORT_WINDOW_S, give_way
 from recado.journey.suspects import Suspects
-from recado.journey.understand.attachments import MediaDesk, understand_media
+from recado.journey.understand.attachments import understand_media
+from recado.journey.understand.media_desk import MediaDesk
 from recado.media import links
 from recado.media.download import open_downloads
-from recado.media.reading import Reader
+from recado.media.reader import Reader
 from recado.media.scratch import scratch
 from recado.media.transcribers import open_transcriber
 from recado.ops.engine.ledger import Ledger, Superseded
@@ -83,7 +84,7 @@ def of_words(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspe
         think=thinking.think,
         step=partial(_step, ledger),
         sender_of=senders.of,
-        look=partial(sight.look, wiring.storage, settings.home),
+        pictures_of=partial(sight.pictures_of, wiring.storage, settings.home),
         pause=partial(give_way, wiring.clock, short_s=SHORT_WINDOW_S),
         turns_per_hour=settings.turns_per_hour,
         suspects=suspects,

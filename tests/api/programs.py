@@ -10,12 +10,13 @@ import httpx2
 
 from recado.assistants import assistant, knowledge
 from recado.channels.twilio import listing, numbers
-from recado.conversations import consent, media
+from recado.conversations import consent_words, media
 from recado.db.scope import scoped
 from recado.identity import invitations, keys, users
 from recado.identity.callers import at_command_line
 from recado.ids import new_id
 from recado.media.storage import key_of
+from recado.webhooks import endpoints
 from tests.journey.front import NUMBER, Front
 from tests.product import establish
 
@@ -82,7 +83,8 @@ async def furnish(front: Front) -> Office:
         )
         default = await assistant.ensure_default(scope)
         made, text = await keys.make(scope, name="admin", scopes=["admin"])
-        word = await consent.add_word(scope, "basta", "stop")
+        word = await consent_words.add_word(scope, "basta", "stop")
+        webhook, _ = await endpoints.add(scope, front.wiring.keyring, url="https://crm.padaria.example/")
         [account] = await listing.accounts(scope, after=None, limit=1)
         [number] = await numbers.page(scope, after=None, limit=1)
         [entry] = await knowledge.page(scope, after=None, limit=1)
@@ -115,6 +117,7 @@ async def furnish(front: Front) -> Office:
         "key_id": str(made.id),
         "invitation_id": str(invitation.id),
         "word_id": str(word.id),
+        "webhook_id": str(webhook.id),
         "media_id": str(media_id),
     }
     return Office(front, Program(front, text), conversation["id"], message["id"], ids)

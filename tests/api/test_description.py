@@ -180,7 +180,7 @@ async def test_no_date_is_too_much_for_a_route_that_takes_one(office: Office) ->
                     given = known[operation["operationId"]] | {field: moment}
                     answer = await office.admin.ask(method, path.format(**office.ids), json=given)
                     assert answer.status_code == 422, (name, moment)
-    assert taking == {("post /v1/keys", "expires_at")}
+    assert taking == {("post /v1/keys", "expires_at"), ("post /v1/webhooks/{webhook_id}/replay", "since")}
 
 
 async def test_every_route_says_what_may_go_wrong_and_with_which_headers(office: Office) -> None:

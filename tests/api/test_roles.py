@@ -13,7 +13,7 @@ from tests.api.test_isolation import needed, of_keys
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/users-and-keys.md"
 OF_ROLE = {"viewer": "read", "operator": "write", "admin": "admin"}
-UNSEEN = {"Users", "Invitations", "Keys", "Audit"}
+UNSEEN = {"Users", "Invitations", "Keys", "Webhooks", "Audit"}
 #: The page's words, and the tags of what they are about; of conversations the routes by name.
 ANSWERING = {"send_message", "upload_media"}
 TAKING = {"take_conversation", "give_back_conversation", "close_conversation", "assign_conversation"}
@@ -34,7 +34,7 @@ def words() -> dict[str, set[str]]:
     """What each phrase of the page lets people do."""
     shown = {str(route.operation_id) for route in of_keys() if "GET" in route.methods and UNSEEN & set(route.tags)}
     return {
-        "see everything but users, invitations, keys and the audit": {
+        "see everything but users, invitations, keys, webhooks and the audit": {
             str(route.operation_id) for route in of_keys() if seen(route)
         },
         "answer contacts": ANSWERING,
@@ -49,6 +49,7 @@ def words() -> dict[str, set[str]]:
         "numbers": tagged("Numbers"),
         "assistants": tagged("Assistants", "Templates"),
         "consent words": tagged("Consent"),
+        "webhooks": tagged("Webhooks") | {name for name in shown if "webhook" in name},
         "see the audit": shown & {"list_audit"},
     }
 

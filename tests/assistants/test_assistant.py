@@ -85,9 +85,9 @@ async def test_it_may_send_templates_only_when_told_so_and_until_told_otherwise(
     assert (await assistant.set(scope, "vendas", instructions="Outras.")).templates is True
     named = await assistant.get(scope, "vendas")
     assert (await assistant.for_number(scope, await _number(scope, named.id))).templates is True
-    before = (await assistant.look(scope, named.id)).version
+    before = (await assistant.listed(scope, named.id)).version
     await assistant.set(scope, "vendas", templates=True)
-    assert (await assistant.look(scope, named.id)).version == before, "nothing changed"
+    assert (await assistant.listed(scope, named.id)).version == before, "nothing changed"
     assert (await assistant.set(scope, "vendas", templates=False)).templates is False
 
 

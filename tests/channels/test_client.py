@@ -165,7 +165,6 @@ async def test_a_refused_connection_was_certainly_not_sent() -> None:
         error = await failure(send(sender))
         await sender.aclose()
     assert error.error_class is ErrorClass.RETRY
-    assert error.retryable
 
 
 async def test_a_connection_that_is_never_made_was_certainly_not_sent(twilio: FakeTwilio) -> None:

@@ -70,10 +70,9 @@ def test_a_refusal_that_we_do_not_know_is_looked_at_and_what_twilio_failed_for_a
 
 
 @pytest.mark.parametrize("error_class", list(ErrorClass))
-def test_every_class_has_words_and_only_one_may_be_retried_at_once(error_class: ErrorClass) -> None:
+def test_every_class_has_words(error_class: ErrorClass) -> None:
     error = SendError(error_class, owner_text(None, error_class))
     assert str(error).endswith(".")
-    assert error.retryable == (error_class == "retry")
 
 
 def test_a_send_error_survives_pickling() -> None:

@@ -114,3 +114,18 @@ def test_the_doctor_reports_a_database_that_is_away_or_was_never_migrated(bare: 
 def test_the_public_url_must_be_one_that_twilio_can_call(settings: dict[str, str], state: str) -> None:
     findings: list[Finding] = examine_settings(load(_env_file=None, **settings))
     assert [finding.state for finding in findings if finding.name == "public url"] == [state]
+
+
+def test_an_endpoint_that_takes_nothing_is_named_and_what_to_do(recado: Terminal, rows: Rows) -> None:
+    add = ("webhooks", "add", "--owner", rows.owner, "--url", "https://crm.padaria.example/secret-path", "--json")
+    failing, gone, well = [recado(*add).json["id"] for _ in range(3)]
+    rows.conn.execute("UPDATE webhooks SET failing_since = now() - interval '2 hours' WHERE id = %s", [failing])
+    rows.conn.execute("UPDATE webhooks SET status = 'disabled', disabled_why = 'gone' WHERE id = %s", [gone])
+    checks = json.loads(recado("doctor", "--json").out)["checks"]
+    told = {check["text"]: check["state"] for check in checks if check["name"] == "webhooks"}
+    assert told == {
+        f"{failing} has taken nothing for 2 hours; it is disabled after five days": "warn",
+        f"{gone} is disabled: it answered 410 Gone": "warn",
+    }
+    assert well not in str(told)
+    assert "secret-path" not in str(checks)

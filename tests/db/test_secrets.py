@@ -18,7 +18,6 @@ from structlog.testing import capture_logs
 from recado.db.secrets import LOOK_S, add_key, keyring, load_keyring
 from recado.errors import SecretError, SettingsError
 from recado.settings import Settings
-from tests.db.sealed import in_old_form
 
 
 def key() -> str:
@@ -39,16 +38,6 @@ def test_what_was_sealed_opens_for_the_row_it_was_sealed_for(secret: str, row: s
     for owner in (OTHER, None):
         with pytest.raises(SecretError):
             RING.open(sealed, owner_id=owner, row=row)
-
-
-def test_what_an_older_version_sealed_opens_for_its_row_and_the_present_form_can_not_be_passed_off_as_it() -> None:
-    text = key()
-    ring = keyring([text])
-    assert ring.open(in_old_form(text, "token", row="a"), owner_id=OWNER, row="a") == "token"
-    sealed = ring.seal("token", owner_id=OWNER, row="a")
-    for owner in (OWNER, OTHER, None):
-        with pytest.raises(SecretError):
-            ring.open(b"\x01" + sealed[1:], owner_id=owner, row="a")
 
 
 def test_a_ciphertext_that_was_changed_anywhere_does_not_open() -> None:

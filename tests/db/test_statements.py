@@ -20,14 +20,14 @@ from tests.lending import Databases
 #: Statements that are put together when they are executed, and the reason: module and function.
 NOT_FOUND = {
     ("recado.channels.twilio.accounts", "_set_secret"): "the column is one of three, by its argument",
-    ("recado.cli.demo.play", "_look"): "`_look` has a function of its own to ask with",
+    ("recado.cli.demo.play", "_observe"): "`_observe` has a function of its own to ask with",
     ("recado.cli.identity", "_owner_of"): "the table is an argument of its callers",
     ("recado.db.group_commit", "_attempt"): "settings: numbers stand in them",
     ("recado.db.scope", "scoped"): "the owner's id stands in it",
     ("recado.identity.plans", "meter_turn"): "as many calls of functions as there is to count",
     ("recado.identity.authority", "withdraw"): "table and columns are arguments of its callers",
     ("recado.ops.doctor", "_rows"): "what its callers give it is found there",
-    ("recado.ops.engine.claims", "_claim"): "one of the two in _LOOK and _TAKE, which are found",
+    ("recado.ops.engine.claims", "_claim"): "one of the two in _FIND and _TAKE, which are found",
     ("recado.ops.engine.process", "give_back_unstarted"): "made by SQLAlchemy of the engine's own tables",
     ("recado.ops.rekey", "usage"): "made for each table that has secrets",
     ("recado.ops.rekey", "rekey"): "made for each table that has secrets",

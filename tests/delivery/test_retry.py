@@ -27,7 +27,7 @@ def test_every_failure_has_a_bounded_way_on(
     elif decision.action is Action.HOLD:
         assert age_s < POLICY.window_s
     else:
-        assert decision == Decision(action=Action.FAIL, tell_owner=True)
+        assert decision == Decision(action=Action.FAIL)
 
 
 @given(st.integers(1, 11), draws)
@@ -41,14 +41,14 @@ def test_an_unknown_outcome_is_reconciled_before_any_retry(attempt: int, draw: f
 @pytest.mark.parametrize("error_class", ["window", "recipient", "content", "template"])
 def test_what_can_never_be_sent_fails_at_once_and_the_owner_is_told(error_class: str) -> None:
     decision = decide(ErrorClass(error_class), attempt=1, age_s=0, random=lambda: 0.5)
-    assert decision == Decision(action=Action.FAIL, tell_owner=True)
+    assert decision == Decision(action=Action.FAIL)
 
 
 def test_a_wrong_setup_is_held_until_the_owner_acts_and_a_used_up_limit_for_a_while() -> None:
     setup = decide(ErrorClass.CONFIGURATION, attempt=1, age_s=0, random=lambda: 0.5)
     quota = decide(ErrorClass.QUOTA, attempt=1, age_s=0, random=lambda: 0.5)
-    assert setup == Decision(action=Action.HOLD, delay_s=None, tell_owner=True)
-    assert quota == Decision(action=Action.HOLD, delay_s=900.0, tell_owner=True)
+    assert setup == Decision(action=Action.HOLD, delay_s=None)
+    assert quota == Decision(action=Action.HOLD, delay_s=900.0)
 
 
 @pytest.mark.parametrize("error_class", ["configuration", "quota"])

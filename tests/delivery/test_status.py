@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recado.delivery.status import FAILURES, RANK, Status, advance, aggregate
+from recado.delivery.status import FAILURES, RANK, Status
+from tests.delivery.status_model import advance, aggregate
 
 statuses = st.sampled_from(list(Status))
 

@@ -14,12 +14,14 @@ from recado import errors
 from recado.channels.port import ErrorClass
 from recado.channels.twilio.codes import CODES
 from recado.cli.commands import app
+from recado.conversations.happenings import KINDS
 from recado.conversations.holding import CAUSES
-from recado.journey.understand.attachments import Own
+from recado.journey.understand.media_desk import Own
 from recado.media.download import Absence, Refusal
 from recado.media.transcription import Failure
 from recado.ops.failed import REASONS
 from recado.settings import PREFIX, Settings
+from recado.webhooks.post import OUTCOMES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,6 +53,26 @@ def test_every_error_code_is_documented_with_its_class_and_its_words() -> None:
             assert found[1] == found[2]
             documented[int(found[1])] = tuple(row[1:])
     assert documented == {code: (f"`{kind}`", text) for code, (kind, text) in CODES.items()}
+
+
+def test_everything_that_happens_is_documented_with_its_meaning_and_what_it_leaves_behind() -> None:
+    rows = {
+        tuple(cell.strip("` ") for cell in row)
+        for row in _rows("docs/reference/events.md")
+        if row[0] not in ("step", "---")
+    }
+    events = {
+        (step, what, kind.means, ", ".join(kind.keeps)) for (step, what), kind in KINDS.items() if kind.row != "nobody"
+    }
+    levels = {"exception": "error, with the exception"}
+    lines = {
+        (step, kind.said or what, levels.get(kind.log, kind.log), kind.means)
+        for (step, what), kind in KINDS.items()
+        if kind.log is not None
+    }
+    assert {tuple(cell.replace("`", "") for cell in row) for row in rows} == {
+        tuple(cell.replace("`", "") for cell in row) for row in events | lines
+    }
 
 
 def _table(page: str, head: str) -> dict[str, str]:
@@ -182,3 +204,7 @@ def test_the_map_names_every_room_and_only_places_that_there_are() -> None:
     assert rooms - named == set()
     steps = {path for path in (package / "journey").glob("*/*.py") if path.name != "__init__.py"}
     assert {path.name for path in steps if not any(path.match(name) for name in named)} == set()
+
+
+def test_every_outcome_of_a_post_to_a_webhook_is_documented() -> None:
+    assert _table("docs/how-to/receive-events.md", "outcome") == dict(OUTCOMES)

@@ -273,7 +273,7 @@ async def test_a_part_that_twilio_has_is_one_message_however_often_that_is_told(
         async with scoped(front.wiring.pool, front.owner_id) as scope:
             for part in (1, 2):
                 sid = f"SM{part}" + "0" * 31
-                await parts.move(scope, message_id=answer_id, part=part, sid=sid, status=status, error_code=None)
+                await parts.move_status(scope, message_id=answer_id, part=part, sid=sid, status=status, error_code=None)
     assert (await used(front, plans.period_of(front.wiring.clock.now())))["messages"] == 2
 
 

@@ -12,10 +12,11 @@ import psycopg
 
 from recado.channels.twilio.senders import Login
 from recado.journey.answer.turn import process_ai_response
-from recado.journey.understand.attachments import MediaDesk, understand_media
+from recado.journey.understand.attachments import understand_media
+from recado.journey.understand.media_desk import MediaDesk
 from recado.media.download import Downloaded
 from recado.media.folder import Folder
-from recado.media.reading import Reader
+from recado.media.reader import Reader
 from recado.media.transcription import Languages, Transcript
 from tests.journey.front import ACCOUNT_SID, Front
 from tests.journey.test_answer import Mind, desk_of

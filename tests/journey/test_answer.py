@@ -16,6 +16,8 @@ import pytest
 
 from recado.assistants.run import Thought, think
 from recado.channels.port import ErrorClass, Sender, SendError
+from recado.conversations import happenings
+from recado.conversations.happenings import Happening
 from recado.errors import RecadoError
 from recado.journey.answer.turn import AnswerDesk, process_ai_response
 from recado.journey.pause import Later
@@ -110,6 +112,26 @@ async def test_a_turn_stores_reply_delivery_turn_and_event(front: Front) -> None
     (event,) = front.rows("SELECT what, data FROM events WHERE step = 'answer'")
     assert event["what"] == "answered"
     assert "Olá" not in str(event["data"])
+
+
+async def test_whoever_hears_of_a_turn_has_its_ids_and_figures_and_no_words(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Happening] = []
+    monkeypatch.setattr(happenings, "SUBSCRIBERS", (heard.append,))
+    await turn(front, desk_of(front, Mind()), await say(front, "Quanto custa?"))
+    question, _ = front.stored()
+    (told,) = [one for one in heard if one.what != "typing_failed"]  # there is no Twilio here
+    assert (told.step, told.what, told.owner_id) == ("answer", "answered", front.owner_id)
+    assert (told.message_id, told.correlation_id) == (question["id"], question["correlation_id"])
+    assert told.conversation_id == question["conversation_id"]
+    assert told.duration_s is not None
+    assert told.age_s is not None
+    assert told.age_s >= told.duration_s >= 0
+    figures = {name: told.details[name] for name in ("messages", "rounds", "model", "input_tokens", "output_tokens")}
+    assert figures == {"messages": 1, "rounds": 1, "model": "scripted", "input_tokens": 11, "output_tokens": 7}
+    assert "Olá" not in repr(told)
+    assert "Quanto" not in repr(told)
 
 
 async def test_a_model_that_hangs_costs_the_contact_a_bounded_time(front: Front, model_server: ModelServer) -> None:

@@ -19,11 +19,11 @@ from recado.channels.port import ErrorClass, SendError
 from recado.errors import NotFound
 from recado.fair import Gate
 from recado.identity import plans
-from recado.journey.understand import attachments as attaching
+from recado.journey.understand import fetching
 from recado.journey.understand.attachments import understand_media
 from recado.journey.understand.language import ASSISTANTS, OF_COUNTRY, WRITTEN
 from recado.media.download import MediaRefused, MediaUnavailable
-from recado.media.reading import PARSERS, Read
+from recado.media.reader import PARSERS, Read
 from recado.media.storage import StorageUnavailable
 from recado.media.transcription import Languages, Transcript, TranscriptionFailed
 from tests.journey.attached import SAID, Outside, media, message, names, note, replies, run, turn, understand
@@ -392,7 +392,7 @@ async def test_documents_of_one_owner_keep_no_other_owners_from_being_read() -> 
 
     def reading(owner: str, name: str, content_type: str = "application/pdf") -> asyncio.Task[Read]:
         case: Any = SimpleNamespace(owner_id=owner)
-        return asyncio.create_task(attaching._read(desk, case, Path(name), content_type))
+        return asyncio.create_task(fetching._read(desk, case, Path(name), content_type))
 
     slow = [reading("a", "slow") for _ in range(9)]
     await asyncio.sleep(0)

@@ -114,7 +114,7 @@ async def test_a_worker_whose_clock_is_ahead_asks_after_nothing_that_twilio_has_
             now=now,
         )
         await parts.plan(scope, reply, ("Olá",))
-        await parts.move(scope, message_id=reply, part=1, sid="SM1", status="queued", error_code=None)
+        await parts.move_status(scope, message_id=reply, part=1, sid="SM1", status="queued", error_code=None)
     assert await swept(front, "silent", Wrong(timedelta(hours=2))) == 0
     assert front.rows("SELECT asked_at FROM message_parts") == [{"asked_at": None}]
 

@@ -16,7 +16,7 @@ from recado.assistants.keyless import PERSON
 from recado.conversations import messages
 from recado.db.pool import PASSING
 from recado.db.scope import scoped
-from recado.journey.answer.drafting import EngineFailed
+from recado.journey.answer.desk import EngineFailed
 from recado.journey.pause import Later
 from recado.journey.suspects import CALM_S, HEAD_START_S, Suspects, is_broken, put_back
 from tests.clock import TestClock
@@ -218,9 +218,9 @@ async def test_who_gives_a_turn_back_takes_nothing_from_what_another_worker_has_
     await say(front)
     ((message_id,),) = [tuple(row.values()) for row in front.rows("SELECT id FROM messages")]
     run(front, "UPDATE messages SET starts = 2, begun_at = now()")
-    await put_back(front.wiring.pool, front.owner_id, {message_id: 1})
+    await put_back(front.wiring.pool, front.owner_id, {message_id: 1}, step="answer")
     assert questions(front)[0]["starts"] == 2
-    await put_back(front.wiring.pool, front.owner_id, {message_id: 2})
+    await put_back(front.wiring.pool, front.owner_id, {message_id: 2}, step="answer")
     assert questions(front)[0]["starts"] == 1
 
 

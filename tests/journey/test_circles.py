@@ -12,7 +12,7 @@ import pytest
 from recado.db.scope import scoped
 from recado.journey.answer import caution
 from recado.journey.answer.caution import IN_CIRCLES, SAME_WORDS
-from recado.journey.answer.drafting import AnswerDesk
+from recado.journey.answer.desk import AnswerDesk
 from recado.journey.answer.turn import process_ai_response
 from recado.settings import load
 from tests.journey.front import Front, open_front

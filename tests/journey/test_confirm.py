@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recado.channels.port import Receipt
-from recado.conversations import consent, messages, parts
+from recado.conversations import messages, parts, suppressions
 from recado.db.scope import scoped
-from recado.delivery.status import RANK, Status, advance, aggregate
+from recado.delivery.status import RANK, Status
 from recado.errors import Conflict
 from recado.ids import new_id
 from recado.journey.confirm import confirm as confirming
@@ -28,6 +28,7 @@ from recado.ops import failed
 from recado.simulator.client import SimulatorClient
 from tests.channels.examples import inbound, status
 from tests.cli.rows import Rows
+from tests.delivery.status_model import advance, aggregate
 from tests.journey.front import TOKEN, Front, message_sid, open_front
 from tests.journey.post_office import PostOffice, post_office
 from tests.product import OUTBOUND, Product, establish
@@ -114,7 +115,7 @@ async def test_a_callback_that_comes_before_the_posts_answer_is_not_undone_by_it
     (row,) = front.rows("SELECT provider_sid FROM message_parts WHERE message_id = %s", message_id)
     assert row["provider_sid"] == sid
     async with scoped(front.wiring.pool, front.owner_id) as scope:
-        await parts.move(scope, message_id=message_id, part=1, sid=sid, status="queued", error_code=None)
+        await parts.move_status(scope, message_id=message_id, part=1, sid=sid, status="queued", error_code=None)
     assert standing(front, message_id)[0] == "delivered"
 
 
@@ -294,11 +295,11 @@ async def test_what_whatsapp_says_takes_the_place_of_what_people_decided(front: 
     message_id, sid = await outbound(front, "Olá"), message_sid()
     (contact,) = front.rows("SELECT id FROM contacts")
     async with scoped(front.wiring.pool, front.owner_id) as scope:
-        await consent.suppress(scope, contact["id"])
+        await suppressions.suppress(scope, contact["id"])
     await report(front, "undelivered", sid, message_id, code=code)
     async with scoped(front.wiring.pool, front.owner_id) as scope:
         with pytest.raises(Conflict, match=f"twilio {code}"):
-            await consent.allow(scope, contact["id"])
+            await suppressions.allow(scope, contact["id"])
 
 
 async def test_a_message_in_parts_has_the_status_of_its_least_advanced_part(front: Front) -> None:
@@ -337,7 +338,9 @@ async def test_in_any_order_the_database_agrees_with_the_rule(front: Front) -> N
         expected = {1: "waiting", 2: "waiting"}
         async with scoped(front.wiring.pool, front.owner_id) as scope:
             for part, said in history:
-                await parts.move(scope, message_id=message_id, part=part, sid=sids[part], status=said, error_code=None)
+                await parts.move_status(
+                    scope, message_id=message_id, part=part, sid=sids[part], status=said, error_code=None
+                )
                 # Twilio has it, whatever the word: that much is known.
                 known = said if said in RANK or expected[part] != "waiting" else "accepted"
                 expected[part] = advance(expected[part], known)

@@ -15,12 +15,12 @@ import psycopg
 import pytest
 
 from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
-from recado.conversations import consent, messages
+from recado.conversations import consent_words, messages, suppressions
 from recado.db.scope import scoped
 from recado.errors import Conflict
 from recado.journey.answer.turn import process_ai_response
 from recado.journey.receive.limits import COURTESY
-from recado.journey.understand.consent import heed
+from recado.journey.understand.opt_outs import CONFIRMED, confirm_opt_outs
 from recado.ops import failed
 from tests.journey.front import Front, message_sid, open_front
 from tests.journey.ledger import Ledger
@@ -30,7 +30,7 @@ from tests.journey.test_deliver import LONG
 from tests.journey.test_limits import text as posted
 from tests.product import Product, establish
 
-OUT, IN = consent.CONFIRMED["opted_out"], consent.CONFIRMED["opted_in"]
+OUT, IN = CONFIRMED["opted_out"], CONFIRMED["opted_in"]
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def post(reception: Product) -> Iterator[PostOffice]:
         yield office
 
 
-def suppressions(front: Front) -> list[str]:
+def suppressed(front: Front) -> list[str]:
     return [row["reason"] for row in front.rows("SELECT reason FROM suppressions")]
 
 
@@ -68,7 +68,7 @@ async def turn(front: Front, mind: Mind) -> None:
 @pytest.mark.parametrize(("said", "reasons"), [("Sair!", ["word"]), ("PARAR", ["word"]), ("parar de fumar", [])])
 async def test_it_is_heeded_with_the_message_before_any_worker(front: Front, said: str, reasons: list[str]) -> None:
     await say(front, said)
-    assert suppressions(front) == reasons
+    assert suppressed(front) == reasons
     assert changes(front) == ["opted_out"] * len(reasons)
 
 
@@ -79,7 +79,7 @@ async def test_it_is_heeded_whoever_has_the_conversation_and_suspended_or_not(fr
     await say(front, "Oi")
     run(front, state)
     await say(front, "SAIR")
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
     await turn(front, Mind())
     assert replies(front) == ([OUT["pt"]] if "handoff" in state else []), "a suspended owner sends nothing"
 
@@ -89,7 +89,7 @@ async def test_over_the_limit_it_is_heeded_without_a_confirmation(front_url: str
         for body in ("Oi", "STOP", "Oi", "Oi"):
             assert (await front.post(posted(Body=body))).status_code == 200
         assert statuses(front) == ["received", "held", "held", "held"]
-        assert suppressions(front) == ["word"]
+        assert suppressed(front) == ["word"]
         assert [reply for reply in replies(front) if reply != COURTESY["pt"]] == []
 
 
@@ -97,7 +97,7 @@ async def decide(front: Front, what: str) -> None:
     """People of the owner suppress the contact, or allow them again."""
     (contact,) = front.rows("SELECT id FROM contacts WHERE owner_id = %s", front.owner_id)
     async with scoped(front.wiring.pool, front.owner_id) as scope:
-        await (consent.suppress if what == "suppress" else consent.allow)(scope, contact["id"])
+        await (suppressions.suppress if what == "suppress" else suppressions.allow)(scope, contact["id"])
 
 
 async def test_the_contacts_own_word_takes_the_place_of_what_people_decided_and_can_not_be_taken_back(
@@ -109,7 +109,7 @@ async def test_the_contacts_own_word_takes_the_place_of_what_people_decided_and_
     await say(front, "SAIR")
     with pytest.raises(Conflict, match="opted out"):
         await decide(front, "allow")
-    assert (suppressions(front), changes(front)) == (["word"], ["opted_out"])
+    assert (suppressed(front), changes(front)) == (["word"], ["opted_out"])
     await turn(front, Mind())
     assert replies(front)[1:] == [OUT["pt"]], "they are told once, as anyone is"
 
@@ -126,7 +126,7 @@ async def test_what_people_decided_is_theirs_to_take_back_and_the_contacts_opt_i
     for undo in ("allow", "word"):
         await decide(front, "suppress")
         await (decide(front, "allow") if undo == "allow" else say(front, "VOLTAR"))
-        assert suppressions(front) == []
+        assert suppressed(front) == []
 
 
 async def test_no_courtesy_goes_to_a_contact_who_opted_out(front_url: str, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_no_courtesy_goes_to_a_contact_who_opted_out(front_url: str, tmp_p
 async def test_at_a_number_that_nobody_added_it_is_heeded_too(front: Front) -> None:
     await front.post(posted(To="whatsapp:+14155559999", Body="BAJA"))
     assert statuses(front) == ["unrouted"]
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
 
 
 async def test_a_repeated_webhook_opts_nobody_out_again(front: Front) -> None:
@@ -147,15 +147,15 @@ async def test_a_repeated_webhook_opts_nobody_out_again(front: Front) -> None:
     await front.accept(await front.arrival("STOP", MessageSid=sid))
     await front.accept(await front.arrival("START"))
     await front.accept(await front.arrival("STOP", MessageSid=sid))
-    assert suppressions(front) == []
+    assert suppressed(front) == []
     assert changes(front) == ["opted_out", "opted_in"]
 
 
 async def test_within_one_batch_the_last_word_counts(front: Front) -> None:
     await front.accept(await front.arrival("STOP"), await front.arrival("START"))
-    assert suppressions(front) == []
+    assert suppressed(front) == []
     await front.accept(await front.arrival("START"), await front.arrival("STOP"))
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
     assert changes(front) == ["opted_out", "opted_in", "opted_out"]
 
 
@@ -187,7 +187,7 @@ async def test_what_no_longer_holds_is_not_confirmed(front: Front) -> None:
         heard = await messages.pending(scope, conversation_id)
     await say(front, "VOLTAR")
     wiring = front.wiring
-    assert await heed(wiring.pool, wiring.clock, front.owner_id, conversation_id, heard) == []
+    assert await confirm_opt_outs(wiring.pool, wiring.clock, front.owner_id, conversation_id, heard) == []
     assert replies(front) == []
     await turn(front, Mind())
     assert replies(front) == [IN["pt"]]
@@ -220,7 +220,7 @@ async def test_only_an_opt_in_word_of_the_contacts_opens_it_again_and_is_confirm
         await turn(front, mind)
     assert replies(front) == [OUT["pt"], IN["pt"], "Olá!"]
     assert mind.shown == [["Oi"]]
-    assert suppressions(front) == []
+    assert suppressed(front) == []
 
 
 async def test_an_opt_in_word_of_somebody_who_never_opted_out_is_a_message_like_any_other(front: Front) -> None:
@@ -272,21 +272,21 @@ async def test_what_the_owners_side_writes_opts_nobody_out(front: Front) -> None
                 now=front.wiring.clock.now(),
             )
     await turn(front, Mind())
-    assert suppressions(front) == []
+    assert suppressed(front) == []
 
 
 async def test_an_owners_own_word_counts_for_that_owner_alone(front: Front) -> None:
     async with scoped(front.wiring.pool, front.owner_id) as scope:
-        await consent.add_word(scope, "Chega de mensagens!", "stop", language="pt")
-        await consent.add_word(scope, "tô de volta", "start")
+        await consent_words.add_word(scope, "Chega de mensagens!", "stop", language="pt")
+        await consent_words.add_word(scope, "tô de volta", "start")
     await say(front, "chega, de MENSAGENS")
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
     await say(front, "To de volta")
-    assert suppressions(front) == []
+    assert suppressed(front) == []
     other, number = "AC" + "f" * 32, "whatsapp:+14155550000"
     await establish(front.wiring, other, "token", number)
     await front.accept(await front.arrival("Chega de mensagens", account_sid=other, to=number))
-    assert suppressions(front) == []
+    assert suppressed(front) == []
 
 
 @pytest.mark.parametrize(("heard", "reasons"), [("Parar.", ["word"]), ("pode parar de chover", [])])
@@ -296,7 +296,7 @@ async def test_a_voice_note_that_says_nothing_but_the_word_opts_out(
     await front.accept(await front.arrival("", MessageType="audio"))
     run(front, f"UPDATE messages SET transcript = '{heard}'")
     await turn(front, Mind())
-    assert suppressions(front) == reasons
+    assert suppressed(front) == reasons
     assert (OUT["pt"] in replies(front)) == bool(reasons)
 
 
@@ -305,14 +305,14 @@ async def test_a_voice_note_never_opts_in(front: Front) -> None:
     await front.accept(await front.arrival("", MessageType="audio"))
     run(front, "UPDATE messages SET transcript = 'Voltar' WHERE kind = 'audio'")
     await turn(front, Mind())
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
 
 
 async def test_the_caption_of_a_picture_counts(front: Front) -> None:
     url = "https://api.twilio.com/2010-04-01/Accounts/AC0/Messages/MM0/Media/ME0"
     picture = {"MessageType": "image", "NumMedia": "1", "MediaUrl0": url, "MediaContentType0": "image/jpeg"}
     await front.post(posted(Body="sair", **picture))
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
 
 
 def button(title: str, payload: str | None) -> dict[str, str | None]:
@@ -341,7 +341,7 @@ async def test_the_owners_own_button_or_list_item_is_a_message_like_any_other(
     mind = Mind()
     await front.post(posted(**tap(title, means)))
     await turn(front, mind)
-    assert (suppressions(front), replies(front), len(mind.shown)) == ([], ["Olá!"], 1)
+    assert (suppressed(front), replies(front), len(mind.shown)) == ([], ["Olá!"], 1)
 
 
 @pytest.mark.parametrize("tap", [button, item])
@@ -350,34 +350,34 @@ async def test_a_tap_that_means_the_word_or_nothing_else_counts_as_the_word(
     front: Front, tap: Any, means: str | None
 ) -> None:
     async with scoped(front.wiring.pool, front.owner_id) as scope:
-        await consent.add_word(scope, "Chega", "stop")
+        await consent_words.add_word(scope, "Chega", "stop")
     await front.post(posted(**tap("Parar", means)))
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
 
 
 async def test_an_owners_own_word_counts_on_a_button_whose_payload_is_its_text(front: Front) -> None:
     async with scoped(front.wiring.pool, front.owner_id) as scope:
-        await consent.add_word(scope, "Chega de ofertas", "stop")
+        await consent_words.add_word(scope, "Chega de ofertas", "stop")
     await front.post(posted(**button("Chega de ofertas", "chega_de_ofertas_7")))
-    assert suppressions(front) == []
+    assert suppressed(front) == []
     await front.post(posted(**button("Chega de ofertas", "Chega de ofertas")))
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
 
 
 @pytest.mark.parametrize("tap", [button, item])
 async def test_a_tap_opts_in_by_the_same_rule(front: Front, tap: Any) -> None:
     await front.post(posted(Body="SAIR"))
     await front.post(posted(**tap("Voltar", "back_to_menu")))
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
     await front.post(posted(**tap("Voltar", "START")))
-    assert suppressions(front) == []
+    assert suppressed(front) == []
 
 
 async def test_the_name_of_a_file_does_not_count(front: Front) -> None:
     url = "https://api.twilio.com/2010-04-01/Accounts/AC0/Messages/MM0/Media/ME0"
     file = {"MessageType": "document", "NumMedia": "1", "MediaUrl0": url, "MediaContentType0": "application/pdf"}
     await front.post(posted(Body="cancelar", **file))
-    assert suppressions(front) == []
+    assert suppressed(front) == []
 
 
 async def test_held_messages_say_why_and_are_not_answered_after_all(front: Front) -> None:
@@ -399,7 +399,7 @@ def confirm(post: PostOffice) -> UUID:
     async def hear() -> None:
         async with scoped(wiring.pool, post.company.owner_id) as scope:
             heard = await messages.pending(scope, post.conversation_id)
-        await heed(wiring.pool, wiring.clock, post.company.owner_id, post.conversation_id, heard)
+        await confirm_opt_outs(wiring.pool, wiring.clock, post.company.owner_id, post.conversation_id, heard)
 
     product.call(hear)
     confirmation: UUID = [row for row in post.contact.messages() if row["author"] == "system"][-1]["id"]

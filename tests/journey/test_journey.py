@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+
+import pytest
 
 from tests.journey.conftest import MODEL
 from tests.model_server import ModelServer, Reply, Request, say
-from tests.product import Company, Product
+from tests.product import QUIET_WINDOW, Company, Product
 
 
 def test_a_question_is_answered_from_the_owners_knowledge_and_followed_until_it_is_read(company: Company) -> None:
@@ -38,7 +41,6 @@ def test_one_correlation_id_runs_from_the_webhook_to_the_status(company: Company
 
 def test_a_burst_becomes_one_turn_with_one_answer(product: Product, model_server: ModelServer) -> None:
     company = product.company(model=MODEL)
-    contact = company.contact()
     heard: list[str] = []
 
     def script(request: Request) -> str:
@@ -46,13 +48,21 @@ def test_a_burst_becomes_one_turn_with_one_answer(product: Product, model_server
         return "Claro!"
 
     model_server.script = script
-    for words in ("Oi", "tudo bem?", "queria um bolo"):
-        contact.says(words)
-    contact.replies(1)
+    for number in range(20):
+        contact = company.contact()
+        words = [f"Oi, {number}", f"{number} vezes oi", f"queria {number} bolos"]
+        for body in words:
+            contact.says(body)
+        arrivals = [row["created_at"] for row in contact.messages()]
+        contact.replies(1)
+        if max(later - earlier for earlier, later in pairwise(arrivals)) < QUIET_WINDOW / 2:
+            break  # a machine that has much else to do may let more time pass between two of them
+    else:
+        pytest.fail("three messages in a row never came within the quiet window")
     time.sleep(1)
     assert [reply.body for reply in contact.seen()] == ["Claro!"]
-    assert len(heard) == 1
-    assert all(words in heard[0] for words in ("Oi", "tudo bem?", "queria um bolo"))
+    (asked,) = [text for text in heard if words[2] in text]
+    assert all(body in asked for body in words)
     assert len({row["turn_id"] for row in contact.messages() if row["direction"] == "inbound"}) == 1
 
 

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 from blockbuster import BlockBuster, BlockBusterFunction, BlockingError
+from sqlalchemy.exc import DBAPIError
 
 from recado.db.migrate import migrate
 from recado.db.secrets import load_keyring
-from recado.errors import RecadoError
 from recado.settings import Settings
 from tests.conftest import SECRET_KEYS
 from tests.product import Contact, Product
@@ -60,7 +60,7 @@ async def test_a_call_that_blocks_is_found(database_url: str, tmp_path: Path) ->
     with unblockable():
         with pytest.raises(BlockingError, match="stat"):
             load_keyring(settings)
-        with pytest.raises(RecadoError, match=r"Blocking call to Connection\.wait"):
+        with pytest.raises(DBAPIError, match=r"Blocking call to Connection\.wait"):
             migrate(database_url)
 
 

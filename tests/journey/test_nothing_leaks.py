@@ -122,6 +122,11 @@ class Scene:
     def logged(self, event: str) -> bool:
         return f'"event": "{event}"' in self.log.read_text()
 
+    def metrics(self) -> str:
+        """The metrics of both processes."""
+        [port] = [line["port"] for line in self.lines() if line["event"] == "metrics_listening"]
+        return httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+
     def cut_connections(self) -> None:
         """Let the database cut every connection of the process, as a restart does."""
         self.product.rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s", self.login)
@@ -176,6 +181,7 @@ def scene(cluster: Lease, database_url: str, tmp_path: Path) -> Iterator[Scene]:
             "RECADO_QUIET_WINDOW_MS": "150",
             "RECADO_MODEL_TIMEOUT_S": "8",
             "RECADO_LOG_LEVEL": "DEBUG",
+            "RECADO_METRICS_PORT": "0",
             "OPENAI_BASE_URL": model.url,
             "OPENAI_API_KEY": marks.api_key,
             "OPENAI_LOG": "debug",
@@ -273,6 +279,18 @@ def test_a_journey_with_everything_going_wrong_leaves_no_mark_anywhere(scene: Sc
     _knock(scene)
     _ask_the_api(scene)
     token = _sign_in(scene)
+
+    page = scene.metrics()
+    for counted in (
+        'recado_webhook_seconds_count{process="api",outcome="accepted",route="inbound"} ',
+        'recado_tries_total{process="worker",error_class="recipient",operation="send"} 1.0',
+        'recado_tries_total{process="worker",error_class="not_authorized",operation="model"} 1.0',
+        f'recado_model_tokens_total{{process="worker",model="{MODEL}",type="input"}} ',
+        'recado_turns_total{process="worker",outcome="broken"} 1.0',
+    ):
+        assert counted in page, page
+    assert marks.found_in(page) == []
+    assert len([line for line in page.splitlines() if not line.startswith("#")]) < 400
 
     scene.process.send_signal(signal.SIGABRT)  # Python's own last words
     scene.process.wait(20)

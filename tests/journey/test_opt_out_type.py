@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from recado.conversations import consent
+from recado.journey.understand.opt_outs import CONFIRMED
 from tests.journey.front import Front, open_front
 from tests.journey.test_answer import Mind, replies, run
-from tests.journey.test_consent import changes, statuses, suppressions, turn
+from tests.journey.test_consent import changes, statuses, suppressed, turn
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ async def front(front_url: str, tmp_path: Path) -> AsyncIterator[Front]:
 @pytest.mark.parametrize("said", ["STOP", "chega disso", "", "VOLTAR", "x" * 500])
 async def test_stop_opts_out_whatever_the_word_was_without_model_or_confirmation(front: Front, said: str) -> None:
     await front.accept(await front.arrival(said, OptOutType="STOP"))
-    assert (suppressions(front), changes(front), statuses(front)) == (["word"], ["opted_out"], ["answered"])
+    assert (suppressed(front), changes(front), statuses(front)) == (["word"], ["opted_out"], ["answered"])
     assert front.work() == []
     mind = Mind()
     await turn(front, mind)
@@ -33,14 +33,14 @@ async def test_stop_opts_out_whatever_the_word_was_without_model_or_confirmation
 async def test_start_lifts_it_whatever_the_word_was(front: Front, said: str) -> None:
     await front.accept(await front.arrival("Sair"))
     await front.accept(await front.arrival(said, OptOutType=" start "))
-    assert (suppressions(front), changes(front)) == ([], ["opted_out", "opted_in"])
+    assert (suppressed(front), changes(front)) == ([], ["opted_out", "opted_in"])
     assert len(front.work()) == 1, "our own word's turn only"
 
 
 @pytest.mark.parametrize("said", ["HELP", "STOP", "Ajuda, por favor"])
 async def test_help_is_kept_and_neither_heeded_nor_answered(front: Front, said: str) -> None:
     await front.accept(await front.arrival(said, OptOutType="HELP"))
-    assert (suppressions(front), changes(front), statuses(front), front.work()) == ([], [], ["answered"], [])
+    assert (suppressed(front), changes(front), statuses(front), front.work()) == ([], [], ["answered"], [])
     assert [row["what"] for row in front.rows("SELECT what FROM events")] == ["answered_by_twilio"]
 
 
@@ -48,16 +48,16 @@ async def test_help_is_kept_and_neither_heeded_nor_answered(front: Front, said: 
 async def test_what_it_does_not_say_is_as_if_it_were_not_there(front: Front, told: str | None) -> None:
     await front.accept(await front.arrival("Oi", OptOutType=told))
     await front.accept(await front.arrival("Sair", OptOutType=told))
-    assert (suppressions(front), statuses(front)) == (["word"], ["received", "received"])
+    assert (suppressed(front), statuses(front)) == (["word"], ["received", "received"])
 
 
 async def test_of_stop_and_start_in_one_batch_the_later_counts(front: Front) -> None:
     stop, start = await front.arrival("a", OptOutType="STOP"), await front.arrival("b", OptOutType="START")
     await front.accept(stop, start)
-    assert (suppressions(front), changes(front)) == ([], ["opted_out", "opted_in"])
+    assert (suppressed(front), changes(front)) == ([], ["opted_out", "opted_in"])
     start, stop = await front.arrival("a", OptOutType="START"), await front.arrival("b", OptOutType="STOP")
     await front.accept(start, stop)
-    assert suppressions(front) == ["word"]
+    assert suppressed(front) == ["word"]
 
 
 async def test_twilios_words_end_nobodys_turn_and_are_confirmed_by_no_later_one(front: Front) -> None:
@@ -65,7 +65,7 @@ async def test_twilios_words_end_nobodys_turn_and_are_confirmed_by_no_later_one(
     mind = Mind()
     await turn(front, mind)
     assert statuses(front) == ["held", "answered"], "what was asked before is for people: the contact wants no answer"
-    assert not set(replies(front)) & {*consent.CONFIRMED["opted_out"].values(), *consent.CONFIRMED["opted_in"].values()}
+    assert not set(replies(front)) & {*CONFIRMED["opted_out"].values(), *CONFIRMED["opted_in"].values()}
     assert all("chega" not in shown for shown in mind.shown)
 
 
@@ -73,5 +73,5 @@ async def test_it_counts_at_a_number_that_nobody_added_and_is_not_answered_once_
     run(front, "UPDATE numbers SET status = 'unrouted'")
     arrived = await front.arrival("chega", OptOutType="STOP", NumMedia="1", MediaUrl0="https://api.twilio.com/x")
     await front.accept(arrived)
-    assert (suppressions(front), statuses(front)) == (["word"], ["answered"])
+    assert (suppressed(front), statuses(front)) == (["word"], ["answered"])
     assert [row["awaits_media"] for row in front.stored()] == [False]

@@ -503,7 +503,9 @@ def test_the_window_is_looked_at_before_each_part_and_the_rest_stays_held(post: 
     async def confirm(scope: Scope) -> None:
         from recado.conversations import parts
 
-        await parts.move(scope, message_id=message, part=1, sid=taken["provider_sid"], status="read", error_code=None)
+        await parts.move_status(
+            scope, message_id=message, part=1, sid=taken["provider_sid"], status="read", error_code=None
+        )
 
     in_scope(post, confirm)
     assert post.message(message)["status"] == "held", "a callback about a part that went must not set the rest going"

@@ -23,7 +23,7 @@ from recado.conversations.media import Media
 from recado.conversations.reading import Reading
 from recado.db.scope import scoped
 from recado.ids import new_id
-from recado.journey.answer.sight import MOST_PICTURES, look, worth_showing
+from recado.journey.answer.sight import MOST_PICTURES, pictures_of, worth_showing
 from recado.media.folder import Folder
 from recado.media.storage import key_of
 from tests.journey.front import Front, message_sid, open_front
@@ -85,7 +85,7 @@ def test_only_the_newest_pictures_of_the_contact_are_shown() -> None:
 async def test_pictures_are_made_small_and_nothing_of_them_is_left_behind(tmp_path: Path) -> None:
     storage = Folder(tmp_path / "media")
     one, two = [await stored(storage, tmp_path, jpeg(color)) for color in ("red", "blue")]
-    seen = await look(storage, tmp_path / "home", [one, two])
+    seen = await pictures_of(storage, tmp_path / "home", [one, two])
     with Image.open(BytesIO(seen[two.id].data)) as small:
         assert (small.format, small.size) == ("JPEG", (1024, 512))
     assert seen[one.id].content_type == "image/jpeg"
@@ -96,7 +96,7 @@ async def test_a_picture_that_can_not_be_had_or_read_is_left_out_and_the_others_
     storage = Folder(tmp_path / "media")
     good = await stored(storage, tmp_path, jpeg())
     broken = await stored(storage, tmp_path, b"\xff\xd8\xff broken")
-    seen = await look(storage, tmp_path, [media(), broken, good, media(storage_key="../../etc/passwd")])
+    seen = await pictures_of(storage, tmp_path, [media(), broken, good, media(storage_key="../../etc/passwd")])
     assert list(seen) == [good.id]
 
 
@@ -118,11 +118,11 @@ async def test_pictures_that_wait_to_be_decoded_hold_no_thread_and_no_other_owne
         assert other.storage_key is not None
         (tmp_path / "upload").write_bytes(jpeg())
         await storage.put(other.storage_key, tmp_path / "upload", content_type="image/jpeg")
-        looks = [asyncio.create_task(look(storage, tmp_path, [one])) for one in many]
+        looks = [asyncio.create_task(pictures_of(storage, tmp_path, [one])) for one in many]
         async with asyncio.timeout(30):
             while began.empty():
                 await asyncio.sleep(0)
-        looks.append(asyncio.create_task(look(storage, tmp_path, [other])))
+        looks.append(asyncio.create_task(pictures_of(storage, tmp_path, [other])))
         try:
             async with asyncio.timeout(30):
                 while str(other.id) not in {path.name for path in began.queue}:
@@ -134,7 +134,7 @@ async def test_pictures_that_wait_to_be_decoded_hold_no_thread_and_no_other_owne
 
 
 async def test_without_pictures_nothing_is_opened(tmp_path: Path) -> None:
-    assert await look(Folder(tmp_path / "media"), tmp_path / "home", []) == {}
+    assert await pictures_of(Folder(tmp_path / "media"), tmp_path / "home", []) == {}
     assert not (tmp_path / "home").exists()
 
 
@@ -191,7 +191,7 @@ DOCUMENT = {"MessageType": "document", "MediaUrl0": "https://api.twilio.com/x", 
 
 async def test_an_album_and_a_question_are_one_turn_in_the_order_sent(front: Front) -> None:
     eyes, mind = Eyes(), Seeing()
-    desk = replace(desk_of(front, mind), default_model="openai:gpt-5-mini", look=eyes)
+    desk = replace(desk_of(front, mind), default_model="openai:gpt-5-mini", pictures_of=eyes)
     _, first = await send(front, "antes", **PICTURE)
     _, second = await send(front, **PICTURE)
     _, _ = await send(front, **DOCUMENT)
@@ -217,7 +217,9 @@ async def test_an_album_and_a_question_are_one_turn_in_the_order_sent(front: Fro
 async def test_a_sticker_is_shown_like_a_picture_and_the_assistants_rules_say_the_same(front: Front) -> None:
     eyes, mind = Eyes(), Seeing()
     conversation_id, sticker = await send(front, **STICKER)
-    await turn(front, replace(desk_of(front, mind), default_model="openai:gpt-5-mini", look=eyes), conversation_id)
+    await turn(
+        front, replace(desk_of(front, mind), default_model="openai:gpt-5-mini", pictures_of=eyes), conversation_id
+    )
     [line] = mind.lines
     assert (line.text, [one.data for one in line.pictures]) == ("[sticker]", [sticker.bytes])
     assert "You see a picture or a sticker only where it follows its line" in RULES
@@ -226,6 +228,6 @@ async def test_a_sticker_is_shown_like_a_picture_and_the_assistants_rules_say_th
 async def test_nothing_is_fetched_for_a_model_that_does_not_see(front: Front) -> None:
     eyes, mind = Eyes(), Seeing()
     conversation_id, _ = await send(front, "antes", **PICTURE)
-    await turn(front, replace(desk_of(front, mind), look=eyes), conversation_id)
+    await turn(front, replace(desk_of(front, mind), pictures_of=eyes), conversation_id)
     assert eyes.asked == []
     assert [line.text for line in mind.lines] == ["[picture] antes"]

@@ -214,7 +214,7 @@ def touched(engine_role: sa.Engine) -> int:
         "owners": 64, "each": 1, "most": 64, "at_owner": [], "at_lane": [],
     }  # fmt: skip
     with engine_role.begin() as conn:
-        explained = conn.exec_driver_sql("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + claims._LOOK[True], told)
+        explained = conn.exec_driver_sql("EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + claims._FIND[True], told)
         (plan,) = explained.scalar_one()
     touched: int = plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"]
     return touched

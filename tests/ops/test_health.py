@@ -85,7 +85,7 @@ async def test_a_database_that_says_nothing_is_unavailable_after_a_bounded_time(
         with psycopg.connect(front.database_url) as held:
             held.execute("LOCK TABLE recado.schema_revision IN ACCESS EXCLUSIVE MODE")
             began = time.monotonic()
-            found = await health.look(pool)
+            found = await health.check(pool)
     assert found.problems == ("database unavailable",)
     assert time.monotonic() - began < 30
 

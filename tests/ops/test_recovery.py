@@ -154,7 +154,7 @@ async def taken(front: Front, status: str = "queued") -> UUID:
     message_id = await reply(front, await stray(front))
     async with scoped(front.wiring.pool, front.owner_id) as scope:
         await parts.plan(scope, message_id, ("Olá",))
-        await parts.move(scope, message_id=message_id, part=1, sid="SM1", status=status, error_code=None)
+        await parts.move_status(scope, message_id=message_id, part=1, sid="SM1", status=status, error_code=None)
     return message_id
 
 
@@ -189,7 +189,9 @@ async def test_a_failure_that_was_reported_before_is_not_followed_up_again_when_
     message_id = await taken(front)
     async with scoped(front.wiring.pool, front.owner_id) as scope:
         for _ in range(2):
-            await aftermath.learn(scope, message_id=message_id, part=1, sid="SM1", status="failed", error_code=63033)
+            await aftermath.apply_status(
+                scope, message_id=message_id, part=1, sid="SM1", status="failed", error_code=63033
+            )
             await scope.conn.execute("DELETE FROM suppressions")
     assert front.rows("SELECT FROM suppressions") == []
     assert len(front.rows("SELECT FROM events WHERE what = 'opted_out'")) == 1

@@ -56,6 +56,7 @@ async def test_every_answer_is_as_twilios_specification_says(sim: SimulatorClien
     assert_is("content.v1.content", made, "content")
     path = f"/v1/Content/{made['sid']}"
     assert await raw(sim.base_url, "GET", path) == (200, made)
+    await sim.pace(approved_ms=600_000)
     approval = {"name": "cita_1", "category": "UTILITY"}
     status, asked = await raw(sim.base_url, "POST", f"{path}/ApprovalRequests/whatsapp", json_body=approval)
     assert (status, asked["status"]) == (201, "received")
@@ -94,8 +95,9 @@ async def test_the_official_client_makes_lists_asks_and_deletes(twilio: Client) 
         contents.contents(text.sid).approval_create.create, ApprovalCreateList.ContentApprovalRequest(request)
     )
     assert asked.status == "received"
-    await asyncio.sleep(0.1)
-    assert (await call(contents.contents(text.sid).approval_fetch().fetch)).whatsapp["status"] == "approved"
+    async with asyncio.timeout(60):
+        while (await call(contents.contents(text.sid).approval_fetch().fetch)).whatsapp["status"] != "approved":
+            await asyncio.sleep(0.02)
     listed = await call(contents.content_and_approvals.list, page_size=3)
     assert {made.sid, text.sid} < {each.sid for each in listed}
     assert len(listed) == len({each.sid for each in listed}) == 10

@@ -157,7 +157,7 @@ async def make_assistant(
         if given.is_default:
             await assistant.make_default(scope, made.id)
         await audit.record(scope, who.caller, "add", "assistant", str(made.id), {"is_default": given.is_default})
-        return AssistantView.model_validate(await assistant.look(scope, made.id), from_attributes=True)
+        return AssistantView.model_validate(await assistant.listed(scope, made.id), from_attributes=True)
 
     return await once(request, who, idempotency_key, make, status=201, location="/v1/assistants/{id}")
 
@@ -172,7 +172,7 @@ async def make_assistant(
 async def get_assistant(who: Who, assistant_id: UUID, response: Response) -> AssistantView:
     """An assistant, with the ETag that a change needs."""
     async with who.scope() as scope:
-        found = await assistant.look(scope, assistant_id)
+        found = await assistant.listed(scope, assistant_id)
     response.headers["ETag"] = etag(found.version)
     return AssistantView.model_validate(found, from_attributes=True)
 
@@ -192,7 +192,7 @@ async def change_assistant(
     async with who.scope() as scope:
         if given.is_default:
             await assistant.hold_default(scope)
-        found = await assistant.look(scope, assistant_id, lock=True)
+        found = await assistant.listed(scope, assistant_id, lock=True)
         check_version(version, found.version)
         await assistant.set(
             scope,
@@ -206,7 +206,7 @@ async def change_assistant(
         )
         if given.is_default and not found.is_default:
             await assistant.make_default(scope, assistant_id)
-        after = await assistant.look(scope, assistant_id)
+        after = await assistant.listed(scope, assistant_id)
         if after.version != found.version:
             # What changed, not what it says now: instructions are the owner's text.
             changed = sorted(name for name in given.model_fields_set if getattr(after, name) != getattr(found, name))
@@ -228,12 +228,12 @@ async def set_fallback_template(
     """Choose what carries the assistant's replies once WhatsApp's 24 hours are over, or nothing. Needs `If-Match`."""
     version = demand(if_match)
     async with who.scope() as scope:
-        check_version(version, (await assistant.look(scope, assistant_id, lock=True)).version)
+        check_version(version, (await assistant.listed(scope, assistant_id, lock=True)).version)
         chosen = (
             None if given.content_sid is None else Fallback(content_sid=given.content_sid, variables=given.variables)
         )
         await templates.set_fallback(scope, assistant_id, chosen)
         data = {"changed": ["fallback_template"], "content_sid": given.content_sid}
         await audit.record(scope, who.caller, "change", "assistant", str(assistant_id), data)
-        response.headers["ETag"] = etag((await assistant.look(scope, assistant_id)).version)
+        response.headers["ETag"] = etag((await assistant.listed(scope, assistant_id)).version)
     return FallbackView(content_sid=given.content_sid, variables=given.variables if chosen else {})

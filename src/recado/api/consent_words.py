@@ -15,7 +15,7 @@ from recado.api.shared.forms import NO_NUL, Given, Language
 from recado.api.shared.once import IdempotencyKey, once
 from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import FieldError, Problem, describe
-from recado.conversations import consent
+from recado.conversations import consent_words
 from recado.db.scope import Scope
 from recado.identity import audit
 
@@ -55,7 +55,7 @@ async def list_consent_words(who: Who, cursor: Cursor = None, limit: Limit = pag
     """The words that the owner added, oldest first; those that all owners have are not among them."""
     after = pages.read(cursor)
     async with who.scope() as scope:
-        return pages.page(ConsentWordView, pages.cut(await consent.words(scope), after, limit), limit)
+        return pages.page(ConsentWordView, pages.cut(await consent_words.words(scope), after, limit), limit)
 
 
 @router.post(
@@ -71,13 +71,13 @@ async def add_consent_word(
     request: Request, who: Who, given: NewConsentWord, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """Add a word, or change what one does; it counts from the next message on. 409 for one that all owners have."""
-    if consent.normal(given.word) is None:
+    if consent_words.normal(given.word) is None:
         raise Problem(
             422, "the word has no letter or digit", errors=[FieldError(where="body.word", detail="holds no word")]
         )
 
     async def add(scope: Scope) -> ConsentWordView:
-        made = await consent.add_word(scope, given.word, given.action, language=given.language)
+        made = await consent_words.add_word(scope, given.word, given.action, language=given.language)
         await audit.record(scope, who.caller, "add", "consent_word", str(made.id), {"action": made.action})
         return ConsentWordView.model_validate(made, from_attributes=True)
 
@@ -94,6 +94,6 @@ async def add_consent_word(
 async def remove_consent_word(who: Who, word_id: UUID) -> ConsentWordView:
     """Take a word of the owner's away; who opted out by it stays so."""
     async with who.scope() as scope:
-        gone = await consent.remove_word(scope, word_id)
+        gone = await consent_words.remove_word(scope, word_id)
         await audit.record(scope, who.caller, "remove", "consent_word", str(word_id))
     return ConsentWordView.model_validate(gone, from_attributes=True)

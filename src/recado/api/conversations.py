@@ -126,7 +126,7 @@ async def list_conversations(
 async def get_conversation(who: Who, conversation_id: UUID, response: Response) -> ConversationView:
     """A conversation with its window, and its ETag."""
     async with who.scope() as scope:
-        found = await conversations.look(scope, conversation_id)
+        found = await conversations.listed(scope, conversation_id)
     response.headers["ETag"] = etag(found.version)
     return ConversationView.of(found, who.wiring.clock.now())
 
@@ -141,7 +141,7 @@ async def take_conversation(
     if_match: IfMatch = None,
 ) -> Response:
     """Take an open conversation over: the assistant stays silent until it is given back."""
-    return await _move(request, who, conversation_id, "take", given, idempotency_key, if_match)
+    return await _change_state(request, who, conversation_id, "take", given, idempotency_key, if_match)
 
 
 @router.post("/conversations/{conversation_id}/give-back", operation_id="give_back_conversation", **_MOVING)
@@ -154,7 +154,7 @@ async def give_back_conversation(
     if_match: IfMatch = None,
 ) -> Response:
     """Give a conversation back to the assistant, which answers from the contact's next message on."""
-    return await _move(request, who, conversation_id, "give_back", given, idempotency_key, if_match)
+    return await _change_state(request, who, conversation_id, "give_back", given, idempotency_key, if_match)
 
 
 @router.post("/conversations/{conversation_id}/close", operation_id="close_conversation", **_MOVING)
@@ -167,10 +167,10 @@ async def close_conversation(
     if_match: IfMatch = None,
 ) -> Response:
     """Close a conversation; the contact's next message opens a new one."""
-    return await _move(request, who, conversation_id, "close", given, idempotency_key, if_match)
+    return await _change_state(request, who, conversation_id, "close", given, idempotency_key, if_match)
 
 
-async def _move(
+async def _change_state(
     request: Request,
     who: Visit,
     conversation_id: UUID,
@@ -181,17 +181,17 @@ async def _move(
 ) -> Response:
     reason = given.reason if given else None
 
-    async def move(scope: Scope) -> ConversationView:
-        found = await conversations.look(scope, conversation_id, lock=True)
+    async def change(scope: Scope) -> ConversationView:
+        found = await conversations.listed(scope, conversation_id, lock=True)
         check_version(if_match, found.version)
         by = who.caller.id if who.caller.kind == "user" else None
-        moved = await conversations.move(scope, found, action, reason=reason, by=by, now=who.wiring.clock.now())
+        moved = await conversations.change_state(scope, found, action, reason=reason, by=by, now=who.wiring.clock.now())
         await audit.record(
             scope, who.caller, action, "conversation", str(conversation_id), {"reason": reason} if reason else None
         )
         return ConversationView.of(moved, who.wiring.clock.now())
 
-    return await once(request, who, idempotency_key, move, status=200)
+    return await once(request, who, idempotency_key, change, status=200)
 
 
 @router.post(
@@ -214,7 +214,7 @@ async def assign_conversation(
     version = demand(if_match)
 
     async def assign(scope: Scope) -> ConversationView:
-        found = await conversations.look(scope, conversation_id, lock=True)
+        found = await conversations.listed(scope, conversation_id, lock=True)
         check_version(version, found.version)
         await _check_assignee(scope, given.assignee_id)
         assigned = await conversations.assign(scope, found, assignee_id=given.assignee_id)

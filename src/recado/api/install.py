@@ -22,6 +22,7 @@ from recado.api import (
     keys,
     knowledge,
     media,
+    metrics,
     numbers,
     owners,
     plans,
@@ -30,6 +31,7 @@ from recado.api import (
     twilio_accounts,
     usage,
     users,
+    webhooks,
 )
 from recado.api.messages import routes as messages
 from recado.api.shared import description, problems, reference
@@ -57,7 +59,9 @@ PARTS = (
     messages,
     media,
     events,
+    webhooks,
     usage,
+    metrics,
     audit,
 )
 

@@ -89,7 +89,7 @@ async def list_knowledge(who: Who, cursor: Cursor = None, limit: Limit = pages.L
 async def get_knowledge(who: Who, entry_id: UUID) -> KnowledgeView:
     """One thing that the owner's company knows."""
     async with who.scope() as scope:
-        return KnowledgeView.model_validate(await knowledge.look(scope, entry_id), from_attributes=True)
+        return KnowledgeView.model_validate(await knowledge.listed(scope, entry_id), from_attributes=True)
 
 
 @router.put(

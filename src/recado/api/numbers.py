@@ -111,10 +111,10 @@ async def add_number(request: Request, who: Who, given: NewNumber, idempotency_k
         saved = await accounts.add_number(
             scope, account_sid=account.account_sid, address=given.address, assistant_id=given.assistant_id
         )
-        made = await numbers.look(scope, saved.id, lock=True)
+        made = await numbers.listed(scope, saved.id, lock=True)
         await numbers.change(scope, made, messaging_service_sid=given.messaging_service_sid)
         await proof.keep_senders(scope, account.id, listed, now=who.wiring.clock.now())
-        made = await numbers.look(scope, saved.id)
+        made = await numbers.listed(scope, saved.id)
         await audit.record(scope, who.caller, "add", "number", str(made.id), {"address": given.address})
         return NumberView.model_validate(made, from_attributes=True)
 
@@ -131,7 +131,7 @@ async def add_number(request: Request, who: Who, given: NewNumber, idempotency_k
 async def get_number(who: Who, number_id: UUID, response: Response) -> NumberView:
     """A number, with the ETag that a change needs."""
     async with who.scope() as scope:
-        found = await numbers.look(scope, number_id)
+        found = await numbers.listed(scope, number_id)
     response.headers["ETag"] = etag(found.version)
     return NumberView.model_validate(found, from_attributes=True)
 
@@ -152,7 +152,7 @@ async def change_number(
     if wanted.get("status", "") is None:
         del wanted["status"]
     async with who.scope() as scope:
-        found = await numbers.look(scope, number_id, lock=True)
+        found = await numbers.listed(scope, number_id, lock=True)
         check_version(version, found.version)
         await _check_assistant(scope, wanted.get("assistant_id"))
         changed = await numbers.change(scope, found, **wanted)
@@ -174,6 +174,6 @@ async def _check_assistant(scope: Scope, assistant_id: UUID | None) -> None:
     if assistant_id is None:
         return
     try:
-        await assistant.look(scope, assistant_id)
+        await assistant.listed(scope, assistant_id)
     except NotFound:
         raise wrong("assistant_id", "is no assistant of this owner") from None

@@ -235,7 +235,7 @@ async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Listed]:
     return [Listed(**row) for row in await cursor.fetchall()]
 
 
-async def look(scope: Scope, assistant_id: UUID, *, lock: bool = False) -> Listed:
+async def listed(scope: Scope, assistant_id: UUID, *, lock: bool = False) -> Listed:
     """The assistant as it is shown; with `lock`, nobody else changes it before the commit. Raises NotFound."""
     cursor = await scope.conn.execute(
         f"SELECT {_LISTED} FROM assistants WHERE owner_id = %s AND id = %s"  # noqa: S608 - the columns are a constant

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
 
+from recado import metrics
 from recado.assistants.assistant import MODEL, Assistant
 from recado.assistants.failures import BLIND, NO_TOKENS, PASSING, Failure, Reason, Tokens, failure_of
 from recado.assistants.framing import EARLIER_CHARS, LINE_CHARS, block, plain
@@ -191,6 +192,7 @@ async def _think(
         attempts += 1
         limit_s = max(0.0, min(ATTEMPT_SHARE * timeout_s, end - loop.time()))
         outcome = await _attempt(agent, model, prompt, messages, instructions, offer, limit_s)
+        metrics.TRIES("model", "none" if isinstance(outcome, Thought) else outcome.reason).inc()
         if isinstance(outcome, Thought):
             return replace(
                 outcome,

@@ -180,11 +180,6 @@ class SendError(RecadoError):
     def __str__(self) -> str:
         return self.owner_text if self.code is None else f"{self.owner_text} (Twilio {self.code})"
 
-    @property
-    def retryable(self) -> bool:
-        """Whether the same message may be posted again at once without asking first: an unknown outcome may not."""
-        return self.error_class is ErrorClass.RETRY
-
 
 class Sender(Protocol):
     """Sends for one Twilio account. Every method raises `SendError` and nothing else of its own.

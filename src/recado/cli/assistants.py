@@ -26,7 +26,7 @@ from recado.cli.terminal import (
 from recado.errors import SettingsError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from recado.assistants.assistant import Assistant
     from recado.assistants.knowledge import Entry
@@ -156,48 +156,37 @@ def set_assistant(
         raise UsageError(f"--sees must be one of {', '.join(_SEES)}")
     if templates not in (None, *_YES_NO):
         raise UsageError(f"--templates must be one of {', '.join(_YES_NO)}")
-    instructions = text_of(instructions_file) if instructions_file is not None else None
-    apology = text_of(apology_file, at_most=16 * 1024) if apology_file is not None else None
+    given = {
+        "instructions": text_of(instructions_file) if instructions_file is not None else None,
+        "model": model,
+        "language": language,
+        "apology": text_of(apology_file, at_most=16 * 1024) if apology_file is not None else None,
+        "sees": _SEES[sees] if sees is not None else None,
+        "templates": _YES_NO[templates] if templates is not None else None,
+    }
     if model:
         _check_model(model)
-
-    async def main(desk: Desk) -> dict[str, Any]:
-        from recado.assistants import assistant as assistants
-        from recado.db.scope import scoped
-        from recado.identity import audit
-
-        await check_owner(desk, owner)
-        async with scoped(desk.wiring.pool, owner) as scope:
-            default = await assistants.ensure_default(scope)
-            before = await assistants.find(scope, name)
-            made = await assistants.set(
-                scope,
-                name,
-                instructions=instructions,
-                model=model,
-                language=language,
-                apology=apology,
-                sees=_SEES[sees] if sees is not None else None,
-                templates=_YES_NO[templates] if templates is not None else None,
-            )
-            given = {
-                "instructions": instructions,
-                "model": model,
-                "language": language,
-                "apology": apology,
-                "sees": sees,
-                "templates": templates,
-            }
-            # What was set, not what it says: instructions are the owner's text.
-            data = {"changed": [field for field, value in given.items() if value is not None], "model": made.model}
-            if made != before:
-                action = "add" if before is None else "change"
-                await audit.record(scope, desk.caller, action, "assistant", str(made.id), data)
-        return _assistant(made, owner, is_default=made.id == default.id)
-
-    made = at_desk(main)
+    made = at_desk(lambda desk: _set(desk, owner, name, given))
     which = "default assistant" if made["is_default"] else "assistant"
     answer(made, as_json=json, text=f"{which} {made['id']}  {made['name']}  model {made['model'] or 'RECADO_MODEL'}")
+
+
+async def _set(desk: Desk, owner: UUID, name: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Make or change it; the audit says what was set, not what it says: instructions are the owner's text."""
+    from recado.assistants import assistant as assistants
+    from recado.db.scope import scoped
+    from recado.identity import audit
+
+    await check_owner(desk, owner)
+    async with scoped(desk.wiring.pool, owner) as scope:
+        default = await assistants.ensure_default(scope)
+        before = await assistants.find(scope, name)
+        made = await assistants.set(scope, name, **given)
+        if made != before:
+            changed = [field for field, value in given.items() if value is not None]
+            action, data = "add" if before is None else "change", {"changed": changed, "model": made.model}
+            await audit.record(scope, desk.caller, action, "assistant", str(made.id), data)
+    return _assistant(made, owner, is_default=made.id == default.id)
 
 
 def _check_model(model: str) -> None:

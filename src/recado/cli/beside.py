@@ -20,6 +20,7 @@ from typing import Final
 
 import structlog
 
+from recado.metrics.endpoint import ASKED, Beside
 from recado.stopping import end
 
 log = structlog.get_logger("recado")
@@ -34,26 +35,31 @@ STEADY_S: Final = 60.0
 ENDS_S: Final = 19.2
 
 
-async def keep_worker(stop: asyncio.Event, queues: Sequence[str]) -> int:
+async def keep_worker(stop: asyncio.Event, queues: Sequence[str], metrics: Beside | None = None) -> int:
     """Have a worker process until `stop` is set; then it is stopped. Answers the exit code of the whole.
 
     One that never came to work, because of a setting for instance, has said why: then `stop` is set here. One that a
-    signal ended is started again, whether it had come to work or not.
+    signal ended is started again, whether it had come to work or not. With `metrics` its page is asked for there.
     """
     pause_s, has_worked = PAUSE_S, False
     while True:
         began = time.monotonic()
         ours, theirs = socket.socketpair()
+        down, environment = [theirs], {**os.environ, TIE: str(theirs.fileno())}
+        if metrics is not None:
+            down.append(metrics.replace())
+            environment[ASKED] = str(down[1].fileno())
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *("-m", "recado", "worker", "--queues", ",".join(queues)),
                 stdin=asyncio.subprocess.DEVNULL,
-                env={**os.environ, TIE: str(theirs.fileno())},
-                pass_fds=[theirs.fileno()],
+                env=environment,
+                pass_fds=[given.fileno() for given in down],
             )
         finally:
-            theirs.close()
+            for given in down:
+                given.close()
         with ours:
             ours.setblocking(False)
             log.info("worker_process_started", code=process.pid)

@@ -10,7 +10,9 @@ from recado.cli import plans
 from recado.cli import assistants
 from recado.cli import templates
 from recado.cli import identity
-from recado.cli import consent
+from recado.cli import consent_words
+from recado.cli import contacts
+from recado.cli import webhooks
 from recado.cli import watch
 from recado.cli import doctor
 from recado.cli import secrets
@@ -31,7 +33,9 @@ GATHERED = (
     assistants,
     templates,
     identity,
-    consent,
+    consent_words,
+    contacts,
+    webhooks,
     watch,
     doctor,
     secrets,

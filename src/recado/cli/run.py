@@ -24,12 +24,22 @@ Queues = Annotated[str, typer.Option(metavar="QUEUES", help="The queues it serve
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
 
 
-def _settings() -> Settings:
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        help="Port of the metrics, at /metrics of RECADO_METRICS_HOST; 0 takes a free one.",
+    ),
+]
+
+
+def _settings(*, metrics_port: int | None = None) -> Settings:
     from recado import secretfiles, telemetry
     from recado.settings import load
 
     secretfiles.put_in()
-    settings = load()
+    settings = load() if metrics_port is None else load(metrics_port=metrics_port)
     telemetry.configure(format=settings.log_format, level=settings.log_level)
     telemetry.catch_all()
     return settings
@@ -49,24 +59,24 @@ def _run(main: Coroutine[Any, Any, int]) -> None:
 
 
 @app.command()
-def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def serve(host: Host = "127.0.0.1", port: Port = 8000, metrics_port: MetricsPort = None) -> None:
     """Run API and worker, each in a process of its own; the worker ends with this one."""
-    _run(_process(_settings(), host=host, port=port, api=True, work=(), beside=SERVED))
+    _run(_process(_settings(metrics_port=metrics_port), host=host, port=port, api=True, work=(), beside=SERVED))
 
 
 @app.command()
-def api(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def api(host: Host = "127.0.0.1", port: Port = 8000, metrics_port: MetricsPort = None) -> None:
     """Run the API only: webhooks are accepted, workers elsewhere answer."""
-    _run(_process(_settings(), host=host, port=port, api=True, work=()))
+    _run(_process(_settings(metrics_port=metrics_port), host=host, port=port, api=True, work=()))
 
 
 @app.command()
-def worker(queues: Queues = "turns,deliveries,media") -> None:
+def worker(queues: Queues = "turns,deliveries,media", metrics_port: MetricsPort = None) -> None:
     """Run a worker only; any number of them share the work."""
     served = tuple(dict.fromkeys(name.strip() for name in queues.split(",") if name.strip()))
     if not served or not set(served) <= set(SERVED):
         raise UsageError(f"--queues takes {', '.join(SERVED)}, separated by commas")
-    _run(_process(_settings(), host="", port=0, api=False, work=served))
+    _run(_process(_settings(metrics_port=metrics_port), host="", port=0, api=False, work=served))
 
 
 async def _process(
@@ -79,8 +89,10 @@ async def _process(
     import structlog
 
     from recado.cli.beside import Tie, keep_worker
+    from recado.cli.observed import observed
     from recado.heartbeat import beating, reached_at
-    from recado.ops import lag
+    from recado.metrics.endpoint import Beside
+    from recado.ops import gauges, lag
     from recado.stopping import ENDS_S, SLOW_S, Deadline, end
     from recado.wiring import wire
 
@@ -95,10 +107,12 @@ async def _process(
 
             sock = stack.enter_context(bind(host, port))
         stop = await stack.enter_async_context(stop_signals(deadline))
+        page = Beside() if beside and settings.metrics_port is not None else None
+        shown = stack.enter_context(observed(settings, "api" if api else "worker", beside=page))
         wiring = await stack.enter_async_context(wire(settings))
         working_beside = None
         if beside:
-            working_beside = asyncio.create_task(keep_worker(stop, beside), name="worker-process")
+            working_beside = asyncio.create_task(keep_worker(stop, beside, page), name="worker-process")
             stack.push_async_callback(asyncio.wait, [working_beside])
         if work:
             from recado.worker import working
@@ -112,12 +126,16 @@ async def _process(
             from recado.ops.hang import ending_hangs
 
             await stack.enter_async_context(ending_hangs())
-            executor = await stack.enter_async_context(working(wiring, declared_dead=declared_dead, queues=work))
+            at_work = working(wiring, declared_dead=declared_dead, queues=work, shown=shown)
+            executor = await stack.enter_async_context(at_work)
             await stack.enter_async_context(beating(settings.home, "worker", executor.is_well))
         if sock is not None:
             from recado.app import create_app, server
 
             proxies = wiring.settings.trusted_proxies
+            if shown:
+                watching = asyncio.create_task(gauges.watch(around=wiring.pool), name="gauges")
+                stack.push_async_callback(end, watching)
             serving = server(create_app(wiring), *sock.getsockname()[:2], trusted_proxies=proxies)
             task = asyncio.create_task(serving.serve(sockets=[sock]))
             while not serving.started and not task.done():

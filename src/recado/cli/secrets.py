@@ -24,11 +24,7 @@ app.add_typer(secrets_commands)
 
 @secrets_commands.command("status")
 def status(json: Json = False) -> None:
-    """List the keys by id, how many stored secrets need each, and which may be removed.
-
-    `unowned` in JSON counts those in the old form, which names no owner; `recado secrets rotate` brings them into the
-    present one.
-    """
+    """List the keys by id, how many stored secrets need each, and which may be removed."""
 
     async def main(desk: Desk) -> list[KeyUse]:
         from recado.ops.rekey import usage
@@ -47,8 +43,6 @@ def rotate(
     json: Json = False,
 ) -> None:
     """Encrypt every stored secret with the first key, while everything runs. Repeated, it goes on where it stopped.
-
-    What an older version bound to its row alone is bound to its owner too.
 
     Exit code 1 when a secret can't be opened with the keys there are, or while another rotation runs.
     """
@@ -106,5 +100,5 @@ def _advice(use: KeyUse) -> str:
     if use.place is None:
         return "put it back, or give these secrets again"
     if use.place == 1:
-        return f"encrypts; {use.unowned} in the old form: `recado secrets rotate`" if use.unowned else "encrypts"
+        return "encrypts"
     return "may be removed" if use.removable else "needed until `recado secrets rotate`"

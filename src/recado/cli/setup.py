@@ -365,7 +365,7 @@ def add_number(
             default = await assistants.ensure_default(scope)
             named = await assistants.get(scope, assistant) if assistant is not None else default
             saved = await accounts.add_number(scope, account_sid=account, address=address, assistant_id=named.id)
-            before = after = await numbers.look(scope, saved.id, lock=True)
+            before = after = await numbers.listed(scope, saved.id, lock=True)
             if assistant is not None:
                 # Adding leaves the assistant of a known number alone; naming one changes it.
                 after = await numbers.change(scope, before, assistant_id=named.id)

@@ -1,4 +1,4 @@
-"""Contacts: who writes to the owner, and who wants no messages from them."""
+"""Contacts: who writes to the owner."""
 
 from __future__ import annotations
 
@@ -10,25 +10,6 @@ from recado.channels.twilio.addresses import canonical_address, identity_key, is
 from recado.db.scope import Scope
 from recado.errors import NotFound
 from recado.ids import new_id
-
-#: Twilio's codes that mean the contact wants no more messages: opted out, blocked.
-OPT_OUT_CODES = frozenset({21610, 63033})
-
-
-async def suppress(scope: Scope, message_id: UUID, part: int, *, code: int) -> None:
-    """The contact of this message wants no more, as Twilio says of its part: nothing is sent to them from now on.
-
-    Unless they have opted in since the part was handed over. First in its transaction, as `lock` is.
-    """
-    await scope.conn.execute("SELECT refused(%s, %s, %s::smallint, %s)", [scope.owner_id, message_id, part, code])
-
-
-async def lock(scope: Scope, message_id: UUID) -> None:
-    """Until the transaction ends nothing begins to go to the message's contact, and no word of theirs is heeded.
-
-    First in its transaction: it waits for deliveries that are just beginning, and those may wait for the message.
-    """
-    await scope.conn.execute("SELECT consent_lock(%s, %s)", [scope.owner_id, message_id])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
 
-from recado.conversations import events
+from recado.conversations.happenings import happened
 from recado.conversations.states import Action, State, after
 from recado.db.scope import Scope
 from recado.errors import Conflict, NotFound
@@ -153,7 +153,7 @@ async def page(
     return [Listed(**row) for row in await cursor.fetchall()]
 
 
-async def look(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Listed:
+async def listed(scope: Scope, conversation_id: UUID, *, lock: bool = False) -> Listed:
     """The conversation as it is shown; with `lock`, nobody else changes it before the commit. Raises NotFound."""
     cursor = await scope.conn.execute(
         f"SELECT {_LISTED} FROM conversations WHERE owner_id = %s AND id = %s"  # noqa: S608 - the columns are a constant
@@ -189,7 +189,7 @@ async def with_contact(scope: Scope, *, number_id: UUID, contact_id: UUID) -> Li
     return Listed(**row)
 
 
-async def move(
+async def change_state(
     scope: Scope, found: Listed, action: Action, *, reason: str | None, by: UUID | None = None, now: datetime
 ) -> Listed:
     """Take the conversation, give it back or close it, and record the event; `found` was read with `lock`.
@@ -217,12 +217,8 @@ async def move(
     )
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101 - it is locked
-    await events.record(
-        scope,
-        step="answer",
-        what={"take": "taken", "give_back": "given_back", "close": "closed"}[action],
-        conversation_id=found.id,
-    )
+    what = {"take": "taken", "give_back": "given_back", "close": "closed"}[action]
+    await happened(scope, "answer", what, conversation_id=found.id)
     return Listed(**row)
 
 
@@ -242,11 +238,8 @@ async def assign(scope: Scope, found: Listed, *, assignee_id: UUID | None) -> Li
     )
     row = await cursor.fetchone()
     assert row is not None  # noqa: S101 - it is locked
-    await events.record(
-        scope,
-        step="answer",
-        what="assigned" if assignee_id else "unassigned",
-        conversation_id=found.id,
-        data={"assignee_id": str(assignee_id)} if assignee_id else None,
-    )
+    if assignee_id is None:
+        await happened(scope, "answer", "unassigned", conversation_id=found.id)
+    else:
+        await happened(scope, "answer", "assigned", conversation_id=found.id, assignee_id=str(assignee_id))
     return Listed(**row)

@@ -155,7 +155,9 @@ async def reopen(scope: Scope, message_id: UUID) -> None:
     )
 
 
-async def move(scope: Scope, *, message_id: UUID, part: int, sid: str, status: str, error_code: int | None) -> bool:
+async def move_status(
+    scope: Scope, *, message_id: UUID, part: int, sid: str, status: str, error_code: int | None
+) -> bool:
     """Move a part's status forward, and its message's with it; whether anything changed, which no pipeline can say."""
     parameters = {
         "owner_id": scope.owner_id,
@@ -170,8 +172,8 @@ async def move(scope: Scope, *, message_id: UUID, part: int, sid: str, status: s
     return moved.rowcount > 0
 
 
-def moving(message: str, **values: str) -> tuple[str, str]:
-    """The two statements of `move` with these SQL expressions for its values; `message` names the part's message.
+def moving_status(message: str, **values: str) -> tuple[str, str]:
+    """The statements of `move_status` with these SQL expressions for its values; `message` names the part's message.
 
     The first affects a row, an event's, when anything changed; the second must follow it in the same transaction.
     """
@@ -222,7 +224,7 @@ _RANKS = "ARRAY['waiting', {}]::text[]".format(
     ", ".join(f"'{status}'" for status in sorted(RANK, key=lambda status: RANK[status]))
 )
 _FAILED = ", ".join(f"'{status}'" for status in sorted(FAILURES))
-_MOVE, _SETTLE = moving(
+_MOVE, _SETTLE = moving_status(
     "%(message_id)s",
     owner_id="%(owner_id)s",
     which="p.part = %(part)s",

@@ -18,12 +18,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import psycopg
 import structlog
 from psycopg import sql
 
+from recado import metrics
 from recado.db.pool import PASSING, Connection, renew_plans
 from recado.stopping import end
 
@@ -98,7 +99,9 @@ class GroupCommit(Generic[R, A]):
         lane_of: Callable[[R], int],
         apart: Callable[[R], bool] | None = None,
         owner_of: Callable[[R], Hashable] | None = None,
+        door: Literal["accept", "confirm"] = "accept",
     ) -> None:
+        self.door = door
         self._connect = connect
         self._write = write
         self._lane_of = lane_of
@@ -156,6 +159,11 @@ class GroupCommit(Generic[R, A]):
                 self._in_work[key] = left
             else:
                 del self._in_work[key]
+
+    def waiting(self) -> dict[tuple[str, ...], float]:
+        """How many rows wait in each of its lanes, by door and lane, as the metrics name them."""
+        names = [str(lane) for lane in range(LANES)] + ["held"] * (self._apart is not None) + ["aside"]
+        return {(self.door, name): float(len(queue)) for name, queue in zip(names, self._queues, strict=True)}
 
     def _goes_aside(self, waiting: _Waiting[R, A]) -> bool:
         """Whether its key or owner is in trouble; or the key only was, but what came before it is still aside."""
@@ -306,10 +314,13 @@ class GroupCommit(Generic[R, A]):
                 await renew_plans(conn)
                 answers = await self._write(conn, [waiting.row for waiting in batch])
         except BaseException as error:
+            metrics.COMMIT_FAILURES(self.door).inc()
             # The server has answered and rolled back: the session goes on.
             if conn.closed or not _is_the_rows(error):
                 await _close(line)
             raise
+        metrics.COMMIT_BATCHES(self.door).inc()
+        metrics.COMMIT_ROWS(self.door).inc(len(batch))
         for waiting, answer in zip(batch, answers, strict=True):
             if not waiting.answer.done():
                 waiting.answer.set_result(answer)

@@ -24,6 +24,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from recado.db.adapt import ADAPTERS
 from recado.db.patience import PATIENCE_S, PatientConnection, connect_thread
 from recado.errors import TooMuch
+from recado.metrics.process import Filled, watch_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,8 +41,6 @@ T = TypeVar("T")
 
 #: A connection of the engine's that was lent longer ago is asked first whether it is still there.
 FRESH_S: Final = 1.0
-#: How often it is logged that a pool's connections are all in use.
-_BUSY_S: Final = 60.0
 
 #: What a broken connection, a restart, a deadlock, an exhausted pool or a transaction that lay idle for too long raise:
 #: the same transaction may be tried again.
@@ -128,12 +127,24 @@ async def open_pool(url: str, role: Role, *, size: int, least: int = 1) -> Async
         open=False,
         name=role,
     )
+    watch_pool(pool, "app" if role == "recado_app" else "platform", _filled)
     await pool.open(wait=False)
     try:
         yield pool
     finally:
         # Its workers end at once, but for one that connects to a server which does not answer: that one is left.
         await pool.close(timeout=0.7)
+
+
+def _filled(pool: Pool) -> Filled:
+    stats = pool.get_stats()
+    idle = stats["pool_available"]
+    return Filled(
+        used=max(0, stats["pool_size"] - idle),
+        idle=idle,
+        waiting=stats.get("requests_waiting", 0),
+        waited_s=stats.get("requests_wait_ms", 0) / 1000,
+    )
 
 
 async def connect(url: str, role: Role, *, patience_s: float = PATIENCE_S) -> Connection:
@@ -165,6 +176,8 @@ def engine(url: str, *, size: int) -> sa.Engine:
         pool_use_lifo=True,
     )
 
+    watch_pool(made, "engine", _engine_filled)
+
     @sa.event.listens_for(made, "checkout")
     def checkout(connection: Any, record: Any, _proxy: Any) -> None:
         now = time.monotonic()
@@ -187,6 +200,11 @@ def engine(url: str, *, size: int) -> sa.Engine:
         return connect_thread(*given, **options)
 
     return made
+
+
+def _engine_filled(engine: sa.Engine) -> Filled:
+    pool: Any = engine.pool
+    return Filled(used=pool.checkedout(), idle=pool.checkedin())
 
 
 async def once_more(pool: Pool, work: Callable[[], Awaitable[T]]) -> T:

@@ -841,6 +841,87 @@ CREATE POLICY platform ON users TO recado_platform USING (true);
 GRANT DELETE, INSERT, SELECT, UPDATE ON users TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON users TO recado_platform;
 
+CREATE TABLE webhook_attempts (
+    owner_id     uuid NOT NULL,
+    id           uuid NOT NULL,
+    webhook_id   uuid NOT NULL,
+    event_id     bigint,
+    type         text NOT NULL,
+    at           timestamptz NOT NULL DEFAULT clock_timestamp(),
+    duration_ms  integer NOT NULL,
+    outcome      text NOT NULL,
+    http_status  smallint,
+    CONSTRAINT webhook_attempts_pkey PRIMARY KEY (owner_id, id),
+    CONSTRAINT webhook_attempts_owner_id_webhook_id_fkey FOREIGN KEY (owner_id, webhook_id) REFERENCES
+        webhooks(owner_id, id) ON DELETE CASCADE
+);
+CREATE INDEX webhook_attempts_webhook ON webhook_attempts (owner_id, webhook_id, id);
+ALTER TABLE webhook_attempts ENABLE ROW LEVEL SECURITY; ALTER TABLE webhook_attempts FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON webhook_attempts TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON webhook_attempts TO recado_platform USING (true);
+GRANT DELETE, INSERT, SELECT, UPDATE ON webhook_attempts TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON webhook_attempts TO recado_platform;
+
+CREATE TABLE webhook_waiting (
+    owner_id    uuid NOT NULL,
+    webhook_id  uuid NOT NULL,
+    event_id    bigint NOT NULL,
+    lane        uuid NOT NULL,
+    tries       integer NOT NULL DEFAULT 0,
+    failed_at   timestamptz,
+    next_at     timestamptz NOT NULL,
+    CONSTRAINT webhook_waiting_pkey PRIMARY KEY (owner_id, webhook_id, event_id),
+    CONSTRAINT webhook_waiting_owner_id_webhook_id_fkey FOREIGN KEY (owner_id, webhook_id) REFERENCES
+        webhooks(owner_id, id) ON DELETE CASCADE
+);
+CREATE INDEX webhook_waiting_lane ON webhook_waiting (owner_id, webhook_id, lane, event_id);
+ALTER TABLE webhook_waiting ENABLE ROW LEVEL SECURITY; ALTER TABLE webhook_waiting FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON webhook_waiting TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON webhook_waiting TO recado_platform USING (true);
+GRANT DELETE, INSERT, SELECT, UPDATE ON webhook_waiting TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON webhook_waiting TO recado_platform;
+
+CREATE TABLE webhooks (
+    owner_id         uuid NOT NULL,
+    id               uuid NOT NULL,
+    url              text NOT NULL,
+    description      text NOT NULL DEFAULT '',
+    types            text[] NOT NULL DEFAULT '{}'::text[],
+    secret           bytea NOT NULL,
+    previous_secret  bytea,
+    previous_until   timestamptz,
+    status           text NOT NULL DEFAULT 'enabled',
+    disabled_why     text,
+    disabled_at      timestamptz,
+    reached          bigint NOT NULL,
+    next_at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    failures         integer NOT NULL DEFAULT 0,
+    failing_since    timestamptz,
+    last_success_at  timestamptz,
+    holder           text,
+    held_until       timestamptz,
+    fence            bigint NOT NULL DEFAULT 0,
+    version          integer NOT NULL DEFAULT 1,
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT webhooks_pkey PRIMARY KEY (owner_id, id),
+    CONSTRAINT webhooks_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
+    CONSTRAINT webhooks_description_check CHECK (length(description) <= 200),
+    CONSTRAINT webhooks_disabled CHECK ((status = 'disabled') = (disabled_why IS NOT NULL)),
+    CONSTRAINT webhooks_disabled_why_check CHECK (disabled_why IN ('people', 'gone', 'failing')),
+    CONSTRAINT webhooks_previous CHECK ((previous_secret IS NULL) = (previous_until IS NULL)),
+    CONSTRAINT webhooks_status_check CHECK (status IN ('enabled', 'disabled')),
+    CONSTRAINT webhooks_url_check CHECK ((url ~ '^https?://') AND (length(url) <= 2048))
+) WITH (fillfactor=70);
+CREATE INDEX webhooks_due ON webhooks (next_at) WHERE (status = 'enabled');
+ALTER TABLE webhooks ENABLE ROW LEVEL SECURITY; ALTER TABLE webhooks FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON webhooks TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON webhooks TO recado_platform USING (true);
+GRANT DELETE, INSERT, SELECT, UPDATE ON webhooks TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON webhooks TO recado_platform;
+
 CREATE TABLE workflow_versions (
     version     text NOT NULL,
     draining    boolean NOT NULL DEFAULT false,
@@ -883,6 +964,7 @@ GRANT EXECUTE ON FUNCTION enqueue_across(text,text,json[],text,text) TO recado_p
 --     text DEFAULT NULL) RETURNS text; works as recado_engine
 REVOKE ALL ON FUNCTION enqueue_work(text,text,json[],text,text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION enqueue_work(text,text,json[],text,text) TO recado_app;
+-- functions/events_needed.sql: events_needed(whose uuid) RETURNS bigint
 -- functions/events_settled.sql: events_settled() RETURNS bigint
 -- functions/executor_deaths_since.sql: executor_deaths_since(moment timestamptz) RETURNS integer; works as
 --     recado_platform
@@ -936,6 +1018,10 @@ GRANT EXECUTE ON FUNCTION session_seen(bytea,timestamptz) TO recado_app;
 --     bigint, oldest_s double precision); works as recado_engine
 REVOKE ALL ON FUNCTION work_stands() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION work_stands() TO recado_platform;
+-- functions/work_waits.sql: work_waits(queues text[], most integer) RETURNS TABLE(queue text, depth bigint, oldest_s
+--     double precision); works as recado_engine
+REVOKE ALL ON FUNCTION work_waits(text[],integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION work_waits(text[],integer) TO recado_platform;
 
 CREATE SEQUENCE audit_id_seq;
 GRANT USAGE ON SEQUENCE audit_id_seq TO recado_app;

@@ -7,7 +7,7 @@ and writes that owner's rows only. The transaction commits when the scope is lef
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -17,15 +17,19 @@ from recado.db.borrowing import borrowed
 from recado.db.pool import PASSING, Connection, Pool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """A transaction that sees one owner's rows."""
+    """A transaction that sees one owner's rows; `once_committed` is called in order when `scoped` has committed it.
+
+    What is in it must not raise: everybody who waits for the transaction would take it for undone.
+    """
 
     conn: Connection
     owner_id: UUID
+    once_committed: list[Callable[[], None]] = field(default_factory=list, compare=False, repr=False)
 
 
 @asynccontextmanager
@@ -37,9 +41,13 @@ async def scoped(pool: Pool, owner_id: UUID) -> AsyncIterator[Scope]:
             sql.SQL("BEGIN; SET LOCAL recado.owner_id = {}").format(sql.Literal(str(owner_id))), prepare=False
         )
         try:
-            yield Scope(conn, owner_id)
+            scope = Scope(conn, owner_id)
+            yield scope
         except BaseException:
             with suppress(*PASSING):
                 await conn.execute("ROLLBACK")
             raise
-        await conn.execute("COMMIT")
+        ended = await conn.execute("COMMIT")
+        if ended.statusmessage == "COMMIT":  # of what an error broke that somebody caught it is a rollback
+            for call in scope.once_committed:
+                call()

@@ -1,9 +1,8 @@
 """Secrets at rest: AES-256-GCM, bound to the row they belong to, under keys that can be changed without stopping.
 
 A ciphertext is `version (1) | key id (4) | nonce (12) | ciphertext and tag`. The associated data names owner and row,
-so a ciphertext that is copied to another row does not open, nor to another owner's row of the same id. Version 1 named
-the row alone: it is opened, never made, and `recado secrets rotate` seals it anew. Which columns hold such secrets
-stands in `SEALED`.
+so a ciphertext that is copied to another row does not open, nor to another owner's row of the same id. Which columns
+hold such secrets stands in `SEALED`.
 """
 
 from __future__ import annotations
@@ -31,9 +30,10 @@ log = structlog.get_logger(__name__)
 SEALED = {
     "twilio_accounts": ("auth_token", "secondary_token", "api_key_secret"),
     "idempotency_keys": ("answer",),
+    "webhooks": ("secret", "previous_secret"),
 }
 
-_OLD, _VERSION = b"\x01", b"\x02"
+_VERSION = b"\x02"
 _KEY_FILE = "secret.keys"
 _FILE = "file:"
 
@@ -69,15 +69,15 @@ class Keyring:
         self._take(None if self._file is None else self._file.news())
         key_id, key = next(iter(self._keys.items()))
         nonce = os.urandom(12)
-        return _VERSION + key_id + nonce + key.encrypt(nonce, secret.encode(), _bound(_VERSION, owner_id, row))
+        return _VERSION + key_id + nonce + key.encrypt(nonce, secret.encode(), _bound(owner_id, row))
 
     def open(self, sealed: bytes, *, owner_id: UUID | None, row: str) -> str:
         """Decrypt what `seal` made for the same row of the same owner. Raises SecretError otherwise."""
         key = self._keys.get(sealed[1:5]) or self._added(sealed[1:5])
-        if sealed[:1] not in (_OLD, _VERSION) or key is None:
+        if sealed[:1] != _VERSION or key is None:
             raise SecretError("a stored secret was encrypted with a key that is not in RECADO_SECRET_KEYS")
         try:
-            return key.decrypt(sealed[5:17], sealed[17:], _bound(sealed[:1], owner_id, row)).decode()
+            return key.decrypt(sealed[5:17], sealed[17:], _bound(owner_id, row)).decode()
         except (InvalidTag, ValueError):
             raise SecretError("a stored secret is damaged or does not belong to the row it stands in") from None
 
@@ -132,13 +132,8 @@ class KeyFile:
         return found.st_mtime_ns, found.st_ino
 
 
-def _bound(version: bytes, owner_id: UUID | None, row: str) -> bytes:
-    return row.encode() if version == _OLD else f"2/{owner_id or ''}/{row}".encode()
-
-
-def is_old(sealed: bytes) -> bool:
-    """Whether it was sealed in the form that names no owner."""
-    return sealed[:1] == _OLD
+def _bound(owner_id: UUID | None, row: str) -> bytes:
+    return f"2/{owner_id or ''}/{row}".encode()
 
 
 def key_id(sealed: bytes) -> str:

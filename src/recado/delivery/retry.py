@@ -29,7 +29,6 @@ class Decision:
 
     action: Action
     delay_s: float | None = None
-    tell_owner: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,20 +77,20 @@ def decide(
     Nothing is tried beyond the policy's attempts or age, and no wait reaches beyond that age.
     """
     if error_class in {ErrorClass.WINDOW, ErrorClass.RECIPIENT, ErrorClass.CONTENT, ErrorClass.TEMPLATE}:
-        return Decision(action=Action.FAIL, tell_owner=True)
+        return Decision(action=Action.FAIL)
     if error_class in {ErrorClass.CONFIGURATION, ErrorClass.LOOK, ErrorClass.QUOTA}:
         delay_s = None
         if error_class is ErrorClass.QUOTA:
             delay_s = min(policy.quota_cap_s, policy.quota_s * 2.0 ** min(max(attempt, 1) - 1, 32))
         if age_s + (delay_s or 0.0) >= policy.window_s:
-            return Decision(action=Action.FAIL, tell_owner=True)
-        return Decision(action=Action.HOLD, delay_s=delay_s, tell_owner=True)
+            return Decision(action=Action.FAIL)
+        return Decision(action=Action.HOLD, delay_s=delay_s)
     delay_s = backoff_s(attempt, random, policy)
     if retry_after_s is not None and math.isfinite(retry_after_s):
         delay_s += min(max(retry_after_s, 0.0), policy.retry_after_cap_s)
     if error_class is ErrorClass.UNKNOWN:
         delay_s += policy.reconcile_after_s
     if attempt >= policy.max_attempts or age_s + delay_s > policy.max_age_s:
-        return Decision(action=Action.FAIL, tell_owner=True)
+        return Decision(action=Action.FAIL)
     action = Action.RECONCILE if error_class is ErrorClass.UNKNOWN else Action.RETRY
     return Decision(action=action, delay_s=delay_s)

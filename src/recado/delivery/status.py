@@ -6,7 +6,7 @@ repetition, and it means: `failed` and `undelivered` are final unless the messag
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -37,19 +37,3 @@ LEFT: frozenset[str] = frozenset(
     {Status.SENT, Status.PARTIALLY_DELIVERED, Status.DELIVERED, Status.READ},
 )
 """The message has left Twilio: the next part may follow."""
-
-
-def advance(current: str, incoming: str) -> str:
-    """The status after a callback; a word of Twilio's that we do not know changes nothing."""
-    return incoming if RANK.get(incoming, -1) > RANK.get(current, -1) else current
-
-
-def aggregate(statuses: Iterable[str]) -> str:
-    """The status of a message sent in parts: `failed` if any part failed, else that of the least advanced.
-
-    Raises `ValueError` when there are no parts.
-    """
-    parts = list(statuses)
-    if any(part in FAILURES for part in parts):
-        return Status.FAILED.value
-    return min(parts, key=lambda part: RANK.get(part, -1))

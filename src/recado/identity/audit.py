@@ -34,6 +34,7 @@ DEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "templates": ("sync",),
     "twilio_account": ("add", "change", "remove", "lose", "rotate", "finish_rotation", "cancel_rotation"),
     "user": ("add", "rename", "set_role", "set_password", "disable", "enable", "end_sessions"),
+    "webhook": ("add", "change", "remove", "replay", "rotate"),
 }
 
 _COLUMNS = "id, owner_id, at, caller_kind, caller_id, caller_name, action, thing, thing_id, data"

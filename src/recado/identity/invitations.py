@@ -121,18 +121,7 @@ async def accept(
     now = (clock or SystemClock()).now()
     if not _TOKEN.fullmatch(token):
         raise NotFound(_NOT_VALID)
-    async with platform.connection() as conn:
-        invited = await (
-            await conn.execute(
-                """
-                SELECT email, owner_id, password_salt(email) AS salt FROM invitations
-                WHERE token_hash = %s AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > %s
-                """,
-                [_hash(token), now],
-            )
-        ).fetchone()
-    if invited is None:
-        raise NotFound(_NOT_VALID)
+    invited = await _invited(platform, token, now)
     passwords.check_new(password, email=invited["email"])
     name = users.normal_name(name) if name else None
     # Hashed before the transaction, which must not wait for it.
@@ -152,16 +141,37 @@ async def accept(
         user, made = await users.put(
             where, email=row["email"], role=row["role"], password_hash=hashed, now=now, name=name
         )
-        caller = of_user(user_id=user.id, owner_id=user.owner_id, role=user.role, email=user.email)
-        inviter = row["invited_by_id"]
-        data = {
-            "role": user.role,
-            "resets_password": not made,
-            "invited_by_kind": row["invited_by_kind"],
-            "invited_by_id": None if inviter is None else str(inviter),
-        }
-        await audit.record(where, caller, "accept", "invitation", str(row["id"]), data)
+        await _record(where, row, user, made=made)
     return user
+
+
+async def _invited(platform: Pool, token: str, now: datetime) -> Row:
+    """Whom a valid token invites, and the salt of their password. Raises NotFound."""
+    async with platform.connection() as conn:
+        cursor = await conn.execute(
+            """
+            SELECT email, owner_id, password_salt(email) AS salt FROM invitations
+            WHERE token_hash = %s AND accepted_at IS NULL AND revoked_at IS NULL AND expires_at > %s
+            """,
+            [_hash(token), now],
+        )
+        row = await cursor.fetchone()
+    if row is None:
+        raise NotFound(_NOT_VALID)
+    return row
+
+
+async def _record(where: Connection | Scope, row: Row, user: User, *, made: bool) -> None:
+    """In the name of the user, and who invited them."""
+    caller = of_user(user_id=user.id, owner_id=user.owner_id, role=user.role, email=user.email)
+    inviter = row["invited_by_id"]
+    data = {
+        "role": user.role,
+        "resets_password": not made,
+        "invited_by_kind": row["invited_by_kind"],
+        "invited_by_id": None if inviter is None else str(inviter),
+    }
+    await audit.record(where, caller, "accept", "invitation", str(row["id"]), data)
 
 
 #: Who may give an admin another password: the platform's administrators, and whoever has its machine.

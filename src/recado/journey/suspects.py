@@ -10,15 +10,12 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
 
-import structlog
-
 from recado.clock import Clock, SystemClock
 from recado.conversations import messages
+from recado.conversations.happenings import Step, happened
 from recado.db.pool import PASSING, Pool
 from recado.db.scope import Scope, scoped
 from recado.journey.pause import SHORT_S, Later
-
-log = structlog.get_logger(__name__)
 
 #: So often a message may be in hand when its worker dies; where workers die without it too, that tells less of it.
 STRIKES: Final = 2
@@ -92,12 +89,12 @@ class Suspects:
                 self._free_at = self.clock.monotonic()
 
 
-async def put_back(pool: Pool, owner_id: UUID, begun: Mapping[UUID, int]) -> None:
-    """Count down what work has counted up that ended in a way which says nothing of its messages."""
+async def put_back(pool: Pool, owner_id: UUID, begun: Mapping[UUID, int], *, step: Step) -> None:
+    """Count down what a step's work has counted up that ended in a way which says nothing of its messages."""
     if not begun:
         return
     try:
         async with asyncio.timeout(2), scoped(pool, owner_id) as scope:
             await messages.take_back_starts(scope, begun)
     except (TimeoutError, *PASSING) as error:
-        log.warning("not_put_back", owner_id=owner_id, error=type(error).__name__)
+        await happened(owner_id, step, "not_put_back", error=type(error).__name__)

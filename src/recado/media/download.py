@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from recado.errors import RecadoError
 from recado.media import sniff
+from recado.media.guarded import NotPublic, guarded_session
 from recado.media.public import is_loopback, is_public
 from recado.media.storage import new_file
 from recado.settings import Settings
@@ -74,31 +75,6 @@ class MediaUnavailable(RecadoError):
     def __init__(self, reason: Absence) -> None:
         super().__init__(f"the attachment can't be fetched: {reason}")
         self.reason: Absence = reason
-
-
-class _NotPublic(OSError):
-    """An address that a redirect may not lead to."""
-
-
-class _Guarded(AbstractResolver):
-    """Looks names up, and knows only those all of whose addresses pass."""
-
-    def __init__(self, resolver: AbstractResolver, passes: Callable[[str], bool]) -> None:
-        self._resolver = resolver
-        self._passes = passes
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """The name's addresses. One that does not pass spoils all: a name has no honest reason to lead both ways."""
-        found = await self._resolver.resolve(host, port, family)
-        if not all(self._passes(item["host"]) for item in found):
-            raise _NotPublic("not a public address")
-        return found
-
-    async def close(self) -> None:
-        """Close the resolver behind."""
-        await self._resolver.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +173,7 @@ class Downloads:
                         return await self._take(ask, answer, at_home=at_home)
                     url = _target(url, answer)
             except aiohttp.ClientConnectorError as error:
-                if isinstance(error.os_error, _NotPublic):
+                if isinstance(error.os_error, NotPublic):
                     raise MediaRefused("redirect") from None
                 raise MediaUnavailable("failing") from None
             except aiohttp.InvalidURL:
@@ -251,28 +227,14 @@ class Downloads:
         return Downloaded(content_type=content_type, size_bytes=size, sha256=digest.digest())
 
     def _session(self, passes: Callable[[str], bool]) -> aiohttp.ClientSession:
-        """Connections to addresses that pass, and to no others: no proxies of the environment, no cookies."""
+        """A guarded session for addresses that pass."""
         session = self._sessions.get(passes)
         if session is None:
-
-            def dial(info: tuple[int, int, int, str, tuple[str | int, ...]]) -> socket.socket:
-                # What is about to be connected to, however it was found: the last word.
-                if not passes(str(info[4][0])):
-                    raise _NotPublic("not a public address")
-                return self._new_socket(*info[:3])
-
-            connector = aiohttp.TCPConnector(
-                resolver=_Guarded(self._resolver or aiohttp.ThreadedResolver(), passes),
-                use_dns_cache=False,
-                socket_factory=dial,
-                ssl=self._ssl or True,
-                limit=32,
-            )
-            session = self._sessions[passes] = aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
+            session = self._sessions[passes] = guarded_session(
+                passes,
+                resolver=self._resolver,
+                ssl_context=self._ssl,
+                new_socket=self._new_socket,
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S),
                 headers={"User-Agent": "recado", "Accept": "*/*", "Accept-Encoding": "identity"},
                 read_bufsize=_CHUNK,

@@ -71,11 +71,6 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 Content = bytes | mmap.mmap
 
 
-def content_type_of(head: bytes) -> str | None:
-    """The type of a file that begins with `head`; None for one that may not be kept. Text has no beginning: None."""
-    return next((kind for kind in _by_format(head) if _has_parts(head, kind)), None)
-
-
 def may_become(head: bytes, announced_type: str) -> bool:
     """Whether a file that begins with `head` can turn out to be one that may be kept."""
     return bool(_possible(head, announced_type))

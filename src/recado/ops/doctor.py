@@ -20,6 +20,7 @@ from recado.ops import failed, release
 from recado.ops.health import ALIVE, answering
 from recado.references import References
 from recado.settings import Settings
+from recado.webhooks.endpoints import WHYS
 
 State = Literal["ok", "warn", "fail"]
 
@@ -89,6 +90,7 @@ async def examine(platform: Connection, app: Connection, keyring: Keyring | None
         ("conversations", _attention),
         ("failed", _failed),
         ("turns", _broken),
+        ("webhooks", _webhooks),
     )
     for name, look in looks:
         try:
@@ -423,6 +425,31 @@ async def _broken(conn: Connection) -> list[Finding]:
         text = f"held as a machine's in the last 24 hours: {_count(row['loops'], 'message')}"
         findings.append(warn("turns", text, "look at those conversations; RECADO_TURNS_PER_HOUR is the bound"))
     return findings or [ok("turns", "none broke in the last 24 hours")]
+
+
+async def _webhooks(conn: Connection) -> list[Finding]:
+    """Owners' endpoints that get nothing though nobody wanted that; their addresses are the owners' own business."""
+    rows = await _rows(
+        conn,
+        """
+        SELECT w.id, w.disabled_why, coalesce(extract(epoch FROM now() - w.failing_since), 0)::int AS failing_s
+        FROM webhooks w JOIN owners o ON o.id = w.owner_id AND o.status = 'active'
+        WHERE w.disabled_why IN ('gone', 'failing')
+           OR w.status = 'enabled' AND w.failing_since < now() - interval '10 minutes'
+        ORDER BY w.id
+        """,
+    )
+    fix = "`recado webhooks attempts ID` says why, `recado webhooks test ID` tries, `recado webhooks enable ID` goes on"
+    return [
+        warn(
+            "webhooks",
+            f"{row['id']} is disabled: {WHYS[row['disabled_why']]}"
+            if row["disabled_why"]
+            else f"{row['id']} has taken nothing for {_ago(row['failing_s'])}; it is disabled after five days",
+            fix,
+        )
+        for row in rows
+    ] or [ok("webhooks", "every endpoint that is enabled takes what it is posted")]
 
 
 def examine_settings(settings: Settings) -> list[Finding]:

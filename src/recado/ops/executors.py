@@ -20,7 +20,7 @@ from typing import Any
 
 import structlog
 
-from recado import __version__
+from recado import __version__, metrics
 from recado.db.patience import PatientConnection
 from recado.db.pool import PASSING, Connection
 from recado.db.work import DELIVERIES, DELIVERY, QUEUES
@@ -39,6 +39,8 @@ PATIENCE_S = 5.0
 AFTER_RESTART_S = 5.0
 #: So old, and looked for so often, is work of an executor that has no row.
 ORPHANED_S = 30.0
+#: Who has it looks at the whole database for the metrics (`ops/gauges`).
+LOOKS_KEY = 0x7265_6361_676C
 
 
 # A delivery is one workflow, and the engine wrote down who had it in hand before it began: so it is counted here, when
@@ -99,6 +101,7 @@ class Executor:
     silent_s: float = SILENT_S
     _conn: Connection | None = None
     _session: int = 0
+    _looks: Connection | None = None
     _beaten_at: float = field(default_factory=time.monotonic)
 
     async def connect(self) -> Connection:
@@ -194,6 +197,7 @@ class Executor:
                     workflows = await _beating(conn, recover(row["id"]))
                     await conn.execute("DELETE FROM executors WHERE id = %s", [row["id"]])
                     log.warning("executor_recovered", task="recovery", executor=row["id"], workflows=workflows)
+                    metrics.EXECUTOR_DEATHS().inc()
                     dead += 1
             finally:
                 await conn.execute("SELECT pg_advisory_unlock(%s)", [row["lock_key"]])
@@ -212,6 +216,21 @@ class Executor:
             if workflows:
                 log.warning("executor_recovered", task="orphans", executor=row["id"], workflows=workflows)
         return len(orphans)
+
+    async def looks_for_all(self) -> bool:
+        """Whether this executor is the one that looks at the whole database: the first to ask, as long as it lives.
+
+        The lock is its session's, as the executor's own is: whoever loses one loses both.
+        """
+        conn = self._conn
+        if conn is None or conn.closed:
+            return False
+        if self._looks is not conn:
+            found = await (await conn.execute("SELECT pg_try_advisory_lock(%s) AS mine", [LOOKS_KEY])).fetchone()
+            if found is None or not found["mine"]:
+                return False
+            self._looks = conn
+        return True
 
     async def leave(self, *, idle: bool) -> None:
         """Give the lock back; with nothing left in work the row goes too, else others find it and take the work.

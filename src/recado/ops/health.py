@@ -56,7 +56,7 @@ _OLDEST: Final = (
 )
 
 
-async def look(pool: Pool) -> Health:
+async def check(pool: Pool) -> Health:
     """Whether this process can accept; answers within `PROBE_S`, whatever the database does."""
     try:
         async with asyncio.timeout(PROBE_S), pool.connection(timeout=PROBE_S - 1) as conn:

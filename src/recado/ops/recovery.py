@@ -263,7 +263,7 @@ async def _ask(pool: Pool, sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
             sender = await sender_of(row["owner_id"], row["account_id"])
             receipt = await sender.fetch(row["provider_sid"])
         async with scoped(pool, row["owner_id"]) as scope:
-            await aftermath.learn(
+            await aftermath.apply_status(
                 scope,
                 message_id=row["message_id"],
                 part=row["part"],

@@ -10,7 +10,7 @@ from uuid import UUID
 from psycopg import sql
 
 from recado.db.pool import Connection
-from recado.db.secrets import SEALED, Keyring, is_old, key_id
+from recado.db.secrets import SEALED, Keyring, key_id
 from recado.errors import Conflict, SecretError
 
 BATCH = 100
@@ -20,15 +20,11 @@ LOCK = 7_264_001
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUse:
-    """A key by its id: its place in RECADO_SECRET_KEYS (None: it is missing there), and how many secrets need it.
-
-    `unowned` are those of them in the old form, which are bound to their row and not to its owner.
-    """
+    """A key by its id: its place in RECADO_SECRET_KEYS (None: it is missing there), and how many secrets need it."""
 
     key_id: str
     place: int | None
     secrets: int
-    unowned: int = 0
 
     @property
     def removable(self) -> bool:
@@ -38,7 +34,7 @@ class KeyUse:
     @property
     def waiting(self) -> int:
         """How many secrets a rotation would seal again."""
-        return self.unowned if self.place == 1 else self.secrets
+        return 0 if self.place == 1 else self.secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +57,7 @@ async def alone(platform: Connection) -> None:
 
 async def usage(platform: Connection, keyring: Keyring) -> list[KeyUse]:
     """Each key that is there or needed, the one that encrypts first."""
-    counts, unowned = dict.fromkeys(keyring.ids, 0), dict.fromkeys(keyring.ids, 0)
+    counts = dict.fromkeys(keyring.ids, 0)
     for table, columns in SEALED.items():
         for column in columns:
             query = sql.SQL(
@@ -71,17 +67,14 @@ async def usage(platform: Connection, keyring: Keyring) -> list[KeyUse]:
             for row in await (await platform.execute(query)).fetchall():
                 known = key_id(row["head"])
                 counts[known] = counts.get(known, 0) + row["n"]
-                unowned[known] = unowned.get(known, 0) + (row["n"] if is_old(row["head"]) else 0)
     places = {known: place for place, known in enumerate(keyring.ids, start=1)}
-    return [
-        KeyUse(key_id=known, place=places.get(known), secrets=n, unowned=unowned[known]) for known, n in counts.items()
-    ]
+    return [KeyUse(key_id=known, place=places.get(known), secrets=n) for known, n in counts.items()]
 
 
 async def rekey(
     platform: Connection, keyring: Keyring, *, advance: Callable[[], None] = lambda: None, batch: int = BATCH
 ) -> Rekeyed:
-    """Seal again what is not sealed with the first key, or names no owner; `advance` is called for each secret.
+    """Seal again what is not sealed with the first key; `advance` is called for each secret.
 
     A transaction for each batch of rows, locked meanwhile: what was done stays done, and running it again goes on
     where it stopped.

@@ -85,22 +85,6 @@ class SimulatorClient:
             self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=120))
         return self._session
 
-    async def wait_until_up(self, timeout_s: float = 10.0) -> None:
-        """Return when the simulator answers.
-
-        Raises:
-            TimeoutError: it does not, within `timeout_s`.
-
-        """
-
-        async def up() -> bool:
-            try:
-                return bool((await self.call("GET", "/health"))["ok"])
-            except (aiohttp.ClientError, OSError):
-                return False
-
-        await self.wait_for(up, timeout_s)
-
     async def add_account(
         self, account_sid: str, auth_tokens: str | Sequence[str], *, api_keys: Mapping[str, str] | None = None
     ) -> None:

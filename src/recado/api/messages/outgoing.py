@@ -9,7 +9,7 @@ from recado.api.messages.views import MessageView, shown
 from recado.api.shared.door import Visit
 from recado.channels.twilio import numbers
 from recado.channels.twilio.addresses import is_whatsapp
-from recado.conversations import consent, conversations, media, messages, templates
+from recado.conversations import conversations, media, messages, suppressions, templates
 from recado.conversations.conversations import Listed
 from recado.db.scope import Scope
 from recado.delivery import content as rules
@@ -26,7 +26,7 @@ async def store(scope: Scope, who: Visit, found: Listed, given: NewMessage) -> M
         raise Conflict("the owner is suspended: nothing is sent")
     if not is_whatsapp((await conversations.get(scope, found.id)).contact_address):
         raise Conflict(numbers.OTHER_CHANNEL)
-    await consent.demand(scope, found.id)
+    await suppressions.demand(scope, found.id)
     now = who.wiring.clock.now()
     if given.template is None and not window(found.last_inbound_at, now).open:
         raise Conflict(

@@ -35,7 +35,7 @@ async def list_messages(
     """A conversation's messages, newest first."""
     before = pages.read(cursor)
     async with who.scope() as scope:
-        await conversations.look(scope, conversation_id)
+        await conversations.listed(scope, conversation_id)
         found = await messages.page(scope, conversation_id, before=before, limit=limit)
         return pages.page(MessageView, await shown(scope, found), limit)
 
@@ -59,7 +59,7 @@ async def send_message(
     """
 
     async def send(scope: Scope) -> MessageView:
-        found = await conversations.look(scope, conversation_id, lock=True)
+        found = await conversations.listed(scope, conversation_id, lock=True)
         if found.status == "closed":
             raise Conflict("the conversation is closed: nothing can be sent in it")
         return await store(scope, who, found, given)
@@ -101,7 +101,7 @@ async def send_message_to(
 
     async def send(scope: Scope) -> MessageView:
         try:
-            number = await numbers.look(scope, given.number_id)
+            number = await numbers.listed(scope, given.number_id)
         except NotFound:
             raise wrong("number_id", "is no number of this owner") from None
         if number.status != "active":

@@ -1,7 +1,7 @@
 """What an owner's company knows: questions with their answers, read from Markdown or CSV, found by their words."""
 
-from recado.assistants.knowledge.entries import Listed, Replaced, analyse, forget, look, page, replace
-from recado.assistants.knowledge.reading import Entry, language_of, read, read_csv, read_markdown
+from recado.assistants.knowledge.entries import Listed, Replaced, analyse, forget, listed, page, replace
+from recado.assistants.knowledge.files import Entry, language_of, read, read_csv, read_markdown
 from recado.assistants.knowledge.search import QUESTION_CHARS, Match, search
 
 __all__ = [
@@ -13,7 +13,7 @@ __all__ = [
     "analyse",
     "forget",
     "language_of",
-    "look",
+    "listed",
     "page",
     "read",
     "read_csv",

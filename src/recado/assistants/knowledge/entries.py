@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from recado.assistants import words
-from recado.assistants.knowledge.reading import Entry
+from recado.assistants.knowledge.files import Entry
 from recado.db.scope import Scope
 from recado.errors import NotFound
 from recado.ids import new_id
@@ -167,7 +167,7 @@ async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Listed]:
     return [Listed(**row) for row in await cursor.fetchall()]
 
 
-async def look(scope: Scope, entry_id: UUID) -> Listed:
+async def listed(scope: Scope, entry_id: UUID) -> Listed:
     """The entry as it is shown. Raises NotFound."""
     cursor = await scope.conn.execute(
         "SELECT id, source, title, content, language, created_at FROM knowledge WHERE owner_id = %s AND id = %s",

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from recado.assistants import words
-from recado.assistants.knowledge.reading import PATH
+from recado.assistants.knowledge.files import PATH
 from recado.assistants.words import Word
 from recado.db.scope import Scope
 

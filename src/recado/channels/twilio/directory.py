@@ -37,7 +37,6 @@ class Account:
     owner_id: UUID
     id: UUID
     account_sid: str
-    active: bool
     tokens: tuple[str, ...] = field(repr=False)
     public_url: str | None = None
     referenced: bool = False
@@ -104,7 +103,6 @@ class Directory:
             owner_id=row["owner_id"],
             id=row["id"],
             account_sid=account_sid,
-            active=row["owner_status"] == "active",
             tokens=tokens,
             public_url=row["public_url"],
             referenced=row["auth_token_ref"] is not None or row["secondary_token_ref"] is not None,

@@ -33,6 +33,10 @@ STOPPED_S = 30.0
 def demo(
     stay: Annotated[bool, typer.Option("--stay", help="Leave everything running until Ctrl-C; print where.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the demo's folder: database and logs.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65000, help="Port of the API's metrics; the workers' are on those after it."),
+    ] = None,
 ) -> None:
     """Play four conversations on this machine and check that every reply arrived exactly once.
 
@@ -47,24 +51,33 @@ def demo(
     console = Console(highlight=False)
     home = Path(os.environ.get("RECADO_HOME") or ".recado").resolve() / f"demo-{secrets.token_hex(4)}"
     with _folder(home, keep=keep, console=console), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        code = runner.run(_show(home, console, stay=stay))
+        code = runner.run(_show(home, console, stay=stay, metrics_port=metrics_port))
     if code:
         raise typer.Exit(code)
 
 
-async def _show(home: Path, console: Console, *, stay: bool) -> int:
+async def _show(home: Path, console: Console, *, stay: bool, metrics_port: int | None) -> int:
     async with _stop_signals() as stop:
         shown = asyncio.Event()
-        showing = asyncio.create_task(_all_of_it(home, console, stop, shown, stay=stay))
+        playing = _all_of_it(home, console, stop, shown, stay=stay, metrics_port=metrics_port)
+        showing = asyncio.create_task(playing)
         return await _unless(stop, showing, shown)
 
 
-async def _all_of_it(home: Path, console: Console, stop: asyncio.Event, shown: asyncio.Event, *, stay: bool) -> int:
+async def _all_of_it(
+    home: Path,
+    console: Console,
+    stop: asyncio.Event,
+    shown: asyncio.Event,
+    *,
+    stay: bool,
+    metrics_port: int | None,
+) -> int:
     from recado.cli.demo.stage import staged
 
     began = time.monotonic()
     with _progress(console) as tell:
-        async with staged(home, tell) as stage:
+        async with staged(home, tell, metrics_port=metrics_port) as stage:
             tell("")
             console.print(f"[dim]ready after {time.monotonic() - began:.1f} s: {stage.where}[/dim]\n")
             code = await _play(stage, console, tell)
@@ -98,11 +111,15 @@ async def _play(stage: Stage, console: Console, tell: Tell) -> int:
 async def _stay(stage: Stage, console: Console, stop: asyncio.Event) -> None:
     """Leave it running until told to stop, with two workers again."""
     await stage.processes.start("worker-3", "worker")
+    metrics = "".join(
+        f"  metrics    http://127.0.0.1:{port}/metrics  ({name})\n" for name, port in stage.processes.metrics.items()
+    )
     console.print(
         f"\n[bold]Running.[/bold] Ctrl-C stops it and removes what it made.\n"
         f"  phone      {stage.phone.base_url}/\n"
         f"  API        {stage.api_url}/docs\n"
         f"  readiness  {stage.api_url}/readyz\n"
+        f"{metrics}"
         f"  logs       {stage.home}/*.log\n"
     )
     while not stop.is_set():

@@ -102,7 +102,7 @@ async def play(stage: Stage, tell: Callable[[str], None]) -> Seen:
             group.create_task(_until_read(stage, contact, len(parts)))
     tell("looking whether anything comes twice")
     await asyncio.sleep(AFTERWARDS_S)
-    await _look(stage, seen)
+    await _observe(stage, seen)
     return seen
 
 
@@ -195,7 +195,7 @@ async def _is_known(stage: Stage, executor: str) -> bool:
         return await cursor.fetchone() is not None
 
 
-async def _look(stage: Stage, seen: Seen) -> None:
+async def _observe(stage: Stage, seen: Seen) -> None:
     """Look at the phones, at Twilio's log and at our own rows."""
     seen.threads = {contact: await stage.phone.thread(contact.address) for contact in seen.expected}
     for call in await stage.phone.calls():

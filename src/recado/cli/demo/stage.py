@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
+from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID
@@ -73,13 +74,20 @@ class Processes:
 
     folder: Path
     environment: dict[str, str]
+    metrics_port: int | None = None
     _running: dict[str, Process] = field(default_factory=dict)
+    #: Where the metrics of each are: from `metrics_port` on, the first that none of them has.
+    metrics: dict[str, int] = field(default_factory=dict)
 
     async def start(self, name: str, *arguments: str) -> None:
         """Start `recado ARGUMENTS`; what it writes goes to NAME.log."""
         await _whole(self._start(name, arguments))
 
     async def _start(self, name: str, arguments: tuple[str, ...]) -> None:
+        if self.metrics_port is not None:
+            taken = {port for other, port in self.metrics.items() if other in self._running}
+            self.metrics[name] = next(port for port in count(self.metrics_port) if port not in taken)
+            arguments = (*arguments, "--metrics-port", str(self.metrics[name]))
         with (self.folder / f"{name}.log").open("wb") as log:
             self._running[name] = await asyncio.create_subprocess_exec(
                 sys.executable,
@@ -109,6 +117,7 @@ class Processes:
                 process.kill()
                 await process.wait()
                 del self._running[name]
+                self.metrics.pop(name, None)
                 return name
         raise RecadoError(f"process {pid} is not one of the demo's")
 
@@ -129,8 +138,8 @@ class Processes:
 
 
 @asynccontextmanager
-async def staged(home: Path, tell: Callable[[str], None]) -> AsyncIterator[Stage]:
-    """The stage, ready to play on; at the end nothing of it runs any more."""
+async def staged(home: Path, tell: Callable[[str], None], *, metrics_port: int | None = None) -> AsyncIterator[Stage]:
+    """The stage, ready to play on; at the end nothing of it runs any more. Metrics are from `metrics_port` on."""
     async with AsyncExitStack() as stack:
         tell("local Twilio")
         simulator_url = await stack.enter_async_context(running())
@@ -143,7 +152,8 @@ async def staged(home: Path, tell: Callable[[str], None]) -> AsyncIterator[Stage
         model = await asyncio.to_thread(_whisper, home / "models")
         tell("API and two workers")
         api_url = f"http://127.0.0.1:{_free_port()}"
-        processes = Processes(folder=home, environment=_environment(home, api_url, simulator_url, model))
+        environment = _environment(home, api_url, simulator_url, model)
+        processes = Processes(folder=home, environment=environment, metrics_port=metrics_port)
         stack.push_async_callback(processes.stop)
         await processes.start("api", "api", "--port", api_url.rpartition(":")[2])
         for name in WORKERS:

@@ -21,7 +21,7 @@ from recado.channels.port import Inbound
 from recado.channels.twilio.addresses import WHATSAPP
 from recado.channels.twilio.directory import Account, Number
 from recado.channels.twilio.parse import tapped
-from recado.conversations import consent
+from recado.conversations import consent_words
 from recado.conversations.holding import HeldFor
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import BY_KEY, Connection
@@ -193,7 +193,7 @@ BEGIN
             ) ids;
         END IF;
         RETURN QUERY {_STATEMENT};
-        {consent.HEED};
+        {consent_words.HEED};
     END LOOP;
 END
 $accept$
@@ -302,8 +302,8 @@ def _asked(row: Arrival) -> dict[str, str | None]:
     if row.inbound.channel != WHATSAPP:
         return {}
     if row.inbound.opt_out is not None:
-        return consent.heard(row.inbound.opt_out)
-    return consent.columns(row.words, tapped=tapped(row.inbound))
+        return consent_words.heard(row.inbound.opt_out)
+    return consent_words.columns(row.words, tapped=tapped(row.inbound))
 
 
 def _has_voice(inbound: Inbound) -> bool:

@@ -10,25 +10,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from recado.assistants import assistant as assistants
 from recado.assistants import keyless
-from recado.conversations import conversations, events, messages, turns
+from recado.conversations import conversations, messages, turns
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.conversations.messages import Message
 from recado.conversations.turns import Turn
 from recado.db.pool import persistently
 from recado.db.scope import Scope, scoped
 from recado.identity import plans
-from recado.journey.answer.drafting import AnswerDesk, Draft, silent_for
+from recado.journey.answer.desk import AnswerDesk
+from recado.journey.answer.drafting import Draft, silent_for
 from recado.journey.suspects import blamed
 from recado.journey.understand.language import spoken
-
-log = structlog.get_logger(__name__)
 
 #: The same words so often in a row, each time answered, within `WITHIN`: a machine, or somebody whom it does not help.
 SAME_WORDS: Final = 6
@@ -190,28 +189,41 @@ async def leave_circles(
     """
     ids = {message.id for message in heard}
 
-    async def hold() -> bool:
+    async def hold() -> None:
         now = desk.clock.now()
         async with scoped(desk.pool, owner_id) as scope:
             conversation = await conversations.get(scope, conversation_id, lock=True)
             held = [message for message in await messages.pending(scope, conversation_id) if message.id in ids]
             if not held:
-                return False
+                return
             silent = silent_for(conversation)
             newest = held[-1]
             await turns.add(scope, _turn(turn_id, conversation_id, newest, "silent", f"loop: {why}", now))
             await messages.mark_taken(scope, [m.id for m in held], held_for=silent or "loop", turn_id=turn_id)
-            await _record(scope, "loop", conversation_id, newest, {"why": why, "messages": len(held)})
+            await _note(scope, "loop", conversation_id, newest, why, len(held))
             await conversations.ask_for_people(scope, conversation_id, why="loop")
             if silent is None and why != "own_number":
                 assistant = await assistants.for_number(scope, conversation.number_id)
                 language = spoken(conversation, assistant)
                 await conversations.leave_to_people(scope, conversation_id, now=now)
                 await _say(scope, IN_CIRCLES.get(language, IN_CIRCLES["en"]), conversation_id, newest, turn_id, now)
-            return True
 
-    if await persistently(hold):
-        log.warning("loop", step="answer", owner_id=owner_id, conversation_id=conversation_id, reason=why)
+    await persistently(hold)
+
+
+#: How much is done about what broke, most first: what fails may be what broke, so then less of it is tried.
+_WHOLE, _WITHOUT_TURN, _SILENT, _HELD_ONLY = range(4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Broken:
+    """What broke: which messages (None: all that wait), why in a word, and what a model was paid for all the same."""
+
+    conversation_id: UUID
+    turn_id: UUID
+    ids: set[UUID] | None
+    why: str
+    draft: Draft | None
 
 
 async def give_up(
@@ -229,41 +241,61 @@ async def give_up(
     What broke may break this too, so it looks at nothing that anybody wrote, and does without the rest where even that
     fails; raises what holding them alone raises. `draft` is what the model was paid for all the same.
     """
-
-    async def settle(level: int) -> None:
-        now = desk.clock.now()
-        async with scoped(desk.pool, owner_id) as scope:
-            conversation = await conversations.get(scope, conversation_id, lock=True)
-            waiting = await messages.pending(scope, conversation_id)
-            held = [m for m in waiting if (m.id in ids if ids is not None else not m.awaits_media)]
-            if not held:
-                return
-            newest = held[-1]
-            says = level < 2 and silent_for(conversation) is None and not await _was_sorry(scope, conversation_id, now)
-            await messages.mark_taken(scope, [m.id for m in held], held_for="broken", turn_id=None)
-            await conversations.ask_for_people(scope, conversation_id, why="broken")
-            if level == 0:
-                turn = _turn(turn_id, conversation_id, newest, "apology", f"broken: {why}", now, draft)
-                await turns.add(scope, turn)
-                if draft is not None:
-                    await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
-                    await plans.meter(scope, "money", draft.cost_micros, now=now)
-            if level < 3:
-                await _record(scope, "broken", conversation_id, newest, {"why": why, "messages": len(held)})
-            if says:
-                words = await apology(scope, conversation) if level == 0 else keyless.words_for_person("en")
-                await _say(scope, words, conversation_id, newest, turn_id if level == 0 else None, now)
-
-    for level in range(4):
+    broken = _Broken(conversation_id=conversation_id, turn_id=turn_id, ids=ids, why=why, draft=draft)
+    for level in range(_HELD_ONLY + 1):
         try:
-            await persistently(lambda level=level: settle(level))  # type: ignore[misc]
+            await persistently(partial(_hold_broken, desk, owner_id, broken, level))
         except Exception as error:
-            log.exception("not_settled", step="answer", conversation_id=conversation_id, error=type(error).__name__)
-            if level == 3:
+            await happened(
+                owner_id,
+                "answer",
+                "not_settled",
+                conversation_id=conversation_id,
+                correlation_id=turn_id,
+                error=type(error).__name__,
+            )
+            if level == _HELD_ONLY:
                 raise
         else:
-            break
-    log.error("turn_broken", step="answer", owner_id=owner_id, conversation_id=conversation_id, reason=why)
+            return
+
+
+async def _hold_broken(desk: AnswerDesk, owner_id: UUID, broken: _Broken, level: int) -> None:
+    now, conversation_id = desk.clock.now(), broken.conversation_id
+    async with scoped(desk.pool, owner_id) as scope:
+        conversation = await conversations.get(scope, conversation_id, lock=True)
+        waiting = await messages.pending(scope, conversation_id)
+        held = [m for m in waiting if (m.id in broken.ids if broken.ids is not None else not m.awaits_media)]
+        if not held:
+            return
+        says = (
+            level < _SILENT and silent_for(conversation) is None and not await _was_sorry(scope, conversation_id, now)
+        )
+        await messages.mark_taken(scope, [m.id for m in held], held_for="broken", turn_id=None)
+        await conversations.ask_for_people(scope, conversation_id, why="broken")
+        if level == _WHOLE:
+            await _record_broken_turn(scope, broken, held[-1], now)
+        await _note(
+            scope,
+            "broken" if level < _HELD_ONLY else "broken_untold",
+            conversation_id,
+            held[-1],
+            broken.why,
+            len(held),
+        )
+        if says:
+            words = await apology(scope, conversation) if level == _WHOLE else keyless.words_for_person("en")
+            turn_id = broken.turn_id if level == _WHOLE else None
+            await _say(scope, words, conversation_id, held[-1], turn_id, now)
+
+
+async def _record_broken_turn(scope: Scope, broken: _Broken, newest: Message, now: datetime) -> None:
+    """The turn, and what a model was paid for all the same."""
+    why, draft = f"broken: {broken.why}", broken.draft
+    await turns.add(scope, _turn(broken.turn_id, broken.conversation_id, newest, "apology", why, now, draft))
+    if draft is not None:
+        await plans.meter(scope, "model_tokens", draft.input_tokens + draft.output_tokens, now=now)
+        await plans.meter(scope, "money", draft.cost_micros, now=now)
 
 
 async def apology_unless_silent(scope: Scope, conversation: Conversation) -> str | None:
@@ -315,15 +347,17 @@ def _turn(
     )
 
 
-async def _record(scope: Scope, what: str, conversation_id: UUID, newest: Message, data: dict[str, object]) -> None:
-    await events.record(
+async def _note(scope: Scope, what: str, conversation_id: UUID, newest: Message, why: str, count: int) -> None:
+    await happened(
         scope,
-        step="answer",
-        what=what,
+        "answer",
+        what,
         conversation_id=conversation_id,
         message_id=newest.id,
         correlation_id=newest.correlation_id,
-        data=data,
+        why=why,
+        reason=why,
+        messages=count,
     )
 
 

@@ -11,9 +11,8 @@ from typing import cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-import structlog
-
 from recado.assistants.run import Author, Line, Picture
+from recado.conversations.happenings import happened
 from recado.conversations.media import STORED, Media
 from recado.conversations.messages import Message
 from recado.conversations.reading import Reading
@@ -22,8 +21,6 @@ from recado.fair import Gate
 from recado.media import images
 from recado.media.scratch import scratch
 from recado.media.storage import Storage
-
-log = structlog.get_logger(__name__)
 
 #: What a turn shows, the newest of what was sent. A model is paid for each, at every turn.
 MOST_PICTURES = 4
@@ -53,7 +50,7 @@ def _decoding(owner: str) -> AbstractAsyncContextManager[None]:
     return _GATES.setdefault(asyncio.get_running_loop(), Gate(DECODED_AT_ONCE)).turn(owner)
 
 
-async def look(storage: Storage, home: Path, media: Sequence[Media]) -> dict[UUID, Picture]:
+async def pictures_of(storage: Storage, home: Path, media: Sequence[Media]) -> dict[UUID, Picture]:
     """The pictures by their media's id, made small for a model.
 
     One that can't be had or read now is left out: the assistant is told that there is a picture, and answers the rest.
@@ -71,7 +68,14 @@ async def look(storage: Storage, home: Path, media: Sequence[Media]) -> dict[UUI
                     small = await asyncio.to_thread(images.reduce, path, folder)
                 seen[one.id] = Picture(content_type="image/jpeg", data=await asyncio.to_thread(small.read_bytes))
             except Exception as error:  # a storage that is away must not cost the contact the answer
-                log.warning("picture_not_shown", step="answer", media_id=one.id, error=type(error).__name__)
+                await happened(
+                    None,
+                    "answer",
+                    "picture_not_shown",
+                    message_id=one.message_id,
+                    media_id=one.id,
+                    error=type(error).__name__,
+                )
     return seen
 
 

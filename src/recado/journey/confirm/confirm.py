@@ -7,23 +7,22 @@ message, and tells us its MessageSid. A callback about a message that we don't k
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import structlog
 from fastapi import Request, Response
 
 from recado.channels.port import Receipt
 from recado.channels.twilio.parse import is_call, parse_receipt
 from recado.conversations import parts
+from recado.conversations.happenings import happened
 from recado.db.group_commit import GroupCommit
 from recado.db.pool import BY_KEY, Connection
 from recado.journey.deliver.aftermath import entailed, opts_out
 from recado.journey.receive.door import TWIML, Door
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +43,7 @@ def lane_of(row: Callback) -> int:
 Confirmer = GroupCommit[Callback, bool]
 
 
-_MOVE, _SETTLE = parts.moving(
+_MOVE, _SETTLE = parts.moving_status(
     "callback.message_id",
     which="p.part = callback.part",
     owner_id="callback.owner_id",
@@ -168,8 +167,18 @@ async def confirm(request: Request, door: Door, confirmer: Confirmer) -> Respons
         return TWIML
     message_id, part = _named(request)
     callback = Callback(owner_id=account.owner_id, message_id=message_id, part=part, receipt=parse_receipt(parameters))
+    received = time.perf_counter()
     moved = await confirmer.submit(callback)
-    log.debug("confirmed", message_id=message_id, step="confirm", status=callback.receipt.status, moved=moved)
+    await happened(
+        account.owner_id,
+        "confirm",
+        "confirmed",
+        message_id=message_id,
+        duration_s=time.perf_counter() - received,
+        status=callback.receipt.status,
+        code=callback.receipt.error_code,
+        moved=moved,
+    )
     return TWIML
 
 

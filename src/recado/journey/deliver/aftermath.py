@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from recado.channels.twilio.codes import NOT_FINAL_CODES
-from recado.conversations import contacts, parts
-from recado.conversations.contacts import OPT_OUT_CODES
+from recado.channels.twilio.codes import NOT_FINAL_CODES, OPT_OUT_CODES
+from recado.conversations import parts, suppressions
+from recado.conversations.happenings import happened
 from recado.db.scope import Scope
 from recado.journey.deliver.late import OUTSIDE
 
@@ -47,14 +47,19 @@ _ENTAILED = "SELECT " + entailed(
 )
 
 
-async def learn(scope: Scope, *, message_id: UUID, part: int, sid: str, status: str, error_code: int | None) -> None:
+async def apply_status(
+    scope: Scope, *, message_id: UUID, part: int, sid: str, status: str, error_code: int | None
+) -> None:
     """Move a part's status by what Twilio says of it now, its message's with it, and do what follows from a failure.
 
-    First in its transaction, as `contacts.suppress` is.
+    First in its transaction, as `suppressions.refused` is.
     """
     if error_code in OPT_OUT_CODES:
-        await contacts.lock(scope, message_id)
-    moved = await parts.move(scope, message_id=message_id, part=part, sid=sid, status=status, error_code=error_code)
+        await suppressions.lock(scope, message_id)
+    moved = await parts.move_status(
+        scope, message_id=message_id, part=part, sid=sid, status=status, error_code=error_code
+    )
+    await happened(scope, "confirm", "confirmed", message_id=message_id, status=status, code=error_code, moved=moved)
     if moved and error_code is not None:
         await scope.conn.execute(
             _ENTAILED,

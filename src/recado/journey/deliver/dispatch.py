@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from recado.channels.port import Contents, ErrorClass, Sender, SendError
 from recado.clock import Clock
-from recado.conversations import events, media, parts, templates
+from recado.conversations import media, parts, templates
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.conversations.parts import Attempt, Part
 from recado.db.pool import Pool, Row, persistently
 from recado.db.scope import Scope, scoped
@@ -34,8 +34,6 @@ from recado.delivery.retry import POLICY, RetryPolicy
 from recado.delivery.split import split
 from recado.errors import NotFound
 from recado.journey.suspects import Suspects
-
-log = structlog.get_logger(__name__)
 
 #: Outbound order is not guaranteed by Twilio: a part waits for `sent` of the one before it, but not for ever.
 PREDECESSOR_S = 5.0
@@ -165,14 +163,7 @@ def unmade(message: Row, conversation: Conversation, part: Part) -> Unmade | Non
 
 async def make(desk: DeliverDesk, owner_id: UUID, wanted: Unmade) -> None:
     """Have Twilio make the buttons or the list, once for each account; the part becomes a text where it can't."""
-    account_id, body = wanted.conversation.account_id, wanted.part.body
-    wanted_digest = digest(wanted.choices, body)
-
-    async def known() -> str | None:
-        async with scoped(desk.pool, owner_id) as scope:
-            return await templates.made(scope, account_id, wanted_digest)
-
-    sid = await persistently(known)
+    sid = await persistently(partial(_made_before, desk, owner_id, wanted))
     error: SendError | None = None
     if sid is None:
         try:
@@ -180,25 +171,38 @@ async def make(desk: DeliverDesk, owner_id: UUID, wanted: Unmade) -> None:
         except SendError as failure:
             error = failure
         else:
+            sid = await persistently(partial(_remember, desk, owner_id, wanted, made_sid))
+    await persistently(partial(_settle, desk, owner_id, wanted, sid, error))
 
-            async def remember() -> str:
-                async with scoped(desk.pool, owner_id) as scope:
-                    return await templates.remember(scope, account_id, wanted_digest, made_sid)
 
-            sid = await persistently(remember)
+async def _made_before(desk: DeliverDesk, owner_id: UUID, wanted: Unmade) -> str | None:
+    async with scoped(desk.pool, owner_id) as scope:
+        return await templates.made(scope, wanted.conversation.account_id, digest(wanted.choices, wanted.part.body))
 
-    async def settle() -> None:
-        async with scoped(desk.pool, owner_id) as scope:
-            if sid is None:
-                await say_as_text(scope, desk, wanted, code=error.code if error else None)
-            else:
-                content = {"kind": to_json(wanted.choices)["kind"], "content_sid": sid}
-                await parts.become(scope, wanted.message_id, wanted.part.part, [body], content=content)
 
-    await persistently(settle)
-    if error is not None:
-        log.warning(
-            "content_not_made", step="deliver", owner_id=owner_id, message_id=wanted.message_id, code=error.code
+async def _remember(desk: DeliverDesk, owner_id: UUID, wanted: Unmade, sid: str) -> str:
+    async with scoped(desk.pool, owner_id) as scope:
+        wanted_digest = digest(wanted.choices, wanted.part.body)
+        return await templates.remember(scope, wanted.conversation.account_id, wanted_digest, sid)
+
+
+async def _settle(desk: DeliverDesk, owner_id: UUID, wanted: Unmade, sid: str | None, error: SendError | None) -> None:
+    """The part is posted by what was made, or as text, where Twilio did not make it."""
+    async with scoped(desk.pool, owner_id) as scope:
+        if sid is not None:
+            content = {"kind": to_json(wanted.choices)["kind"], "content_sid": sid}
+            await parts.become(scope, wanted.message_id, wanted.part.part, [wanted.part.body], content=content)
+            return
+        code = error.code if error else None
+        await say_as_text(scope, desk, wanted, code=code)
+        await happened(
+            scope,
+            "deliver",
+            "content_not_made",
+            conversation_id=wanted.conversation.id,
+            message_id=wanted.message_id,
+            correlation_id=wanted.correlation_id,
+            code=code,
         )
 
 
@@ -218,14 +222,15 @@ async def say_as_text(scope: Scope, desk: DeliverDesk, wanted: Unmade, *, code: 
     """The part lists its choices as text from now on, and the timeline says so."""
     text = as_text(wanted.choices, wanted.part.body)
     await parts.become(scope, wanted.message_id, wanted.part.part, split(text, desk.split_chars))
-    await events.record(
+    await happened(
         scope,
-        step="deliver",
-        what="buttons_as_text",
+        "deliver",
+        "buttons_as_text",
         conversation_id=wanted.conversation.id,
         message_id=wanted.message_id,
         correlation_id=wanted.correlation_id,
-        data={"part": wanted.part.part, "code": code},
+        part=wanted.part.part,
+        code=code,
     )
 
 

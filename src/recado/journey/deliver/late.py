@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal
 from uuid import UUID
 
-from recado.conversations import events, parts, templates
+from recado.conversations import parts, templates
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.conversations.parts import Part
 from recado.db.scope import Scope
 from recado.delivery import templates as rules
@@ -34,19 +35,19 @@ async def carry_or_hold(scope: Scope, message_id: UUID, correlation_id: UUID, co
     way: Way = "hold" if isinstance(found, str) else "template"
     if isinstance(found, str):
         await parts.hold(scope, message_id, held_for="window", error_code=OUTSIDE, reason=found)
-        data: dict[str, Any] = {"why": found}
+        details: dict[str, Any] = {"why": found}
     else:
         part, use, says = found
         await parts.become(scope, message_id, part.part, [says], content=to_json(use))
-        data = {"part": part.part, "content_sid": use.content_sid}
-    await events.record(
+        details = {"part": part.part, "content_sid": use.content_sid}
+    await happened(
         scope,
-        step="deliver",
-        what="window_closed" if way == "hold" else "window_template",
+        "deliver",
+        "window_closed" if way == "hold" else "window_template",
         conversation_id=conversation.id,
         message_id=message_id,
         correlation_id=correlation_id,
-        data=data,
+        **details,
     )
     return way
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 from uuid import UUID
-
-import structlog
 
 from recado.channels.port import SendError, Sent
 from recado.channels.twilio.addresses import identity_key
-from recado.conversations import events, parts
+from recado.conversations import parts
+from recado.conversations.happenings import happened
 from recado.conversations.parts import Attempt
 from recado.db.borrowing import borrowed
 from recado.db.pool import persistently
@@ -19,8 +20,6 @@ from recado.db.scope import Scope, scoped
 from recado.delivery.same import same, says_nothing
 from recado.journey.deliver import aftermath
 from recado.journey.deliver.dispatch import DeliverDesk, Job
-
-log = structlog.get_logger(__name__)
 
 #: How far Twilio's clock and the database's may be apart.
 NEAR = timedelta(seconds=30)
@@ -32,56 +31,65 @@ LATEST = timedelta(minutes=5)
 
 async def reconcile(desk: DeliverDesk, owner_id: UUID, job: Job) -> None:
     """Find out what became of an attempt whose outcome nobody saw; post nothing."""
-    started_at = job.attempt.started_at
     try:
-        sender = await desk.sender_of(owner_id, job.conversation.account_id)
-        looked_at = await persistently(lambda: _database_time(desk))
-        # The attempt's time is the database's, whose clock may be hours from ours.
-        ahead = looked_at - datetime.now(UTC)
-        listed = await sender.find(
-            to=job.attempt.address or job.conversation.contact_address,
-            from_=job.conversation.number_address,
-            since=started_at - ahead - timedelta(minutes=2),
-        )
-        listed = [
-            sent if sent.date_created is None else replace(sent, date_created=sent.date_created + ahead)
-            for sent in listed
-        ]
+        looked_at, listed = await _look_up(desk, owner_id, job)
     except SendError as error:
-        log.warning("reconcile_failed", step="deliver", message_id=job.message_id, code=error.code)
-        if (desk.clock.now() - job.queued_at) > timedelta(seconds=desk.policy.window_s):
-            await persistently(lambda: _give_up(desk, owner_id, job))
-            return
-        await desk.pause(max(min(error.retry_after_s or 0.0, LONGEST_PAUSE_S), await _until_next_look_s(desk, job)))
+        await _nothing_listed(desk, owner_id, job, error)
         return
-    max_age = timedelta(seconds=desk.policy.max_age_s)
-
-    async def settle() -> bool:
-        async with scoped(desk.pool, owner_id) as scope:
-            known = await parts.attributed(scope, [sent.sid for sent in listed])
-            ours = _ours([sent for sent in listed if sent.sid not in known], job)
-            if ours is not None:
-                await aftermath.learn(
-                    scope,
-                    message_id=job.message_id,
-                    part=job.part.part,
-                    sid=ours.sid,
-                    status=ours.status,
-                    error_code=ours.error_code,
-                )
-                await parts.end_attempt(scope, job.attempt.id, "taken")
-                await _note_reconciled(scope, job, "taken")
-                return True
-            if looked_at >= await _settled_at(scope, desk, job.attempt):
-                await parts.end_attempt(scope, job.attempt.id, "not_taken")
-                await _note_reconciled(scope, job, "not_taken")
-                if job.attempt.tries >= desk.policy.max_attempts or looked_at - job.queued_at > max_age:
-                    await parts.stop(scope, job.message_id, error_code=None)
-                return True
-            return False
-
-    if not await persistently(settle):
+    if not await persistently(partial(_settle, desk, owner_id, job, looked_at, listed)):
         await desk.pause(desk.reconcile_poll_s)
+
+
+async def _look_up(desk: DeliverDesk, owner_id: UUID, job: Job) -> tuple[datetime, list[Sent]]:
+    """What Twilio lists since the attempt began, by the database's clock, and when it was looked up."""
+    sender = await desk.sender_of(owner_id, job.conversation.account_id)
+    looked_at = await persistently(lambda: _database_time(desk))
+    # The attempt's time is the database's, whose clock may be hours from ours.
+    ahead = looked_at - datetime.now(UTC)
+    listed = await sender.find(
+        to=job.attempt.address or job.conversation.contact_address,
+        from_=job.conversation.number_address,
+        since=job.attempt.started_at - ahead - timedelta(minutes=2),
+    )
+    return looked_at, [
+        sent if sent.date_created is None else replace(sent, date_created=sent.date_created + ahead) for sent in listed
+    ]
+
+
+async def _nothing_listed(desk: DeliverDesk, owner_id: UUID, job: Job, error: SendError) -> None:
+    """Ask again after a while; the message is given up once its window is over."""
+    await _note(owner_id, job, "reconcile_failed", code=error.code)
+    if (desk.clock.now() - job.queued_at) > timedelta(seconds=desk.policy.window_s):
+        await persistently(lambda: _give_up(desk, owner_id, job))
+        return
+    await desk.pause(max(min(error.retry_after_s or 0.0, LONGEST_PAUSE_S), await _until_next_look_s(desk, job)))
+
+
+async def _settle(desk: DeliverDesk, owner_id: UUID, job: Job, looked_at: datetime, listed: Sequence[Sent]) -> bool:
+    """Record what became of the attempt; False while the list may not show yet what was taken."""
+    async with scoped(desk.pool, owner_id) as scope:
+        known = await parts.attributed(scope, [sent.sid for sent in listed])
+        ours = _ours([sent for sent in listed if sent.sid not in known], job)
+        if ours is not None:
+            await aftermath.apply_status(
+                scope,
+                message_id=job.message_id,
+                part=job.part.part,
+                sid=ours.sid,
+                status=ours.status,
+                error_code=ours.error_code,
+            )
+            await parts.end_attempt(scope, job.attempt.id, "taken")
+            await _note(scope, job, "reconciled_taken")
+            return True
+        if looked_at < await _settled_at(scope, desk, job.attempt):
+            return False
+        await parts.end_attempt(scope, job.attempt.id, "not_taken")
+        await _note(scope, job, "reconciled_not_taken")
+        too_old = looked_at - job.queued_at > timedelta(seconds=desk.policy.max_age_s)
+        if job.attempt.tries >= desk.policy.max_attempts or too_old:
+            await parts.stop(scope, job.message_id, error_code=None)
+        return True
 
 
 def _ours(listed: Sequence[Sent], job: Job) -> Sent | None:
@@ -151,15 +159,16 @@ async def _settled_at(scope: Scope, desk: DeliverDesk, attempt: Attempt) -> date
     return attempt.started_at + timedelta(seconds=desk.crash_settle_s)
 
 
-async def _note_reconciled(scope: Scope, job: Job, outcome: str) -> None:
-    await events.record(
-        scope,
-        step="deliver",
-        what=f"reconciled_{outcome}",
+async def _note(where: Scope | UUID, job: Job, what: str, **details: Any) -> None:
+    await happened(
+        where,
+        "deliver",
+        what,
         conversation_id=job.conversation.id,
         message_id=job.message_id,
         correlation_id=job.correlation_id,
-        data={"part": job.part.part},
+        part=job.part.part,
+        **details,
     )
 
 

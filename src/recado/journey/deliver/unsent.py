@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-import structlog
-
-from recado.conversations import conversations, events, messages, parts
+from recado.conversations import conversations, messages, parts
 from recado.conversations.conversations import Conversation
+from recado.conversations.happenings import happened
 from recado.db.pool import Row
 from recado.db.scope import Scope
 from recado.journey.deliver.dispatch import Apology
 from recado.journey.suspects import blamed
-
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,15 +42,14 @@ async def hold_if_broken(
     await parts.hold(scope, suspect.id, held_for="broken", error_code=None, reason="died")
     await forgive(scope, suspect.id, now=now)
     await conversations.ask_for_people(scope, conversation.id, why="broken")
-    data: dict[str, Any] = {"why": "died"}
-    await events.record(
+    await happened(
         scope,
-        step="deliver",
-        what="broken",
+        "deliver",
+        "broken",
         conversation_id=conversation.id,
         message_id=suspect.id,
         correlation_id=message["correlation_id"],
-        data=data,
+        why="died",
     )
     words = await apology(scope, conversation) if message["author"] == "assistant" else None
     if words is not None:
@@ -67,7 +62,6 @@ async def hold_if_broken(
             reply_to=message["reply_to"],
             now=now,
         )
-    log.error("delivery_broken", step="deliver", owner_id=scope.owner_id, message_id=suspect.id)
     return True
 
 

@@ -6,18 +6,20 @@ owner is let in; there is no way around the two, in development either: the simu
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import structlog
 from fastapi import Request, Response
 
+from recado import metrics
 from recado.channels.port import Inbound
 from recado.channels.twilio.addresses import WHATSAPP
 from recado.channels.twilio.directory import Account, Directory
 from recado.channels.twilio.parse import contact_words, parse_inbound
 from recado.channels.twilio.signature import canonical_url, is_form, is_signed, parse_form, parse_json
 from recado.clock import Clock
+from recado.conversations.happenings import happened
 from recado.db.group_commit import Unavailable
 from recado.db.pool import Pool
 from recado.errors import Rejected
@@ -25,8 +27,6 @@ from recado.identity import keys
 from recado.journey.accept.accept import CHANNEL, Acceptor, arrival
 from recado.journey.receive.limits import ADMITTED, MessageLimits
 from recado.settings import Network
-
-log = structlog.get_logger(__name__)
 
 #: Twilio's webhooks are a few kilobytes; nothing larger is read.
 BODY_LIMIT = 256 * 1024
@@ -74,7 +74,7 @@ class Door:
                 return account, parameters
             raise Rejected(403, "wrong API key")
         if account.unreadable is not None:
-            log.error("tokens_unreadable", owner_id=account.owner_id, step="receive", error=account.unreadable)
+            await happened(account.owner_id, "receive", "tokens_unreadable", error=account.unreadable)
             raise Unavailable("the account's tokens can't be read")
         raise Rejected(403, "wrong signature")
 
@@ -109,12 +109,15 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, limits: Mess
     over its limit is stored for people, and so is one of another channel: recado answers on WhatsApp.
     Raises Unavailable, or what a database that is away raises: nothing is promised then, the caller should try again.
     """
+    began = time.perf_counter()
     account, parameters = await door.authenticate(request)
     inbound: Inbound = parse_inbound(parameters)
     number = await door.directory.number(account, inbound.to_address)
     ours = inbound.channel == WHATSAPP
     words, verdict = contact_words(inbound), await limits.admit(account, inbound) if ours else ADMITTED
     held = verdict.held if ours else CHANNEL
+    received = time.perf_counter()
+    metrics.STEP_SECONDS("receive", "done").observe(received - began)
     try:
         accepted = await acceptor.submit(arrival(account, number, inbound, words, now=clock.now(), held=held))
     except Exception:
@@ -124,5 +127,14 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, limits: Mess
         await limits.uncount(account, inbound, verdict, stored=True)
     if verdict.courtesy and accepted.new:
         await limits.be_courteous(account.owner_id, accepted.message_id, words, now=clock.now())
-    log.info("accepted", correlation_id=accepted.message_id, owner_id=account.owner_id, step="accept", new=accepted.new)
+    await happened(
+        account.owner_id,
+        "accept",
+        "accepted",
+        message_id=accepted.message_id,
+        correlation_id=accepted.message_id,
+        duration_s=time.perf_counter() - received,
+        new=accepted.new,
+        held_for=held,
+    )
     return TWIML

@@ -14,19 +14,17 @@ from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
-import structlog
-
+from recado import metrics
 from recado.assistants.words import detect
 from recado.channels.port import Inbound
 from recado.channels.twilio.directory import Account
-from recado.conversations import events, messages
+from recado.conversations import messages
+from recado.conversations.happenings import happened
 from recado.conversations.holding import HeldFor
 from recado.counters import Counted, Counters
 from recado.db.pool import PASSING, Pool
 from recado.db.scope import Scope, scoped
 from recado.settings import Rate
-
-log = structlog.get_logger(__name__)
 
 #: What an arrival over its limit is held for.
 LIMITED: Final = "limit"
@@ -120,8 +118,10 @@ class MessageLimits:
             return ADMITTED
         counts = await self.counters.add(*wanted)
         last, over = wanted[len(counts) - 1], counts[-1].number - wanted[len(counts) - 1].rate.amount
+        if over > 0:
+            metrics.LIMITED(last.kind).inc()
         if over == 1 and last.kind == "account":
-            log.warning("limited", step="receive", kind="account", account_id=account.id)
+            await happened(account.owner_id, "receive", "limited", kind="account", account_id=account.id)
         return Verdict(
             held=LIMITED if over > 0 else None,
             courtesy=over == 1 and last.kind == "contact",
@@ -137,14 +137,15 @@ class MessageLimits:
 
     async def be_courteous(self, owner_id: UUID, message_id: UUID, words: str, *, now: datetime) -> None:
         """Tell the contact of that held message once a window; whatever goes wrong with it, the message is stored."""
-        log.warning("limited", step="receive", kind="contact", owner_id=owner_id, message_id=message_id)
+        await happened(owner_id, "receive", "limited", message_id=message_id, correlation_id=message_id, kind="contact")
         try:
             async with scoped(self.pool, owner_id) as scope:
                 told = await tell(scope, message_id, words, window_s=self.rates["contact"].window_s, now=now)
         except PASSING as error:
-            log.warning("courtesy_failed", step="receive", message_id=message_id, error=type(error).__name__)
-        else:
-            log.info("courtesy", step="receive", message_id=message_id, outcome="sent" if told else "not due")
+            await happened(owner_id, "receive", "courtesy_failed", message_id=message_id, error=type(error).__name__)
+            return
+        if not told:
+            await happened(owner_id, "receive", "courtesy_not_due", message_id=message_id, outcome="not due")
 
 
 _DUE = """
@@ -190,12 +191,13 @@ async def tell(scope: Scope, message_id: UUID, words: str, *, window_s: int, now
         reply_to=message_id,
         now=now,
     )
-    await events.record(
+    await happened(
         scope,
-        step="accept",
-        what="courtesy",
+        "accept",
+        "courtesy",
         conversation_id=due["id"],
         message_id=message_id,
         correlation_id=message_id,
+        outcome="sent",
     )
     return True

@@ -62,7 +62,9 @@ def of_number(address: str) -> str | None:
     return next((COUNTRIES[digits[:n]] for n in (4, 3, 2, 1) if digits[:n] in COUNTRIES), None)
 
 
-async def learn(scope: Scope, conversation: Conversation, heard: Sequence[Message] | None = None) -> Conversation:
+async def with_contact_language(
+    scope: Scope, conversation: Conversation, heard: Sequence[Message] | None = None
+) -> Conversation:
     """The conversation, its contact's language as what they wrote last tells it, which is kept where that is sure.
 
     With `heard` nothing is read where these messages tell nothing new.

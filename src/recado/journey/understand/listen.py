@@ -8,7 +8,9 @@ fetched and voice has been made text (`journey/understand/attachments`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import takewhile
 from uuid import UUID
 
@@ -23,6 +25,9 @@ PATIENCE = 5
 MEDIA_S, LOOK = 10.0, timedelta(milliseconds=200)
 
 
+Then = Callable[[Scope, list[Message]], Awaitable[None]]
+
+
 async def listen(
     pool: Pool,
     clock: Clock,
@@ -33,7 +38,7 @@ async def listen(
     since: datetime,
     again: bool = False,
     pause: Callable[[float], Awaitable[None]] | None = None,
-    then: Callable[[Scope, list[Message]], Awaitable[None]] | None = None,
+    then: Then | None = None,
 ) -> list[Message]:
     """All that waits for an answer in the conversation, in order; empty when another turn has taken it, or will.
 
@@ -46,43 +51,62 @@ async def listen(
     with what it answers, if that is anything, in the transaction that has read it; again where the outcome of its
     commit was lost.
     """
-    seen: dict[UUID, datetime] = {}
-    media_until = 0.0
-
-    def whole(heard: list[Message]) -> tuple[list[Message] | None, datetime | None]:
-        """What is taken of that and when it is quiet: None for a look again soon, and for what is quiet already."""
-        if any(message.awaits_media for message in heard):
-            if again and clock.monotonic() < media_until:
-                return None, None
-            heard = list(takewhile(lambda message: not message.awaits_media, heard)) if again else []
-        if not heard:
-            return [], None
-        now = clock.now()
-        came = [seen.setdefault(message.id, min(message.received_at, now)) for message in heard]
-        quiet_at = min(max(came) + quiet_window, min(came) + quiet_window * PATIENCE)
-        return heard, None if quiet_at <= now else quiet_at
-
-    async def read() -> tuple[list[Message] | None, datetime | None]:
-        async with scoped(pool, owner_id) as scope:
-            heard, quiet_at = whole(await pending(scope, conversation_id))
-            if heard and quiet_at is None and then is not None:
-                await then(scope, heard)
-            return heard, quiet_at
+    ear = _Ear(clock=clock, quiet_window=quiet_window, again=again)
 
     now = clock.now()
     # Run again it would wait again for a time that is still ahead.
     await _until(clock, min(since, now) + quiet_window, pause if since <= now else None)
-    media_until = clock.monotonic() + MEDIA_S
+    ear.media_until = clock.monotonic() + MEDIA_S
     while True:
-        heard, quiet_at = await persistently(read)
-        if heard is None:
+        heard = await persistently(partial(_read, pool, owner_id, conversation_id, ear, then))
+        if heard.messages is None:
             await clock.sleep_until(clock.now() + LOOK)
             continue
-        if quiet_at is None:
-            return heard
+        if heard.quiet_at is None:
+            return heard.messages
         now = clock.now()
-        behind = all(message.received_at <= now for message in heard)
-        await _until(clock, quiet_at, pause if behind and since <= now else None)
+        behind = all(message.received_at <= now for message in heard.messages)
+        await _until(clock, heard.quiet_at, pause if behind and since <= now else None)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Ear:
+    """What one listening knows: when each message was first seen, and until when it waits for attachments."""
+
+    clock: Clock
+    quiet_window: timedelta
+    again: bool
+    media_until: float = 0.0
+    seen: dict[UUID, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What is taken, and when it is quiet: None for a look again soon, and for what is quiet already."""
+
+    messages: list[Message] | None
+    quiet_at: datetime | None = None
+
+
+async def _read(pool: Pool, owner_id: UUID, conversation_id: UUID, ear: _Ear, then: Then | None) -> _Heard:
+    async with scoped(pool, owner_id) as scope:
+        heard = _taken(ear, await pending(scope, conversation_id))
+        if heard.messages and heard.quiet_at is None and then is not None:
+            await then(scope, heard.messages)
+        return heard
+
+
+def _taken(ear: _Ear, heard: list[Message]) -> _Heard:
+    if any(message.awaits_media for message in heard):
+        if ear.again and ear.clock.monotonic() < ear.media_until:
+            return _Heard(None)
+        heard = list(takewhile(lambda message: not message.awaits_media, heard)) if ear.again else []
+    if not heard:
+        return _Heard([])
+    now = ear.clock.now()
+    came = [ear.seen.setdefault(message.id, min(message.received_at, now)) for message in heard]
+    quiet_at = min(max(came) + ear.quiet_window, min(came) + ear.quiet_window * PATIENCE)
+    return _Heard(heard, None if quiet_at <= now else quiet_at)
 
 
 async def _until(clock: Clock, moment: datetime, pause: Callable[[float], Awaitable[None]] | None) -> None:

@@ -102,7 +102,7 @@ def listen(model: WhisperModel, question: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Hearing:
     """What a note says if it is in that language, and how sure the model is of it: mean log-probability a token."""
 
     language: str
@@ -110,7 +110,7 @@ class Reading:
     sureness: float
 
 
-def _read_in_the_likeliest(model: WhisperModel, speech: NDArray[np.float32], languages: Mapping[str, float]) -> Reading:
+def _read_in_the_likeliest(model: WhisperModel, speech: NDArray[np.float32], languages: Mapping[str, float]) -> Hearing:
     """Listen in the language that fits best of those that the note may be in; in any, where none is known.
 
     The model's own guess is weak on a few seconds of speech. So it counts among these languages only, times what was
@@ -131,7 +131,7 @@ def _read_in_the_likeliest(model: WhisperModel, speech: NDArray[np.float32], lan
     return _read_prompted(model, speech, best.language)
 
 
-def _read_prompted(model: WhisperModel, speech: NDArray[np.float32], language: str | None) -> Reading:
+def _read_prompted(model: WhisperModel, speech: NDArray[np.float32], language: str | None) -> Hearing:
     """The reading after a line in its language; without that line where the model only repeats it."""
     prompt = None if language is None else PROMPTS.get(language)
     reading = _read(model, speech, language, prompt=prompt)
@@ -160,7 +160,7 @@ class Remembering(WhisperModel):  # type: ignore[misc]
 
 def _read(
     model: WhisperModel, speech: NDArray[np.float32], language: str | None, *, prompt: str | None = None
-) -> Reading:
+) -> Hearing:
     segments, info = model.transcribe(
         speech,
         language=language,
@@ -173,7 +173,7 @@ def _read(
     said = [segment for segment in segments if segment.compression_ratio <= MOST_COMPRESSION]
     tokens = sum(len(segment.tokens) for segment in said)
     surely = sum(segment.avg_logprob * len(segment.tokens) for segment in said)
-    return Reading(
+    return Hearing(
         language=info.language,
         text=" ".join(segment.text.strip() for segment in said).strip(),
         sureness=surely / tokens if tokens else -math.inf,

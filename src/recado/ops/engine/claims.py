@@ -52,7 +52,7 @@ _NOBODY: Final = """
 """
 
 
-def _look(*, one_at_a_time: bool) -> str:
+def _find(*, one_at_a_time: bool) -> str:
     """The statement that finds what may be taken: of each owner the oldest heads of its lanes, and what is in work.
 
     Where a lane is one at a time it is its head alone, if that is due and this version's to take, and nothing of the
@@ -124,19 +124,20 @@ def _take(*, one_at_a_time: bool) -> str:
             application_name = %(app)s, started_at_epoch_ms = {NOW_MS}, updated_at = {NOW_MS}, rate_limited = false,
             delay_until_epoch_ms = NULL, recovery_attempts = coalesce(t.recovery_attempts, 0) + 1
         FROM (
-            SELECT w.workflow_uuid FROM dbos.workflow_status w
+            SELECT w.workflow_uuid, greatest(w.created_at, coalesce(w.delay_until_epoch_ms, 0)) AS due_ms
+            FROM dbos.workflow_status w
             WHERE w.workflow_uuid = ANY(%(ids)s) AND {_OPEN} AND {_OURS} AND {_DUE} {free}
             FOR UPDATE SKIP LOCKED) mine
         WHERE t.workflow_uuid = mine.workflow_uuid
         RETURNING t.workflow_uuid, t.queue_partition_key AS lane, t.name, t.serialization,
-                  t.recovery_attempts AS claims,
+                  t.recovery_attempts AS claims, t.started_at_epoch_ms - mine.due_ms AS waited_ms,
                   coalesce((SELECT i.inputs FROM dbos.workflow_input i WHERE i.workflow_uuid = t.workflow_uuid),
                            t.inputs) AS inputs,
                   EXISTS (SELECT FROM dbos.operation_outputs o WHERE o.workflow_uuid = t.workflow_uuid) AS has_steps
     """  # noqa: S608 - constants
 
 
-_LOOK: Final = {alone: _look(one_at_a_time=alone) for alone in (True, False)}
+_FIND: Final = {alone: _find(one_at_a_time=alone) for alone in (True, False)}
 _TAKE: Final = {alone: _take(one_at_a_time=alone) for alone in (True, False)}
 
 
@@ -248,7 +249,7 @@ def _claim(
 ) -> list[Claimed]:
     owners = max(OWNERS, free)
     rows = conn.exec_driver_sql(
-        _LOOK[each is None],
+        _FIND[each is None],
         {
             **told,
             "after": place.after,
@@ -287,6 +288,7 @@ def _claim(
             serialization=row.serialization,
             claims=row.claims,
             has_steps=row.has_steps,
+            waited_ms=row.waited_ms,
         )
         for workflow_id in chosen
         if (row := taken.get(workflow_id)) is not None

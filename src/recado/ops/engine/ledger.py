@@ -82,7 +82,7 @@ class Superseded(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed:
-    """What a claim has read of a workflow; `xid` is the token that says whose it is."""
+    """What a claim has read of a workflow; `xid` says whose it is, `waited_ms` how long it had been due."""
 
     workflow_id: str
     xid: str
@@ -93,6 +93,7 @@ class Claimed:
     serialization: str | None
     claims: int
     has_steps: bool
+    waited_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -18,6 +19,7 @@ from dbos._dbos import _get_dbos_instance
 from dbos._serialization import DBOSDefaultSerializer, DBOSPortableJSON, deserialize_args, serialize_exception
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from recado import metrics
 from recado.journey.pause import Later
 from recado.ops.engine.ledger import BEGUN_BY, NOW_MS, PORTABLE, Claimed, Ledger, Superseded
 
@@ -68,6 +70,10 @@ class Runner:
     ledger: Ledger
     works: Mapping[str, Work]
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
+    in_hand: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        metrics.WORK_RUNNING.read = lambda: {(queue,): float(number) for queue, number in self.in_hand.items()}
 
     def start(self, claimed: Sequence[Claimed]) -> list[str]:
         """Have them run; answers the ids of those that are DBOS's to deal with. Called in the queues' threads.
@@ -97,6 +103,8 @@ class Runner:
 
     async def _run(self, claimed: Claimed, entry: Any) -> None:
         token = _running.set(Run(claimed))
+        self.in_hand[claimed.queue] += 1
+        metrics.QUEUE_WAIT_SECONDS(claimed.queue).observe(max(0, claimed.waited_ms) / 1000)
         try:
             given = deserialize_args(claimed.inputs, claimed.serialization, DBOSDefaultSerializer)
             await self.works[claimed.name](*given["args"], **given["kwargs"])
@@ -109,6 +117,7 @@ class Runner:
             landed = await self.ledger.end(claimed, "SUCCESS")
         finally:
             _running.reset(token)
+            self.in_hand[claimed.queue] -= 1
             entry.release()
         if not landed:
             log.info("outcome_of_another", task=claimed.name, workflow_id=claimed.workflow_id)

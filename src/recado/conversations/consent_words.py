@@ -1,7 +1,8 @@
-"""Consent: the words by which contacts opt out and in, and what is known of who did.
+"""Consent words: by which contacts opt out and in, those that all owners have and each owner's own.
 
-A word counts when it is the whole message, whatever its case, accents and punctuation. An opt-out holds until the
-contact opts in again. An opt-in word of somebody who never opted out is a message like any other.
+A word counts when it is the whole message, whatever its case, accents and punctuation. An opt-in word of somebody who
+never opted out is a message like any other. What a word does is in the database's function `heed`; who opted out is in
+`suppressions`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from recado.ids import new_id
 
 Action = Literal["stop", "start"]
 Language = Literal["pt", "es", "en"]
-Change = Literal["opted_out", "opted_in"]
 
 #: What every owner's contacts may say; docs/how-to/consent.md lists the same.
 WORDS: Final[Mapping[Action, Mapping[Language, tuple[str, ...]]]] = {
@@ -46,19 +46,6 @@ WORDS: Final[Mapping[Action, Mapping[Language, tuple[str, ...]]]] = {
 
 #: How many characters a message may have to be looked at as a word at all.
 MOST_CHARS: Final = 64
-
-CONFIRMED: Final[Mapping[Change, Mapping[Language, str]]] = {
-    "opted_out": {
-        "pt": "Pronto: você não receberá mais mensagens nossas. Se mudar de ideia, escreva VOLTAR.",
-        "es": "Listo: no recibirás más mensajes nuestros. Si cambias de opinión, escribe ALTA.",
-        "en": "Done: you will get no more messages from us. If you change your mind, write START.",
-    },
-    "opted_in": {
-        "pt": "Pronto: você voltará a receber nossas mensagens. Para parar, escreva SAIR.",
-        "es": "Listo: volverás a recibir nuestros mensajes. Para dejar de recibirlos, escribe BAJA.",
-        "en": "Done: you will get our messages again. To stop them, write STOP.",
-    },
-}
 
 
 def normal(text: str) -> str | None:
@@ -145,10 +132,6 @@ PERFORM heed(owned.owner_id, said.id, said.conversation_id, said.identity_key, s
 ) said
 """
 
-#: For `deliver`, whose statement has the message as `m`: no opt-out of its contact is committed before this
-#: transaction ends, and every statement after this one sees those that were. `contacts` must be joined as `c`.
-SHARE: Final = "pg_advisory_xact_lock_shared(consent_key(c.owner_id, c.identity_key))"
-
 
 async def heed_spoken(scope: Scope, message_ids: Sequence[UUID]) -> None:
     """Heed the voice notes among these messages that say nothing but an opt-out word.
@@ -179,102 +162,6 @@ async def _added(scope: Scope, word: str) -> str | None:
     )
     row = await cursor.fetchone()
     return row["action"] if row else None
-
-
-async def changes(scope: Scope, message_ids: Sequence[UUID]) -> dict[UUID, Change]:
-    """Which of the contact's messages opted them out or in, in the order in which it happened."""
-    cursor = await scope.conn.execute(
-        """
-        SELECT message_id, what FROM events
-        WHERE owner_id = %s AND correlation_id = ANY(%s) AND step = 'accept' AND what IN ('opted_out', 'opted_in')
-        ORDER BY id
-        """,
-        [scope.owner_id, list(message_ids)],
-    )
-    return {row["message_id"]: row["what"] for row in await cursor.fetchall()}
-
-
-async def may_confirm(scope: Scope, identity_key: str, message_id: UUID, change: Change) -> bool:
-    """Whether this message's change still stands and was not confirmed; locks the suppression that it made."""
-    cursor = await scope.conn.execute(
-        "SELECT message_id, confirmation_id FROM suppressions WHERE owner_id = %s AND identity_key = %s FOR UPDATE",
-        [scope.owner_id, identity_key],
-    )
-    row = await cursor.fetchone()
-    if row is None:
-        return change == "opted_in"
-    return change == "opted_out" and row["message_id"] == message_id and row["confirmation_id"] is None
-
-
-async def let_through(scope: Scope, identity_key: str, confirmation_id: UUID) -> None:
-    """Exactly that message goes to the contact although they want no more: it confirms that they don't."""
-    await scope.conn.execute(
-        "UPDATE suppressions SET confirmation_id = %s WHERE owner_id = %s AND identity_key = %s",
-        [confirmation_id, scope.owner_id, identity_key],
-    )
-
-
-async def demand(scope: Scope, conversation_id: UUID) -> None:
-    """Raise Conflict when the conversation's contact wants no messages: nothing should be written to them."""
-    cursor = await scope.conn.execute(
-        """
-        SELECT s.created_at, s.reason FROM conversations v
-        JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
-        JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
-        WHERE v.owner_id = %s AND v.id = %s
-        """,
-        [scope.owner_id, conversation_id],
-    )
-    row = await cursor.fetchone()
-    if row is not None:
-        raise Conflict(
-            f"the contact wants no messages since {row['created_at']:%Y-%m-%d %H:%M} UTC ({row['reason']}): "
-            "only they can change that"
-        )
-
-
-async def suppress(scope: Scope, contact_id: UUID) -> None:
-    """Send the contact no more, by people's decision; who is suppressed already stays so. Raises NotFound.
-
-    What the contact says later takes its place.
-    """
-    identity_key = await _identity(scope, contact_id)
-    await scope.conn.execute(
-        "SELECT pg_advisory_xact_lock(consent_key(%(owner)s, %(key)s))", {"owner": scope.owner_id, "key": identity_key}
-    )
-    await scope.conn.execute(
-        "INSERT INTO suppressions (owner_id, identity_key, reason, created_at) "
-        "VALUES (%s, %s, 'people', clock_timestamp()) ON CONFLICT (owner_id, identity_key) DO NOTHING",
-        [scope.owner_id, identity_key],
-    )
-
-
-async def allow(scope: Scope, contact_id: UUID) -> None:
-    """Take back what `suppress` did. Raises NotFound; Conflict for what the contact or WhatsApp said: people can't."""
-    identity_key = await _identity(scope, contact_id)
-    await scope.conn.execute(
-        "DELETE FROM suppressions WHERE owner_id = %s AND identity_key = %s AND reason = 'people'",
-        [scope.owner_id, identity_key],
-    )
-    cursor = await scope.conn.execute(
-        "SELECT reason FROM suppressions WHERE owner_id = %s AND identity_key = %s", [scope.owner_id, identity_key]
-    )
-    row = await cursor.fetchone()
-    if row is not None:
-        raise Conflict(f"the contact opted out ({row['reason']}): only they can opt in again, by writing so")
-
-
-async def _identity(scope: Scope, contact_id: UUID) -> str:
-    cursor = await scope.conn.execute(
-        # What the contact is known by stays until the commit.
-        "SELECT identity_key FROM contacts WHERE owner_id = %s AND id = %s FOR KEY SHARE",
-        [scope.owner_id, contact_id],
-    )
-    row = await cursor.fetchone()
-    if row is None:
-        raise NotFound(f"no contact {contact_id}")
-    identity_key: str = row["identity_key"]
-    return identity_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from recado.media.reading import PARSERS, Reader
+from recado.media.reader import PARSERS, Reader
 from tests.media.documents import endless_table, word
 from tests.media.test_text import OFFICE
 
