@@ -28,6 +28,7 @@ EXCLUDED = {
     "require-concurrent-index-creation": "CONCURRENTLY can't be in a transaction; a large table's index is built apart",
     "require-concurrent-index-deletion": "the same; dropping takes a moment",
     "prefer-bigint-over-int": "numbers here are counts with bounds of their own",
+    "prefer-bigint-over-smallint": "the same",
     "prefer-identity": "no new serial columns",
     "require-timeout-settings": "`recado.db.migrate` sets lock_timeout for each transaction",
 }

@@ -51,9 +51,7 @@ EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l
 _LIVE: Final = f"""
 SELECT queue, count(*) AS live FROM executors e, unnest(e.queues) queue WHERE {ALIVE} GROUP BY queue
 """  # noqa: S608 - a constant
-_OLDEST: Final = (
-    "SELECT queue, max(oldest_s) AS age_s FROM work_stands() WHERE status = 'ENQUEUED' AND due > 0 GROUP BY queue"
-)
+_OLDEST: Final = "SELECT queue, oldest_s FROM work_waits(%s, 1)"
 
 
 async def check(pool: Pool) -> Health:
@@ -72,11 +70,11 @@ async def check(pool: Pool) -> Health:
 
 async def answering(platform: Connection) -> Answering:
     """Whether what was accepted is answered; on a connection that sees all owners' work, without any owner's data."""
-    rows = await (await platform.execute(_OLDEST)).fetchall()
+    rows = await (await platform.execute(_OLDEST, [list(QUEUES)])).fetchall()
     live = await _live(platform)
     return Answering(
         live={queue: live.get(queue, 0) for queue in SERVED},
-        oldest_s=dict.fromkeys(QUEUES, 0.0) | {row["queue"]: max(0.0, float(row["age_s"])) for row in rows},
+        oldest_s={row["queue"]: row["oldest_s"] for row in rows},
     )
 
 
