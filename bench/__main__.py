@@ -17,7 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import ack, backup, fair, flood, held, hostile, idle, knowledge, media, million, observed, turns, voice
+from bench import (
+    ack,
+    backup,
+    erase,
+    fair,
+    flood,
+    held,
+    hostile,
+    idle,
+    knowledge,
+    media,
+    million,
+    observed,
+    turns,
+    voice,
+)
 from bench.pairs import ratio, total
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,6 +45,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "flood": flood.measure,
     "fair": fair.measure,
     "held": held.measure,
+    "erase": erase.measure,
     "hostile": hostile.measure,
     "media": media.measure,
     "voice": voice.measure,
@@ -151,6 +167,14 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("others not answered within 10 s", total(part, "unanswered"), most=0)
         figure("others' p95 answer time beside them, ms", part["ours"]["p95_ms"])
         figure("others' p95 answer time without them, ms", part["baseline"]["p95_ms"])
+    if part := figures.get("erase"):
+        figure("seconds until a contact with 10,000 messages is gone here", part["ours"]["seconds"], most=60)
+        figure("those seconds to bare statements'", ratio(part, "seconds"))
+        figure("contacts that were not erased", part["left"], most=0)
+        figure("ms until nothing is sent to them any more", part["ours"]["request_ms"])
+        figure("seconds with a Twilio that answers at once", part["ours"]["whole_seconds"])
+        figure("memory of copying a contact with 10,000 messages, MB", part["copy"]["peak_mb"], most=40)
+        figure("seconds of copying them", part["copy"]["seconds"])
     if part := figures.get("held"):
         figure("recovery's round, held messages to none", ratio(part, "round_ms"), most=1.5)
         figure("recovery's round with them, ms", part["ours"]["round_ms"])

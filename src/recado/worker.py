@@ -36,6 +36,7 @@ from recado.ops.engine.ledger import Ledger
 from recado.ops.engine.process import Queue
 from recado.ops.engine.running import Work
 from recado.ops.executors import Executor, keep_alive
+from recado.ops.privacy.running import EraseDesk
 from recado.settings import Settings
 from recado.webhooks.loop import Loop
 from recado.webhooks.post import Poster
@@ -187,6 +188,9 @@ def _sweeps(wiring: Wiring, platform: Pool, senders: Senders) -> list[sweeps.Swe
         sender_of=senders.of,
         listed_of=senders.listed_of,
         at_work=timedelta(seconds=DEADLINE_S + wiring.settings.longest_note_s + SPARE_S),
+        erasing=EraseDesk(
+            platform=platform, storage=wiring.storage, keyring=wiring.keyring, eraser_of=senders.eraser_of
+        ),
     )
 
 

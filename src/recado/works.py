@@ -19,6 +19,7 @@ from structlog.contextvars import bound_contextvars
 from recado import stopping
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
+from recado.conversations.erased import recall
 from recado.db.borrowing import patiently
 from recado.db.work import DELIVERY, FETCH, TRANSCRIBE, TURN
 from recado.fair import Gate
@@ -91,6 +92,7 @@ def of_words(
         pause=partial(give_way, wiring.clock, short_s=SHORT_WINDOW_S),
         turns_per_hour=settings.turns_per_hour,
         suspects=suspects,
+        recall=partial(recall, wiring.keyring),
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,
@@ -103,6 +105,7 @@ def of_words(
         pause=partial(give_way, wiring.clock),
         suspects=suspects,
         apology=apology_unless_silent,
+        recall=partial(recall, wiring.keyring),
     )
 
     async def turn(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:

@@ -245,6 +245,25 @@ class Sender(Protocol):
         ...
 
 
+class Eraser(Protocol):
+    """Deletes what the channel keeps, for one Twilio account. Every method raises `SendError` alone."""
+
+    async def erase(self, message_sid: str, *, with_media: bool) -> int | None:
+        """Delete the record of a message, and its files before it; answers how many files, None for no such message.
+
+        Raises `SendError` with `NOT_FINAL` while its delivery has not ended.
+        """
+        ...
+
+    async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
+        """As `Sender.find`."""
+        ...
+
+    async def erase_content(self, content_sid: str) -> bool:
+        """Delete buttons or a list that were made; whether they were there."""
+        ...
+
+
 class Contents(Protocol):
     """What is made before it is sent, for one Twilio account. Every method raises `SendError` alone."""
 

@@ -191,7 +191,7 @@ def put(
     lines = [
         f"restored to {done.moment.isoformat(timespec='milliseconds')}: "
         + ", ".join(f"{count} {name}" for name, count in done.counts.items()),
-        f"attachments put back: {done.attachments}; people signed out: {done.sessions}",
+        f"attachments put back: {done.attachments}; people signed out: {done.sessions}; erased again: {done.erased}",
         f"Twilio accounts that nothing is sent for: {done.quarantined}",
         "next: start recado, look at `recado doctor`, then `recado restore release`",
     ]
@@ -240,11 +240,12 @@ def _keyring(settings: Settings, *, lost: bool) -> Keyring:
 
 async def _settle(settings: Settings, keyring: Keyring, folder: Path, manifest: Manifest, moment: datetime) -> Restored:
     """What the database itself has to know, and the attachments."""
-    from recado.db.pool import connect
+    from recado.db.pool import connect, open_pool
     from recado.db.schema import refuse, standing
     from recado.identity.callers import at_command_line
     from recado.media.stores import open_storage
     from recado.ops.backup import restore
+    from recado.ops.privacy import ledger
     from recado.wiring import database
 
     async with AsyncExitStack() as stack:
@@ -258,14 +259,17 @@ async def _settle(settings: Settings, keyring: Keyring, folder: Path, manifest: 
         storage = open_storage(settings)
         stack.push_async_callback(storage.aclose)
         await restore.put_ledger(storage, folder)
-        await restore.replay_erasures(platform, storage, keyring)
+        pool = await stack.enter_async_context(open_pool(there.url, "recado_app", size=2))
+        erased = await ledger.replay(pool, storage, keyring)
+        if erased.unreadable:
+            _say(f"erasures that no key opens, which have to be repeated: {erased.unreadable}")
         count = 0
         if manifest.media.kept == "copied":
             with progress("attachments", manifest.media.files) as advance:
                 count = await restore.put_media(platform, storage, folder, said=advance)
         if missing := await restore.missing_media(platform, storage):
             _say(f"attachments that the database names and nobody has: {missing}")
-    return replace(done, attachments=count)
+    return replace(done, attachments=count, erased=erased.people)
 
 
 @restore_commands.command("status")
@@ -335,7 +339,12 @@ def release(
                 await asyncio.sleep(left_s)
             wiring = desk.wiring
             async with releasing.opened(
-                wiring.settings, wiring.keyring, wiring.clock, url=wiring.database.url, platform=desk.platform
+                wiring.settings,
+                wiring.keyring,
+                wiring.clock,
+                url=wiring.database.url,
+                platform=desk.platform,
+                storage=wiring.storage,
             ) as tools:
                 await releasing.release(tools, silent)
         told = {"accounts": [one.account_sid for one in silent], "asked": not without_asking}

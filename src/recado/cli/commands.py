@@ -12,6 +12,7 @@ from recado.cli import templates
 from recado.cli import identity
 from recado.cli import consent_words
 from recado.cli import contacts
+from recado.cli import privacy
 from recado.cli import webhooks
 from recado.cli import watch
 from recado.cli import doctor
@@ -35,6 +36,7 @@ GATHERED = (
     identity,
     consent_words,
     contacts,
+    privacy,
     webhooks,
     watch,
     doctor,

@@ -21,7 +21,7 @@ from recado.db.scope import Scope
 from recado.delivery.status import Status
 from recado.metrics.journey import measure
 
-Step = Literal["receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks"]
+Step = Literal["receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks", "privacy"]
 #: Who writes the event's row: `happened` itself, the SQL that does it, or nobody.
 Row = Literal["happened", "sql", "nobody"]
 Level = Literal["debug", "info", "warning", "error", "exception"]
@@ -144,7 +144,7 @@ SUBSCRIBERS: Final[tuple[Subscriber, ...]] = (write_line, measure)
 log = structlog.get_logger(__name__)
 _LOGS = {
     step: structlog.get_logger(f"recado.journey.{step}")
-    for step in ("receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks")
+    for step in ("receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks", "privacy")
 }
 
 #: What nobody has declared is a row and a line all the same; `tests/conversations/test_happenings.py` finds it.
@@ -359,5 +359,10 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {
         keeps=("webhook_id", "event_id", "why"),
         log="warning",
         said="webhook_event_lost",
+    ),
+    ("privacy", "contact_erased"): Kind(
+        means="A person was erased here: whoever has copied what was theirs has to forget it too.",
+        row="sql",
+        keeps=("erasure_id", "contact_ids"),
     ),
 }

@@ -1,7 +1,7 @@
 """When each sweep of a worker runs: by itself, at its own pace, and bounded, so that none waits for another.
 
 A sweep that fails, or takes longer than it may, is logged and comes again after its pause; the others know nothing of
-it. What each does is in `recovery`, `again` and `retention`.
+it. What each does is in `recovery`, `again`, `retention` and `privacy`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from recado.db.pool import PASSING, Pool
 from recado.media.storage import Storage
 from recado.ops import again, proving, recovery, retention
 from recado.ops.engine import process
+from recado.ops.privacy import erase, periods
+from recado.ops.privacy.running import EraseDesk
 from recado.stopping import AGAIN_S
 
 log = structlog.get_logger(__name__)
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 #: What is looked for often, because somebody waits for it.
 SOON_S = 10.0
 NUMBERS_S = 60.0
+ERASURES_S = 2.0
 #: How long one run may take, if nothing else is said.
 BOUND_S = 30.0
 
@@ -93,11 +96,13 @@ def of_a_worker(
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
     listed_of: Callable[[UUID, UUID], Awaitable[frozenset[str] | None]],
     at_work: timedelta,
+    erasing: EraseDesk | None = None,
 ) -> list[Sweep]:
     """All that every worker looks after; `at_work` is what a worker that has begun with an attachment may take.
 
     What is due is told by the database's clock: a worker whose own is minutes ahead must give up nothing of others.
-    `listed_of` asks Twilio for the senders of an account, of owner and account.
+    `listed_of` asks Twilio for the senders of an account, of owner and account; `erasing` is what erasures work
+    with; None: there are none.
     """
     now = clock.now
 
@@ -121,10 +126,24 @@ def of_a_worker(
         soon("unstarted", lambda: asyncio.to_thread(process.give_back_unstarted)),
         soon("held_deliveries", deliveries),
         soon("held_arrivals", arrivals),
+        *(
+            []
+            if erasing is None
+            else [
+                Sweep(
+                    name="erasures",
+                    period_s=ERASURES_S,
+                    first_s=1.0,
+                    run=partial(erase.carry_on, erasing),
+                    bound_s=600.0,
+                )
+            ]
+        ),
         Sweep(name="numbers", period_s=NUMBERS_S, run=lambda: proving.prove_numbers(platform, pool, listed_of, now())),
         tidy("finished", partial(retention.delete_finished_workflows, platform)),
         tidy("sign_ins", lambda: retention.forget_sign_ins(platform, now=now())),
         tidy("kept_answers", lambda: retention.forget_kept_answers(platform, now=now())),
+        tidy("periods", lambda: periods.sweep(platform, storage, now=now())),
         Sweep(
             name="attachments",
             period_s=retention.SWEEP_S,

@@ -20,7 +20,6 @@ from recado.db import basebackup
 from recado.db.cluster import Cluster
 from recado.db.pool import Connection
 from recado.db.schema import HEAD
-from recado.db.secrets import Keyring
 from recado.errors import Conflict, RecadoError, UsageError
 from recado.identity import audit
 from recado.identity.callers import Caller
@@ -37,13 +36,14 @@ _OURS = "the data here is of a restore that has not ended\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What there is now: the moment that it is of, what it holds, and for how many Twilio accounts it keeps silent."""
+    """What there is now: the moment that it is of, what it holds, for how many Twilio accounts it keeps silent."""
 
     moment: datetime
     counts: dict[str, int]
     quarantined: int
     sessions: int
     attachments: int
+    erased: int
 
 
 def moment_of(text: str) -> datetime:
@@ -199,6 +199,7 @@ async def settle(platform: Connection, manifest: Manifest, moment: datetime, *, 
         quarantined=silent.rowcount,
         sessions=sessions.rowcount,
         attachments=0,
+        erased=0,
     )
 
 
@@ -209,8 +210,3 @@ async def missing_media(platform: Connection, storage: Storage) -> int:
         await platform.execute("SELECT storage_key FROM media WHERE status = 'stored' AND storage_key IS NOT NULL")
     ).fetchall()
     return sum(row["storage_key"] not in there for row in rows)
-
-
-async def replay_erasures(platform: Connection, storage: Storage, keyring: Keyring) -> int:
-    """Erase again who was erased since the set was made; answers how many. Before anything can be sent or shown."""
-    return 0

@@ -10,7 +10,7 @@ from alembic import op
 from recado.db.migrations.policies import own, platform_only
 
 revision = "0041"
-down_revision = "0037"
+down_revision = "0039"
 branch_labels = None
 depends_on = None
 
