@@ -37,6 +37,18 @@ Ask = Callable[..., list[dict[str, Any]]]
 ACCOUNT_SID, TOKEN, NUMBER = "AC" + "b" * 32, "the_token_of_the_backup", "whatsapp:+14155238886"
 
 
+#: Somebody of whom this database knows nothing.
+ERASED = {
+    "form": 1,
+    "owner_id": str(uuid4()),
+    "erasure_id": str(uuid4()),
+    "at": "2026-03-01T00:00:00+00:00",
+    "key": "",
+    "hashes": ["00" * 32],
+    "suppressed_why": None,
+}
+
+
 @dataclass(frozen=True)
 class Home:
     """A home with an embedded database, and commands at it."""
@@ -290,7 +302,7 @@ def test_a_followed_set_is_put_back_to_any_moment_and_nothing_starts_from_one_ha
         ask("INSERT INTO owners (id, name) VALUES (gen_random_uuid(), 'third')")
         entry = home.path / "media" / sets.LEDGER / str(uuid4())
         entry.parent.mkdir()
-        entry.write_text("who was erased since the set was made")
+        entry.write_text(json.dumps(ERASED))
         until((folder / sets.ERASURES / entry.name).exists, following.poll)
         assert ended(ask, following) == 0
         assert len(ask("SELECT slot_name FROM pg_replication_slots")) == 1
@@ -311,7 +323,7 @@ def test_a_followed_set_is_put_back_to_any_moment_and_nothing_starts_from_one_ha
         assert ask("SELECT slot_name FROM pg_replication_slots") == [], "nobody follows this one"
     assert ("first" in names, "second" in names, "third" in names) == (True, False, False)
     ledger = elsewhere.path / "media" / sets.LEDGER
-    assert [path.read_text() for path in ledger.iterdir()] == ["who was erased since the set was made"]
+    assert [json.loads(path.read_text()) for path in ledger.iterdir()] == [ERASED]
     [account] = json.loads(elsewhere("restore", "status", "--json")[1])
     assert account["released_at"] is None
     assert datetime.fromisoformat(account["since"]) < moments[0]

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 from typer.core import TyperGroup
@@ -260,7 +261,12 @@ async def _settle(settings: Settings, keyring: Keyring, folder: Path, manifest: 
         stack.push_async_callback(storage.aclose)
         await restore.put_ledger(storage, folder)
         pool = await stack.enter_async_context(open_pool(there.url, "recado_app", size=2))
-        erased = await ledger.replay(pool, storage, keyring)
+        try:
+            erased = await ledger.replay(pool, storage, keyring)
+        except (ValueError, KeyError):
+            raise RecadoError(
+                f"an entry of the ledger of erasures can't be read: look under {UUID(int=0)} among the attachments"
+            ) from None
         if erased.unreadable:
             _say(f"erasures that no key opens, which have to be repeated: {erased.unreadable}")
         count = 0
