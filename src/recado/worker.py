@@ -19,6 +19,7 @@ import structlog
 from recado import stopping, works
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
+from recado.clock import zone_of
 from recado.db import pool as db
 from recado.db.patience import PatientConnection
 from recado.db.pool import Connection, Pool
@@ -28,7 +29,7 @@ from recado.journey.suspects import Suspects
 from recado.journey.understand.media_desk import MediaDesk
 from recado.media.download import DEADLINE_S
 from recado.media.transcription import SPARE_S
-from recado.ops import gauges, sweeps
+from recado.ops import chores, gauges, sweeps
 from recado.ops.backup import quarantine
 from recado.ops.backup.quarantine import Quarantine
 from recado.ops.engine import process
@@ -36,6 +37,7 @@ from recado.ops.engine.ledger import Ledger
 from recado.ops.engine.process import Queue
 from recado.ops.engine.running import Work
 from recado.ops.executors import Executor, keep_alive
+from recado.ops.jobs import Jobs
 from recado.ops.privacy.running import EraseDesk
 from recado.settings import Settings
 from recado.webhooks.loop import Loop
@@ -121,6 +123,7 @@ async def working(
             asyncio.create_task(keep_alive(executor, process.recover, declared_dead), name="executors"),
             asyncio.create_task(webhooks.run(), name="webhooks"),
             asyncio.create_task(sweeps.keep(_sweeps(wiring, platform, senders)), name="sweeps"),
+            asyncio.create_task(_jobs(wiring, platform, senders, executor.id).run(), name="jobs"),
         ]
         if shown:
             looking = gauges.watch(around=wiring.pool, platform=platform, chosen=executor.looks_for_all)
@@ -184,7 +187,6 @@ def _sweeps(wiring: Wiring, platform: Pool, senders: Senders) -> list[sweeps.Swe
         pool=wiring.pool,
         platform=platform,
         clock=wiring.clock,
-        storage=wiring.storage,
         sender_of=senders.of,
         listed_of=senders.listed_of,
         at_work=timedelta(seconds=DEADLINE_S + wiring.settings.longest_note_s + SPARE_S),
@@ -192,6 +194,17 @@ def _sweeps(wiring: Wiring, platform: Pool, senders: Senders) -> list[sweeps.Swe
             platform=platform, storage=wiring.storage, keyring=wiring.keyring, eraser_of=senders.eraser_of
         ),
     )
+
+
+def _jobs(wiring: Wiring, platform: Pool, senders: Senders, executor_id: str) -> Jobs:
+    works = chores.of_a_worker(
+        pool=wiring.pool,
+        platform=platform,
+        clock=wiring.clock,
+        storage=wiring.storage,
+        contents_of=senders.contents_of,
+    )
+    return Jobs(platform=platform, holder=executor_id, works=works, zone=zone_of(wiring.settings.time_zone))
 
 
 async def _recording(wiring: Wiring) -> Connection:

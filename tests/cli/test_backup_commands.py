@@ -53,6 +53,19 @@ def test_after_its_own_backup_was_put_back_an_external_database_is_silent_from_b
     assert entry == ("restore", "database", "cli")
 
 
+def test_whom_a_database_brings_back_who_was_erased_after_the_backup_is_erased_again(
+    recado: Terminal, rows: Rows, made: Path
+) -> None:
+    assert recado("contacts", "erase", rows.contact, "--owner", rows.owner, "--json").code == 0
+    assert recado("restore", made, "--json").json["erased"] == 0, "the database knows of it"
+    before = rows.value("SELECT count(*) FROM erasures")
+    rows.conn.execute("UPDATE contacts SET erasure_id = NULL")
+    for table in ("erasure_items", "erasures"):
+        rows.conn.execute(f"DELETE FROM {table}")
+    assert recado("restore", made, "--json").json["erased"] == 1
+    assert (before, rows.value("SELECT count(*) FROM erasures WHERE replayed")) == (1, 1)
+
+
 def test_while_a_worker_works_on_the_database_nothing_is_done(recado: Terminal, rows: Rows, made: Path) -> None:
     rows.conn.execute("SELECT pg_advisory_lock(4711)")
     rows.conn.execute(

@@ -27,6 +27,7 @@ from tests.lending import Databases
 OWNERLESS = {
     "executor_deaths": set[str](),
     "executors": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "jobs": set[str](),
     "password_salts": set[str](),
     "plans": {"SELECT"},
     "restores": set[str](),
@@ -46,11 +47,11 @@ UNHELD = {
         ("invitations", "user_id"),
         ("api_keys", "made_by_id"),
         ("suppressions", "message_id"),
-        ("restores", "set_id"),
         # An erased person's are there no more, and their erasure names them.
         ("contacts", "erasure_id"),
         ("contacts", "same_as"),
         ("erasure_items", "account_id"),
+        ("restores", "set_id"),
         ("suppressions", "confirmation_id"),
         ("webhook_waiting", "lane"),  # of what happened in no conversation it is zero
     ),

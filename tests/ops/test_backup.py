@@ -37,16 +37,18 @@ Ask = Callable[..., list[dict[str, Any]]]
 ACCOUNT_SID, TOKEN, NUMBER = "AC" + "b" * 32, "the_token_of_the_backup", "whatsapp:+14155238886"
 
 
-#: Somebody of whom this database knows nothing.
-ERASED = {
-    "form": 1,
-    "owner_id": str(uuid4()),
-    "erasure_id": str(uuid4()),
-    "at": "2026-03-01T00:00:00+00:00",
-    "key": "",
-    "hashes": ["00" * 32],
-    "suppressed_why": None,
-}
+#: An entry of the ledger of erasures; of an owner whom no set knows.
+ERASURE = json.dumps(
+    {
+        "form": 1,
+        "owner_id": str(uuid4()),
+        "erasure_id": str(uuid4()),
+        "at": "2026-11-28T12:00:00+00:00",
+        "key": "",
+        "hashes": [],
+        "suppressed_why": None,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -302,7 +304,7 @@ def test_a_followed_set_is_put_back_to_any_moment_and_nothing_starts_from_one_ha
         ask("INSERT INTO owners (id, name) VALUES (gen_random_uuid(), 'third')")
         entry = home.path / "media" / sets.LEDGER / str(uuid4())
         entry.parent.mkdir()
-        entry.write_text(json.dumps(ERASED))
+        entry.write_text(ERASURE)
         until((folder / sets.ERASURES / entry.name).exists, following.poll)
         assert ended(ask, following) == 0
         assert len(ask("SELECT slot_name FROM pg_replication_slots")) == 1
@@ -317,13 +319,13 @@ def test_a_followed_set_is_put_back_to_any_moment_and_nothing_starts_from_one_ha
     code, told = elsewhere("restore", folder, "--to", moments[0].isoformat(), "--json")
     assert code == 0, told
     done = json.loads(told)
-    assert (done["quarantined"], done["sessions"], done["attachments"]) == (1, 1, 1)
+    assert (done["quarantined"], done["sessions"], done["attachments"], done["erased"]) == (1, 1, 1, 0)
     with elsewhere.opened() as ask:
         names = {row["name"] for row in ask("SELECT name FROM owners")}
         assert ask("SELECT slot_name FROM pg_replication_slots") == [], "nobody follows this one"
     assert ("first" in names, "second" in names, "third" in names) == (True, False, False)
     ledger = elsewhere.path / "media" / sets.LEDGER
-    assert [json.loads(path.read_text()) for path in ledger.iterdir()] == [ERASED]
+    assert [path.read_text() for path in ledger.iterdir()] == [ERASURE]
     [account] = json.loads(elsewhere("restore", "status", "--json")[1])
     assert account["released_at"] is None
     assert datetime.fromisoformat(account["since"]) < moments[0]

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from recado.cli.app import app, group
 from recado.cli.terminal import Desk, Json, account_name, answer, at_desk, progress, settings_for_command, sid, table
-from recado.errors import Conflict, NotFound, SettingsError, UsageError
+from recado.errors import Conflict, NotFound, RecadoError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -192,7 +192,8 @@ def put(
     lines = [
         f"restored to {done.moment.isoformat(timespec='milliseconds')}: "
         + ", ".join(f"{count} {name}" for name, count in done.counts.items()),
-        f"attachments put back: {done.attachments}; people signed out: {done.sessions}; erased again: {done.erased}",
+        f"attachments put back: {done.attachments}",
+        f"people signed out: {done.sessions}; to be erased again: {done.erased}",
         f"Twilio accounts that nothing is sent for: {done.quarantined}",
         "next: start recado, look at `recado doctor`, then `recado restore release`",
     ]
@@ -268,7 +269,7 @@ async def _settle(settings: Settings, keyring: Keyring, folder: Path, manifest: 
                 f"an entry of the ledger of erasures can't be read: look under {UUID(int=0)} among the attachments"
             ) from None
         if erased.unreadable:
-            _say(f"erasures that no key opens, which have to be repeated: {erased.unreadable}")
+            _say(f"erasures that no present key opens, look at docs/explain/privacy.md: {erased.unreadable}")
         count = 0
         if manifest.media.kept == "copied":
             with progress("attachments", manifest.media.files) as advance:

@@ -15,6 +15,7 @@ from recado.cli import contacts
 from recado.cli import privacy
 from recado.cli import webhooks
 from recado.cli import watch
+from recado.cli import jobs
 from recado.cli import doctor
 from recado.cli import secrets
 from recado.cli import backup
@@ -39,6 +40,7 @@ GATHERED = (
     privacy,
     webhooks,
     watch,
+    jobs,
     doctor,
     secrets,
     backup,

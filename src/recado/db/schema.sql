@@ -419,6 +419,26 @@ CREATE POLICY platform ON invitations TO recado_platform USING (true);
 GRANT DELETE, INSERT, SELECT, UPDATE ON invitations TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON invitations TO recado_platform;
 
+CREATE TABLE jobs (
+    name         text NOT NULL,
+    next_at      timestamptz NOT NULL,
+    asked_at     timestamptz,
+    holder       text,
+    held_until   timestamptz,
+    fence        bigint NOT NULL DEFAULT 0,
+    deaths       integer NOT NULL DEFAULT 0,
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    outcome      text,
+    error        text,
+    duration_ms  integer,
+    failures     integer NOT NULL DEFAULT 0,
+    CONSTRAINT jobs_pkey PRIMARY KEY (name),
+    CONSTRAINT jobs_name_check CHECK (name <> ''),
+    CONSTRAINT jobs_outcome_check CHECK (outcome IN ('done', 'failed', 'too_long'))
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON jobs TO recado_platform;
+
 CREATE TABLE knowledge (
     owner_id    uuid NOT NULL,
     id          uuid NOT NULL,

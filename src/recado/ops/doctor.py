@@ -91,6 +91,7 @@ async def examine(platform: Connection, app: Connection, keyring: Keyring | None
         ("failed", _failed),
         ("turns", _broken),
         ("webhooks", _webhooks),
+        ("jobs", _jobs),
     )
     for name, look in looks:
         try:
@@ -459,6 +460,32 @@ async def _webhooks(conn: Connection) -> list[Finding]:
         )
         for row in rows
     ] or [ok("webhooks", "every endpoint that is enabled takes what it is posted")]
+
+
+async def _jobs(conn: Connection) -> list[Finding]:
+    """Jobs whose last run failed, that were due long ago, or that run for longer than they may."""
+    rows = await _rows(
+        conn,
+        """
+        SELECT name, outcome, error, failures,
+               extract(epoch FROM now() - next_at)::int AS late_s, holder IS NOT NULL AS running,
+               coalesce(held_until < now(), false) AS too_long
+        FROM jobs WHERE failures > 0 OR next_at < now() - interval '10 minutes' OR held_until < now() ORDER BY name
+        """,
+    )
+    found = []
+    for row in rows:
+        if row["too_long"]:
+            found.append(
+                warn("jobs", f"{row['name']} runs for longer than it may", "the workers' log says what it does")
+            )
+        elif row["failures"]:
+            text = f"{row['name']} failed, {_count(row['failures'], 'time')} in a row: {row['error']}"
+            found.append(warn("jobs", text, f"the workers' log says why; `recado jobs run {row['name']}` tries again"))
+        elif not row["running"]:
+            text = f"{row['name']} is due since {_ago(row['late_s'])}"
+            found.append(warn("jobs", text, "start `recado serve` or `recado worker`: they run jobs"))
+    return found or [ok("jobs", "none has failed, none is late")]
 
 
 def examine_settings(settings: Settings) -> list[Finding]:

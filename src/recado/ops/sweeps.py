@@ -1,7 +1,8 @@
 """When each sweep of a worker runs: by itself, at its own pace, and bounded, so that none waits for another.
 
 A sweep that fails, or takes longer than it may, is logged and comes again after its pause; the others know nothing of
-it. What each does is in `recovery`, `again`, `retention` and `privacy`.
+it. What each does is in `recovery`, `again` and `privacy`. What has its times and is done once over all workers is a
+job (`jobs`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,9 @@ import structlog
 from recado.channels.port import Sender
 from recado.clock import Clock
 from recado.db.pool import PASSING, Pool
-from recado.media.storage import Storage
-from recado.ops import again, proving, recovery, retention
+from recado.ops import again, proving, recovery
 from recado.ops.engine import process
-from recado.ops.privacy import erase, periods
+from recado.ops.privacy import erase
 from recado.ops.privacy.running import EraseDesk
 from recado.stopping import AGAIN_S
 
@@ -92,7 +92,6 @@ def of_a_worker(
     pool: Pool,
     platform: Pool,
     clock: Clock,
-    storage: Storage,
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
     listed_of: Callable[[UUID, UUID], Awaitable[frozenset[str] | None]],
     at_work: timedelta,
@@ -114,9 +113,6 @@ def of_a_worker(
 
     def soon(name: str, run: Callable[[], Awaitable[object]]) -> Sweep:
         return Sweep(name=name, period_s=SOON_S, run=run)
-
-    def tidy(name: str, run: Callable[[], Awaitable[object]]) -> Sweep:
-        return Sweep(name=name, period_s=retention.EVERY_S, run=run, bound_s=600.0)
 
     return [
         soon("stray_media", partial(recovery.fetch_stray_media, platform)),
@@ -140,17 +136,6 @@ def of_a_worker(
             ]
         ),
         Sweep(name="numbers", period_s=NUMBERS_S, run=lambda: proving.prove_numbers(platform, pool, listed_of, now())),
-        tidy("finished", partial(retention.delete_finished_workflows, platform)),
-        tidy("sign_ins", lambda: retention.forget_sign_ins(platform, now=now())),
-        tidy("kept_answers", lambda: retention.forget_kept_answers(platform, now=now())),
-        tidy("periods", lambda: periods.sweep(platform, storage, now=now())),
-        Sweep(
-            name="attachments",
-            period_s=retention.SWEEP_S,
-            first_s=retention.SWEEP_S,
-            run=lambda: retention.sweep_attachments(platform, storage, now=now()),
-            bound_s=600.0,
-        ),
     ]
 
 

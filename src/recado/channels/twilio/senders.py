@@ -87,15 +87,15 @@ class Senders:
         sender = (await self._known.get((owner_id, account_id)))[0]
         return ContentApi(sender, content_url=self._content_url or self._api_url)
 
-    async def archive_of(self, owner_id: UUID, account_id: UUID) -> Archive:
-        """What Twilio lists of the owner's account. Raises SendError like `of`."""
-        sender, login, _ = await self._known.get((owner_id, account_id))
-        return TwilioArchive(sender, login.account_sid, api_url=self._api_url)
-
     async def eraser_of(self, owner_id: UUID, account_id: UUID) -> Eraser:
         """What deletes at the owner's account. Raises SendError like `of`."""
         sender = (await self._known.get((owner_id, account_id)))[0]
         return TwilioEraser(sender, content_url=self._content_url or self._api_url)
+
+    async def archive_of(self, owner_id: UUID, account_id: UUID) -> Archive:
+        """What Twilio lists of the owner's account. Raises SendError like `of`."""
+        sender, login, _ = await self._known.get((owner_id, account_id))
+        return TwilioArchive(sender, login.account_sid, api_url=self._api_url)
 
     def forget(self, change: Change | None) -> None:
         """Forget the senders that the change touches; all, when there may have been changes that nobody told of."""

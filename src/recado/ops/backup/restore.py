@@ -36,7 +36,10 @@ _OURS = "the data here is of a restore that has not ended\n"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
-    """What there is now: the moment that it is of, what it holds, for how many Twilio accounts it keeps silent."""
+    """What there is now: the moment that it is of, what it holds, and for how many Twilio accounts it keeps silent.
+
+    `erased` are people who were erased after that moment, and are being erased again.
+    """
 
     moment: datetime
     counts: dict[str, int]
