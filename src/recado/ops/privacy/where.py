@@ -305,13 +305,6 @@ TABLES: Final = (
         none="owner_id id url description types secret previous_secret previous_until status disabled_why disabled_at "
         "reached next_at failures failing_since last_success_at holder held_until fence version created_at",
     ),
-    _table(
-        "jobs",
-        none="name next_at asked_at holder held_until fence deaths started_at finished_at outcome error duration_ms "
-        "failures",
-    ),
-    _table("restores", none="id set_id moment restored_at"),
-    _table("quarantine", none="owner_id account_id restored_at since asked_at error released_at released_by counts"),
     _table("workflow_versions", none="version first_at draining changed_at"),
     _table(
         "jobs",
