@@ -68,6 +68,11 @@ JOBS: Final = (
         schedule=Every(seconds=EVERY_S),
     ),
     Job(
+        name="periods",
+        what="Deletes what owners keep no longer than their periods say.",
+        schedule=Every(seconds=EVERY_S),
+    ),
+    Job(
         name="attachments",
         what="Deletes files that no message has any more.",
         schedule=Every(seconds=SWEEP_S),
