@@ -142,14 +142,17 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("CPU of the floor, ms", part["baseline"]["cpu_ms"])
         figure("turns that were lost", total(part, "lost"), most=0)
     if part := figures.get("observed"):
-        webhooks, answered = part["webhooks"], part["turns"]
-        figure("webhooks with metrics on to those with them off", ratio(webhooks, "rate"), least=0.97)
-        figure("CPU of one with metrics on to that with them off", ratio(webhooks, "cpu_us"))
-        figure("CPU of a turn's worker with metrics on to off", ratio(answered, "worker_ms"), most=1.05)
-        figure("metrics page, ms", webhooks["page_ms"], most=20)
-        figure("metrics page under load, ms", webhooks["page_under_load_ms"])
-        figure("series on an API's page", webhooks["series"], most=399)
-        figure("turns and webhooks that were lost", total(answered, "lost") + total(webhooks, "failed"), most=0)
+        seen, traced, answered, page = part["webhooks"], part["traced"], part["turns"], part["page"]
+        figure("webhooks with metrics on to those with them off", ratio(seen, "rate"), least=0.97)
+        figure("CPU of one with metrics on to that with them off", ratio(seen, "cpu_us"))
+        figure("webhooks with metrics and 1% of traces to off", ratio(traced, "rate"), least=0.95)
+        figure("CPU of one with both on to that with both off", ratio(traced, "cpu_us"))
+        figure("CPU of a turn's worker with both on to off", ratio(answered, "worker_ms"), most=1.05)
+        figure("metrics page, ms", page["page_ms"], most=20)
+        figure("metrics page under load, ms", page["page_under_load_ms"])
+        figure("series on an API's page", page["series"], most=399)
+        lost = total(answered, "lost") + total(seen, "failed") + total(traced, "failed")
+        figure("turns and webhooks that were lost", lost, most=0)
     if part := figures.get("idle"):
         figure("p50 of a lone answer to the quiet window", part["answer_p50_to_quiet_window"], most=1.35)
         figure(

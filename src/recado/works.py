@@ -16,7 +16,7 @@ from uuid import UUID
 import psycopg
 from structlog.contextvars import bound_contextvars
 
-from recado import stopping
+from recado import stopping, tracing
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
 from recado.conversations.erased import recall
@@ -40,7 +40,7 @@ from recado.media.scratch import scratch
 from recado.media.transcribers import open_transcriber
 from recado.ops.backup.quarantine import Quarantine
 from recado.ops.engine.ledger import Ledger, Superseded
-from recado.ops.engine.running import Work, in_its_slot, step
+from recado.ops.engine.running import Work, current, in_its_slot, step
 from recado.wiring import Wiring
 
 #: Twilio keeps a message queued for 4 hours at most, and fetches its attachment when it sends it.
@@ -109,6 +109,7 @@ def of_words(
     )
 
     async def turn(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
+        _waited(message_id)
         async with _work(gate, owner_id, correlation_id=message_id, task=TURN):
             await held.hold_back(UUID(owner_id), conversation_id=UUID(conversation_id))
             await process_ai_response(
@@ -127,6 +128,14 @@ def of_words(
     return {TURN: turn, DELIVERY: delivery}
 
 
+def _waited(message_id: str) -> None:
+    """The span of what waited in its queue until now; of what was put back there is one for each time."""
+    run = current().claimed
+    if run.queue:
+        of = ("queue", run.workflow_id, tracing.now_ns())
+        tracing.write(UUID(message_id), of, took_s=run.waited_ms / 1000, name=f"queue {run.queue}", kind="consumer")
+
+
 @asynccontextmanager
 async def _work(gate: Gate, owner_id: str, **bound: str) -> AsyncIterator[None]:
     """Around a workflow: what its log lines name, how it waits for connections, and what becomes of it if it waits."""
@@ -139,6 +148,7 @@ def of_media(desk: MediaDesk, gate: Gate) -> dict[str, Work]:
     """What is enqueued for messages with attachments; the two differ in whether there is voice to be made text."""
 
     async def understand(task: str, owner_id: str, conversation_id: str, message_id: str, *, voice: bool) -> None:
+        _waited(message_id)
         async with _work(gate, owner_id, correlation_id=message_id, task=task):
             await understand_media(desk, UUID(owner_id), UUID(conversation_id), UUID(message_id), voice=voice)
 

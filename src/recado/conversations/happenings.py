@@ -20,6 +20,7 @@ from recado.conversations import events
 from recado.db.scope import Scope
 from recado.delivery.status import Status
 from recado.metrics.journey import measure
+from recado.tracing.journey import relate
 
 Step = Literal["receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks", "privacy"]
 #: Who writes the event's row: `happened` itself, the SQL that does it, or nobody.
@@ -139,7 +140,7 @@ def write_line(happening: Happening) -> None:
 
 Subscriber = Callable[[Happening], None]
 #: Who hears of everything that happened, in this order. They neither wait nor raise.
-SUBSCRIBERS: Final[tuple[Subscriber, ...]] = (write_line, measure)
+SUBSCRIBERS: Final[tuple[Subscriber, ...]] = (write_line, measure, relate)
 
 log = structlog.get_logger(__name__)
 _LOGS = {

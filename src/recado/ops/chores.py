@@ -32,8 +32,8 @@ def of_a_worker(
         "finished_workflows": partial(retention.delete_finished_workflows, platform),
         "sign_ins": lambda: retention.forget_sign_ins(platform, now=now()),
         "kept_answers": lambda: retention.forget_kept_answers(platform, now=now()),
-        "attachments": lambda: retention.sweep_attachments(platform, storage, now=now()),
         "periods": lambda: periods.sweep(platform, storage, now=now()),
+        "attachments": lambda: retention.sweep_attachments(platform, storage, now=now()),
         "webhook_secrets": partial(forget_webhook_secrets, platform),
         "templates": partial(sync_templates, platform, pool, contents_of, clock),
     }

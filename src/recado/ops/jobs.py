@@ -68,16 +68,15 @@ JOBS: Final = (
         schedule=Every(seconds=EVERY_S),
     ),
     Job(
+        name="periods",
+        what="Deletes what owners keep no longer than their periods say.",
+        schedule=Every(seconds=EVERY_S),
+    ),
+    Job(
         name="attachments",
         what="Deletes files that no message has any more.",
         schedule=Every(seconds=SWEEP_S),
         first_s=SWEEP_S,
-    ),
-    Job(
-        name="periods",
-        what="Deletes what owners keep for a time only, when it is over.",
-        schedule=Every(seconds=EVERY_S),
-        bound_s=1800.0,
     ),
     Job(
         name="webhook_secrets",

@@ -291,6 +291,11 @@ TABLES: Final = (
     ),
     _table("sign_in_failures", users="subject", none="failures last_at locked_until"),
     _table("password_salts", none="one grain"),
+    _table(
+        "quarantine",
+        none="owner_id account_id restored_at since asked_at error released_at released_by counts",
+    ),
+    _table("restores", none="id set_id moment restored_at"),
     _table("executors", none="id lock_key kind host pid queues started_at version recado draining"),
     _table("executor_deaths", none="id executor_id at"),
     _table("schema_version", none="version_num functions recado"),
@@ -301,6 +306,11 @@ TABLES: Final = (
         "reached next_at failures failing_since last_success_at holder held_until fence version created_at",
     ),
     _table("workflow_versions", none="version first_at draining changed_at"),
+    _table(
+        "jobs",
+        none="name next_at asked_at holder held_until fence deaths started_at finished_at outcome error duration_ms "
+        "failures",
+    ),
     _table("webhook_waiting", none="owner_id webhook_id event_id lane tries failed_at next_at"),
     _table("webhook_attempts", none="owner_id id webhook_id event_id type at duration_ms outcome http_status"),
     _table("dbos.application_versions", none="version_id version_name version_timestamp created_at application_name"),
