@@ -86,7 +86,7 @@ class Fleet:
 
     def _begin(self) -> Fleet:
         ready = threading.Event()
-        self._nursery = Nursery()
+        self._nursery = self._make_nursery()
         self._threads.append(threading.Thread(target=lambda: asyncio.run(self._simulate(ready)), daemon=True))
         self._threads[0].start()
         assert ready.wait(60)
@@ -110,6 +110,9 @@ class Fleet:
         self._threads.append(threading.Thread(target=self._supervise, daemon=True))
         self._threads[1].start()
         return self
+
+    def _make_nursery(self) -> Nursery:
+        return Nursery()
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
@@ -149,7 +152,7 @@ class Fleet:
 
     def _supervise(self) -> None:
         while not self._ended.wait(0.1):
-            for member in self.members.values():
+            for member in list(self.members.values()):
                 if member.retired or member.process is None or self._ended.is_set():
                     continue
                 if member.process.poll() is not None:

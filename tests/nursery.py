@@ -54,14 +54,18 @@ class Child:
 
 
 class Nursery:
-    """The process whose forks they are; leaving it kills those that are left."""
+    """The process whose forks they are; leaving it kills those that are left.
 
-    def __init__(self) -> None:
+    `release` is a folder with another release's package, which is loaded instead of this tree's.
+    """
+
+    def __init__(self, release: Path | None = None) -> None:
         self.ended: dict[int, int] = {}
         self.changed = threading.Condition()
         self._began: list[int] = []
         self._lock = threading.Lock()
-        path = os.pathsep.join([str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+        folders = [*([str(release)] if release else []), str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")]
+        path = os.pathsep.join(filter(None, folders))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.nursery"],
             stdin=subprocess.PIPE,

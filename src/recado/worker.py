@@ -87,7 +87,9 @@ async def working(
     if settings.model is not None and TURNS in queues:
         # A wrong model stops the start; a right one is loaded before the first turn has to wait for it.
         await asyncio.to_thread(thinking.check_model, settings.model)
-    executor = Executor(lambda: wiring.connect("recado_platform"), "worker", list(queues))
+    executor = Executor(
+        lambda: wiring.connect("recado_platform"), "worker", list(queues), version=process.WORKFLOWS_VERSION
+    )
     senders = Senders(
         wiring.pool,
         wiring.keyring,
@@ -117,6 +119,7 @@ async def working(
             ledger=ledger,
             serves=[*queues, VOICE] if desk is not None else queues,
             queues=_queues(settings, desk),
+            takes_new=lambda: executor.takes_new,
         )
         webhooks = await stack.enter_async_context(_webhooks(wiring, platform, executor.id, held))
         tasks = [

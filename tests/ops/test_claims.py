@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from recado.db import pool
 from recado.db.embedded import Lease
-from recado.ops.engine import claims
+from recado.ops.engine import claims, process
 from tests.postgres import create_database, drop_database
 
 Claim = Callable[..., list[str]]
@@ -35,7 +35,7 @@ def url(cluster: Lease, template: str) -> Iterator[str]:
 @pytest.fixture
 def rows(url: str) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
     with psycopg.connect(url, autocommit=True) as conn:
-        conn.execute("TRUNCATE dbos.workflow_status CASCADE")
+        conn.execute("TRUNCATE dbos.workflow_status, dbos.operation_outputs CASCADE")
         yield conn
 
 
@@ -50,14 +50,14 @@ def engine_role(url: str) -> Iterator[sa.Engine]:
 def worker(engine_role: sa.Engine) -> Callable[[str], Claim]:
     """A worker of that name: claims from a queue with so many slots, of which so many are free."""
 
-    def made(name: str) -> Claim:
-        sys_db: Any = SimpleNamespace(engine=engine_role, app_name="recado", _is_latest_version=lambda *_: True)
-        claims.claim_in_shares(sys_db, {"media": 2})
+    def made(name: str, version: str = VERSION, *, takes_new: bool = True) -> Claim:
+        sys_db: Any = SimpleNamespace(engine=engine_role, app_name="recado")
+        claims.claim_in_shares(sys_db, {"media": 2}, takes_new=lambda: takes_new)
 
         def claim(queue: str = "turns", slots: int = 64, free: int | None = None) -> list[str]:
             asked: Any = SimpleNamespace(name=queue, _worker_concurrency=slots)
             found: list[str] = sys_db.start_queued_partitioned_workflows(
-                asked, name, VERSION, slots if free is None else free, owner_xid=f"{name} xid"
+                asked, name, version, slots if free is None else free, owner_xid=f"{name} xid"
             )
             return found
 
@@ -187,9 +187,9 @@ def test_an_album_is_fetched_side_by_side_but_only_so_much_of_it_at_once(rows, w
 
 
 def test_work_of_another_version_is_left_to_its_workers(rows, worker) -> None:  # type: ignore[no-untyped-def]
-    enqueue(rows, 1, each=2)
+    enqueue(rows, 1, lanes=2)
     rows.execute("UPDATE dbos.workflow_status SET application_version = '0' WHERE workflow_uuid = '1.1.1'")
-    assert worker("one")() == ["1.1.2"]
+    assert worker("one")() == ["1.2.1"]
 
 
 def test_lanes_that_a_release_before_named_are_served_until_they_get_their_names(rows, worker) -> None:  # type: ignore[no-untyped-def]
@@ -210,7 +210,7 @@ def scanned(rows: psycopg.Connection[Any], engine_role: sa.Engine) -> int:
 def touched(engine_role: sa.Engine) -> int:
     """Pages that one look touches, of which nobody has taken anything yet."""
     told = {
-        "queue": "turns", "executor": "one", "version": VERSION, "latest": True, "app": "recado", "after": "",
+        "queue": "turns", "executor": "one", "version": VERSION, "takes_new": True, "app": "recado", "after": "",
         "owners": 64, "each": 1, "most": 64, "at_owner": [], "at_lane": [],
     }  # fmt: skip
     with engine_role.begin() as conn:
@@ -263,3 +263,69 @@ def test_a_plan_made_while_the_queue_was_empty_holds_when_thousands_wait(rows, e
     before = scanned(rows, engine_role)
     assert len(claim()) == 28
     assert scanned(rows, engine_role) == before
+
+
+def begun(conn: psycopg.Connection[Any], workflow_id: str, version: str) -> None:
+    """That version has begun a step of it."""
+    conn.execute(
+        "UPDATE dbos.workflow_status SET application_version = %s WHERE workflow_uuid = %s", [version, workflow_id]
+    )
+    conn.execute(
+        "INSERT INTO dbos.operation_outputs (workflow_uuid, function_id, function_name, output) "
+        "VALUES (%s, 1, 'think', '1')",
+        [workflow_id],
+    )
+
+
+def test_what_no_version_has_begun_is_taken_by_workers_of_each(rows, worker) -> None:  # type: ignore[no-untyped-def]
+    """So a canary is a slice of the workers: nobody waits for the newest."""
+    enqueue(rows, 1)
+    assert worker("old", "1")() == ["1.1.1"]
+    enqueue(rows, 2)
+    assert worker("new", "2")() == ["2.1.1"]
+    enqueue(rows, 3)
+    assert worker("old again", "1")() == ["3.1.1"]
+
+
+def test_a_version_that_drains_takes_nothing_new_and_finishes_what_it_has_begun(rows, worker) -> None:  # type: ignore[no-untyped-def]
+    enqueue(rows, 1, lanes=2)
+    begun(rows, "1.1.1", "1")
+    old, new = worker("old", "1", takes_new=False), worker("new", "2")
+    assert old() == ["1.1.1"]
+    assert new() == ["1.2.1"]
+    assert old() == new() == []
+
+
+def test_nothing_overtakes_a_lanes_head_that_is_another_versions(rows, worker) -> None:  # type: ignore[no-untyped-def]
+    enqueue(rows, 1, each=3)
+    begun(rows, "1.1.1", "1")
+    old, new = worker("old", "1", takes_new=False), worker("new", "2")
+    assert new() == [], "the second of the lane waits for its head"
+    assert old() == ["1.1.1"]
+    assert new() == []
+    done(rows, "1.1.1")
+    assert new() == ["1.1.2"]
+
+
+def test_of_a_queue_whose_lanes_are_not_one_at_a_time_each_version_takes_its_own(rows, worker) -> None:  # type: ignore[no-untyped-def]
+    enqueue(rows, 1, each=2, queue="media")
+    begun(rows, "1.1.1", "1")
+    assert worker("new", "2")("media") == ["1.1.2"]
+    assert worker("old", "1", takes_new=False)("media") == ["1.1.1"]
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_what_a_dead_worker_had_is_given_back_whatever_its_version_and_waits_for_that_only_if_it_had_begun(
+    rows: psycopg.Connection[Any], worker: Any, engine_role: sa.Engine, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    enqueue(rows, 1, lanes=2)
+    assert len(worker("dead", version)()) == 2
+    begun(rows, "1.1.1", version)
+    dbos = SimpleNamespace(_sys_db=SimpleNamespace(engine=engine_role))
+    monkeypatch.setattr("recado.ops.engine.process._get_dbos_instance", lambda: dbos)
+    assert process.give_back("somebody else") == 0
+    assert process.give_back("dead") == 2
+    assert process.give_back("dead") == 0
+    left = dict(rows.execute("SELECT workflow_uuid, application_version FROM dbos.workflow_status").fetchall())
+    assert left == {"1.1.1": version, "1.2.1": None}
+    assert worker("one", "1")() == (["1.1.1", "1.2.1"] if version == "1" else ["1.2.1"])

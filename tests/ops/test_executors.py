@@ -10,6 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 
+from recado import __version__
 from recado.db.pool import PASSING, Connection, connect, conninfo
 from recado.ops.executors import AFTER_RESTART_S, Executor, keep_alive
 
@@ -266,3 +267,18 @@ async def test_keeping_alive_outlives_a_lost_connection(make: Make, database_url
     async with other:
         row = await (await other.execute("SELECT pg_try_advisory_lock(%s) AS free", [executor.lock_key])).fetchone()
     assert row == {"free": False}
+
+
+async def test_an_executor_says_what_it_is_and_heeds_that_its_version_drains(make: Make, database_url: str) -> None:
+    executor = await make()
+    assert executor.takes_new
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        said = "SELECT version, recado, draining FROM recado.executors"
+        assert conn.execute(said).fetchone() == (executor.version, __version__, False)
+        for draining in (True, False):
+            conn.execute("UPDATE recado.workflow_versions SET draining = %s", [draining])
+            assert await executor.beat()
+            assert executor.takes_new is not draining
+            assert conn.execute(said).fetchone() == (executor.version, __version__, draining)
+        conn.execute("UPDATE recado.workflow_versions SET draining = true")
+    assert not (await make()).takes_new, "also one that is started later"

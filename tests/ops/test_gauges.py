@@ -9,8 +9,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from recado import metrics
+from recado.db import functions
 from recado.db.pool import PASSING, Connection, Pool, connect
 from recado.metrics import families
 from recado.ops import gauges
@@ -126,9 +128,16 @@ async def test_however_much_there_is_a_look_reads_a_bounded_part_of_it(front: Fr
     run(front.database_url, "ANALYZE messages")
     run(front.database_url, "ANALYZE dbos.workflow_status")
     most = 300
-    async with platform.connection() as conn:
+    text = (Path(functions.__path__[0]) / "work_waits.sql").read_text()
+    waits = text.partition("RETURN QUERY")[2].partition(";")[0].replace("unnest(queues)", "unnest(%s::text[])")
+    waits = waits.replace("now_ms", "(extract(epoch FROM clock_timestamp()) * 1000)").replace(
+        "LIMIT most", f"LIMIT {most}"
+    )
+    async with await psycopg.AsyncConnection.connect(
+        front.database_url, row_factory=dict_row, options="-c search_path=recado"
+    ) as conn:
         for query, table, parameters in (
-            (gauges._QUEUES, "workflow_status", [["turns", "deliveries"]]),
+            (waits, "workflow_status", [["turns", "deliveries"]]),
             (gauges._HELD, "messages", []),
         ):
             bounded = query.replace(str(gauges.MOST), str(most))

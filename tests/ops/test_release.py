@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import secrets
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,9 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from recado.conversations import erased, messages
+from recado.conversations import messages
 from recado.db.scope import scoped
-from recado.ids import new_id
 from recado.ops.backup import quarantine, release
 from recado.ops.backup.quarantine import Silence
 from recado.simulator.client import SimulatorClient
@@ -131,7 +128,6 @@ def tools(wiring: Wiring) -> Any:
                 wiring.clock,
                 url=wiring.database.url,
                 platform=self.platform,
-                storage=wiring.storage,
             )
             return await self.opening.__aenter__()
 
@@ -306,32 +302,3 @@ def test_what_other_systems_send_and_get_by_the_account_is_none_of_ours(lost: Lo
     lost.sends("Somebody else's program wrote this before the moment that the database is of.")
     assert lost.release()[0].counts == {}
     assert [row["status"] for row in lost.contact.messages()] == ["received"]
-
-
-def test_nobody_who_was_erased_comes_back_by_the_list_and_what_they_wrote_since_does(
-    lost: Lost, tmp_path: Path
-) -> None:
-    lost.restore()
-    lost.contact.says("before the erasure")
-
-    async def erase() -> None:
-        async with scoped(lost.wiring.pool, lost.company.owner_id) as scope:
-            key = await erased.ensure_key(scope, lost.wiring.keyring)
-        entry = {
-            "form": 1,
-            "owner_id": str(lost.company.owner_id),
-            "erasure_id": str(new_id()),
-            "at": datetime.now(UTC).isoformat(),
-            "key": "",
-            "hashes": [erased.digest(key, lost.contact.address).hex()],
-            "suppressed_why": None,
-        }
-        path = tmp_path / "entry"
-        path.write_text(json.dumps(entry))
-        await lost.wiring.storage.put(f"{UUID(int=0)}/{entry['erasure_id']}", path, content_type="application/json")
-
-    lost.product.call(erase)
-    time.sleep(1.1)  # Twilio's list tells seconds
-    lost.contact.says("after it")
-    assert lost.release()[0].counts == {"received": 1, "waits": 1}
-    assert [row["body"] for row in lost.contact.messages()] == ["after it"]

@@ -19,6 +19,7 @@ from recado.cli import jobs
 from recado.cli import doctor
 from recado.cli import secrets
 from recado.cli import backup
+from recado.cli import release
 from recado.cli import simulator
 from recado.cli import demo
 
@@ -44,6 +45,7 @@ GATHERED = (
     doctor,
     secrets,
     backup,
+    release,
     simulator,
     demo,
 )

@@ -91,7 +91,7 @@ END $$
 
 _SEEN = (
     *("workflow_uuid", "name", "status", "queue_name", "queue_partition_key", "executor_id"),
-    *("created_at", "started_at_epoch_ms", "delay_until_epoch_ms", "priority", "application_version"),
+    *("created_at", "started_at_epoch_ms"),
 )
 # The engine's tables hold what every owner's contacts are answered. Recovery and retention see where a workflow stands,
 # not what is in it; versions before 0.1.0 let both roles in.

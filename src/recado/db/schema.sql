@@ -1195,6 +1195,14 @@ GRANT EXECUTE ON FUNCTION session_seen(bytea,timestamptz) TO recado_app;
 -- functions/unite.sql: unite(whose uuid, own_key text, scoped text) RETURNS void
 -- functions/uuid_floor.sql: uuid_floor(moment timestamptz) RETURNS uuid
 -- functions/words_slot.sql: words_slot(whose uuid) RETURNS smallint
+-- functions/work_stands.sql: work_stands() RETURNS TABLE(queue text, status text, version text, amount bigint, due
+--     bigint, oldest_s double precision); works as recado_engine
+REVOKE ALL ON FUNCTION work_stands() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION work_stands() TO recado_platform;
+-- functions/work_waits.sql: work_waits(queues text[], most integer) RETURNS TABLE(queue text, depth bigint, oldest_s
+--     double precision); works as recado_engine
+REVOKE ALL ON FUNCTION work_waits(text[],integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION work_waits(text[],integer) TO recado_platform;
 
 CREATE SEQUENCE audit_id_seq;
 GRANT USAGE ON SEQUENCE audit_id_seq TO recado_app;

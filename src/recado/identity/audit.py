@@ -29,6 +29,7 @@ DEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "number": ("add", "change"),
     "owner": ("add", "rename", "suspend", "activate", "set_plan", "set_retention"),
     "plan": ("add", "change"),
+    "release": ("promote", "adopt"),
     "secrets": ("rotate",),
     "session": ("sign_in", "sign_out"),
     "templates": ("sync",),

@@ -16,7 +16,7 @@ from recado.db.pool import Connection
 from recado.db.schema import HEAD, standing
 from recado.db.secrets import Keyring
 from recado.errors import SecretError, SettingsError
-from recado.ops import failed
+from recado.ops import failed, release
 from recado.ops.health import ALIVE, answering
 from recado.references import References
 from recado.settings import Settings
@@ -82,6 +82,7 @@ async def examine(platform: Connection, app: Connection, keyring: Keyring | None
     looks: Sequence[tuple[str, Look]] = (
         ("role", role),
         ("workers", _workers),
+        ("release", _release),
         ("backlog", _backlog),
         ("accounts", secrets),
         ("restore", _restored),
@@ -206,6 +207,17 @@ async def _workers(conn: Connection) -> list[Finding]:
     if row["dead"]:
         text = f"dead, their work not taken over yet: {row['dead']}"
         findings.append(warn("workers", text, "a live worker does so within seconds; look again"))
+    return findings
+
+
+async def _release(conn: Connection) -> list[Finding]:
+    found = await release.status(conn)
+    drains = [one.version for one in found.versions if one.draining and one.workers]
+    findings = [fail("release", what, fix) for what, fix in found.problems]
+    if drains:
+        text = f"workers of version {', '.join(drains)} of the workflows drain: they take no new work"
+        fix = "`recado release status` says what they have left; stop them when that is nothing"
+        findings.append(warn("release", text, fix))
     return findings
 
 

@@ -16,10 +16,11 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 
-from recado import metrics
+from recado import __version__, metrics
 from recado.db.patience import PatientConnection
 from recado.db.pool import PASSING, Connection
 from recado.db.work import DELIVERIES, DELIVERY, QUEUES
@@ -72,6 +73,19 @@ DELETE FROM executors WHERE id = %s
 """
 
 
+_REGISTER = """
+INSERT INTO executors (id, lock_key, kind, host, pid, queues, version, recado, draining)
+SELECT %(id)s, %(lock_key)s, %(kind)s, %(host)s, %(pid)s, %(queues)s, %(version)s, %(recado)s, v.draining
+FROM workflow_versions v WHERE v.version = %(version)s
+RETURNING draining
+"""
+_BEAT = """
+SELECT e.draining AS said, coalesce(v.draining, false) AS draining
+FROM executors e LEFT JOIN workflow_versions v ON v.version = e.version WHERE e.id = %s
+"""
+_SAID = "UPDATE executors SET draining = %s WHERE id = %s"
+
+
 @dataclass(slots=True)
 class Executor:
     """An executor: one worker process; `id` is its name in the workflow engine."""
@@ -79,6 +93,9 @@ class Executor:
     open: Callable[[], Awaitable[Connection]]
     kind: str
     queues: list[str]
+    #: Of its workflows, and whether it takes work that none has begun: not while that version drains (`ops/release`).
+    version: str = "1"
+    takes_new: bool = True
     id: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
     lock_key: int = field(default_factory=lambda: secrets.randbits(62))
     silent_s: float = SILENT_S
@@ -101,9 +118,24 @@ class Executor:
         self._session = self._conn.info.backend_pid
         await self._conn.execute("SELECT pg_advisory_lock(%s)", [self.lock_key])
         await self._conn.execute(
-            "INSERT INTO executors (id, lock_key, kind, host, pid, queues) VALUES (%s, %s, %s, %s, %s, %s)",
-            [self.id, self.lock_key, self.kind, socket.gethostname(), os.getpid(), self.queues],
+            "INSERT INTO workflow_versions (version) VALUES (%s) ON CONFLICT DO NOTHING", [self.version]
         )
+        draining = await (await self._conn.execute(_REGISTER, self._row())).fetchone()
+        self.takes_new = not (draining is not None and draining["draining"])
+        if not self.takes_new:
+            log.warning("version_gate", task="executors", version=self.version, new=False)
+
+    def _row(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "lock_key": self.lock_key,
+            "kind": self.kind,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "queues": self.queues,
+            "version": self.version,
+            "recado": __version__,
+        }
 
     def is_well(self) -> bool:
         """Whether it has shown that it lives for as long as others would wait before they take its work."""
@@ -126,7 +158,11 @@ class Executor:
             self._conn, self._session = conn, conn.info.backend_pid
             log.info("executor_lock_taken_again", task="executors")
         try:
-            found = await (await self._conn.execute("SELECT id FROM executors WHERE id = %s", [self.id])).fetchone()
+            found = await (await self._conn.execute(_BEAT, [self.id])).fetchone()
+            if found is not None and found["draining"] != found["said"]:
+                self.takes_new = not found["draining"]  # before it says so
+                await self._conn.execute(_SAID, [found["draining"], self.id])
+                log.info("version_gate", task="executors", version=self.version, new=self.takes_new)
         except PASSING:
             await self._drop()
             raise
@@ -177,7 +213,7 @@ class Executor:
         orphans = await (await self._conn.execute(_ORPHANS, [ORPHANED_S])).fetchall()
         for row in orphans:
             workflows = await _beating(self._conn, recover(row["id"]))
-            if workflows:  # none of another version's: those are for its workers
+            if workflows:
                 log.warning("executor_recovered", task="orphans", executor=row["id"], workflows=workflows)
         return len(orphans)
 

@@ -32,18 +32,7 @@ SOON_S: Final = 5.0
 #: What is counted is counted up to this.
 MOST: Final = 20_000
 
-# By the index of what is in flight, whose order is the engine's. What is put back is due when it says so.
-_QUEUES = f"""
-SELECT queue, count(waits.due_ms) AS depth,
-       coalesce(extract(epoch FROM clock_timestamp()) - min(waits.due_ms) / 1000.0, 0)::float AS oldest_s
-FROM unnest(%s::text[]) queue LEFT JOIN LATERAL (
-    SELECT greatest(w.created_at, coalesce(w.delay_until_epoch_ms, 0)) AS due_ms FROM dbos.workflow_status w
-    WHERE w.queue_name = queue AND w.status = 'ENQUEUED'
-      AND coalesce(w.delay_until_epoch_ms, 0) <= extract(epoch FROM clock_timestamp()) * 1000
-    ORDER BY w.priority, w.created_at LIMIT {MOST}
-) waits ON true
-GROUP BY queue
-"""  # noqa: S608 - a constant
+_QUEUES = "SELECT queue, depth, oldest_s FROM work_waits(%s, %s)"
 _HELD = f"""
 SELECT held_for, count(*) AS number FROM (
     SELECT held_for FROM messages WHERE status = 'held' ORDER BY id LIMIT {MOST}) held
@@ -78,12 +67,12 @@ _OF_PROCESS: Final = (metrics.CLOCK_SKEW, metrics.LIVE_WORKERS, metrics.CAN_ANSW
 
 async def look(conn: Connection) -> None:
     """Set what is said of the whole database. Reads through indexes, and no further than `MOST` rows of anything."""
-    queues = await (await conn.execute(_QUEUES, [list(QUEUES)])).fetchall()
+    queues = await (await conn.execute(_QUEUES, [list(QUEUES), MOST])).fetchall()
     held = await (await conn.execute(_HELD)).fetchall()
     dead = await (await conn.execute(_DEAD_ROWS)).fetchall()
     [database] = await (await conn.execute(_DATABASE)).fetchall()
     metrics.QUEUE_DEPTH.set({(row["queue"],): float(row["depth"]) for row in queues})
-    metrics.QUEUE_OLDEST.set({(row["queue"],): max(0.0, row["oldest_s"]) for row in queues})
+    metrics.QUEUE_OLDEST.set({(row["queue"],): row["oldest_s"] for row in queues})
     metrics.HELD.set({(row["held_for"],): float(row["number"]) for row in held})
     metrics.DEAD_ROWS.set({(row["name"],): float(row["dead"]) for row in dead})
     metrics.XMIN_AGE.set({(): float(database["xmin_age"])})

@@ -51,14 +51,7 @@ EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l
 _LIVE: Final = f"""
 SELECT queue, count(*) AS live FROM executors e, unnest(e.queues) queue WHERE {ALIVE} GROUP BY queue
 """  # noqa: S608 - a constant
-_OLDEST: Final = """
-SELECT queue, extract(epoch FROM clock_timestamp()) - due.ms / 1000.0 AS age_s
-FROM unnest(%s::text[]) queue CROSS JOIN LATERAL (
-    SELECT greatest(w.created_at, coalesce(w.delay_until_epoch_ms, 0)) AS ms FROM dbos.workflow_status w
-    WHERE w.queue_name = queue AND w.status = 'ENQUEUED'
-      AND coalesce(w.delay_until_epoch_ms, 0) <= extract(epoch FROM clock_timestamp()) * 1000
-    ORDER BY w.priority, w.created_at LIMIT 1) due
-"""
+_OLDEST: Final = "SELECT queue, oldest_s FROM work_waits(%s, 1)"
 
 
 async def check(pool: Pool) -> Health:
@@ -81,7 +74,7 @@ async def answering(platform: Connection) -> Answering:
     live = await _live(platform)
     return Answering(
         live={queue: live.get(queue, 0) for queue in SERVED},
-        oldest_s=dict.fromkeys(QUEUES, 0.0) | {row["queue"]: max(0.0, float(row["age_s"])) for row in rows},
+        oldest_s={row["queue"]: row["oldest_s"] for row in rows},
     )
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 LANES, LANES_IN_ALL, LANES_EACH = 256, 1024, 16
 #: Owners that one look goes through at least.
 OWNERS: Final = 64
-#: So long the answer is believed whether this is the newest version.
-LATEST_S: Final = 5.0
+#: So long a queue's settings are believed.
+SETTINGS_S: Final = 5.0
 #: The last name that a lane of an owner can have.
 _LAST: Final = ":ffffffff-ffff-ffff-ffff-ffffffffffff"
 #: The length of an owner's id, which a lane's name begins with.
@@ -43,7 +43,8 @@ _OPEN: Final = (
     "w.queue_name = %(queue)s AND w.status = 'ENQUEUED' AND w.queue_partition_key IS NOT NULL "
     "AND (w.application_name = %(app)s OR w.application_name IS NULL)"
 )
-_VERSION: Final = "(w.application_version = %(version)s OR %(latest)s AND w.application_version IS NULL)"
+# What has begun a step is its version's alone; the rest is anybody's who takes new work (`ops/release`).
+_OURS: Final = "coalesce(w.application_version = %(version)s, %(takes_new)s)"
 _NEXT: Final = f"SELECT min(w.queue_partition_key) FROM dbos.workflow_status w WHERE {_OPEN}"  # noqa: S608
 _NOBODY: Final = """
     NOT EXISTS (SELECT FROM dbos.workflow_status p
@@ -54,11 +55,12 @@ _NOBODY: Final = """
 def _find(*, one_at_a_time: bool) -> str:
     """The statement that finds what may be taken: of each owner the oldest heads of its lanes, and what is in work.
 
-    Where a lane is one at a time it is its head alone, if that is due and nothing of the lane is in work anywhere.
+    Where a lane is one at a time it is its head alone, if that is due and this version's to take, and nothing of the
+    lane is in work anywhere: a head that is another version's holds up what is behind it.
     """
     head = f"""
-        SELECT w.workflow_uuid, w.created_at, {_DUE} AS due FROM dbos.workflow_status w
-        WHERE {_OPEN} AND w.queue_partition_key = lanes.lane AND {_VERSION} {"" if one_at_a_time else f"AND {_DUE}"}
+        SELECT w.workflow_uuid, w.created_at, {_DUE} AND {_OURS} AS free FROM dbos.workflow_status w
+        WHERE {_OPEN} AND w.queue_partition_key = lanes.lane {"" if one_at_a_time else f"AND {_OURS} AND {_DUE}"}
         ORDER BY w.priority, w.created_at, w.workflow_uuid LIMIT %(each)s
     """  # noqa: S608 - constants
     free = f"AND {_NOBODY.format(lane='lanes.lane')}" if one_at_a_time else ""
@@ -97,7 +99,7 @@ def _find(*, one_at_a_time: bool) -> str:
                        first_value(lanes.lane) OVER (ORDER BY lanes.number DESC) AS last,
                        found.workflow_uuid, found.created_at
                 FROM lanes LEFT JOIN LATERAL (
-                    SELECT * FROM ({head}) first WHERE first.due {free}
+                    SELECT * FROM ({head}) first WHERE first.free {free}
                 ) found ON true
                 WHERE lanes.lane IS NOT NULL
                 ORDER BY found.created_at, found.workflow_uuid LIMIT %(most)s
@@ -124,7 +126,7 @@ def _take(*, one_at_a_time: bool) -> str:
         FROM (
             SELECT w.workflow_uuid, greatest(w.created_at, coalesce(w.delay_until_epoch_ms, 0)) AS due_ms
             FROM dbos.workflow_status w
-            WHERE w.workflow_uuid = ANY(%(ids)s) AND {_OPEN} AND {_VERSION} AND {_DUE} {free}
+            WHERE w.workflow_uuid = ANY(%(ids)s) AND {_OPEN} AND {_OURS} AND {_DUE} {free}
             FOR UPDATE SKIP LOCKED) mine
         WHERE t.workflow_uuid = mine.workflow_uuid
         RETURNING t.workflow_uuid, t.queue_partition_key AS lane, t.name, t.serialization,
@@ -140,7 +142,7 @@ _TAKE: Final = {alone: _take(one_at_a_time=alone) for alone in (True, False)}
 
 
 def ask_less(sys_db: SystemDatabase) -> None:
-    """Have the engine's threads read a queue's settings each `LATEST_S` instead of at each look for work."""
+    """Have the engine's threads read a queue's settings each `SETTINGS_S` instead of at each look for work."""
     known: dict[str, tuple[float, Queue | None]] = {}
     ask = sys_db.get_queue
 
@@ -148,7 +150,7 @@ def ask_less(sys_db: SystemDatabase) -> None:
         until, found = known.get(name, (0.0, None))
         if until < time.monotonic():
             found = ask(name, **more)
-            known[name] = time.monotonic() + LATEST_S, found
+            known[name] = time.monotonic() + SETTINGS_S, found
         return found
 
     sys_db.get_queue = get_queue  # type: ignore[method-assign]
@@ -196,15 +198,17 @@ def claim_in_shares(
     sys_db: SystemDatabase,
     each: Mapping[str, int],
     start: Callable[[Sequence[Claimed]], list[str]] | None = None,
+    *,
+    takes_new: Callable[[], bool] = lambda: True,
 ) -> None:
     """Have the engine take work in shares from now on, and what it takes be run by `start` (`running.Runner`).
 
     `each` is how much of one lane a worker may have in work at once, for queues whose lanes are not one at a time. The
     method that is replaced is the one that DBOS calls for queues with `partition_concurrency=1`; it runs what that
-    answers: without `start` everything, else what `start` leaves to it.
+    answers: without `start` everything, else what `start` leaves to it. `takes_new` says whether work that no version
+    has begun is taken too.
     """
     places: dict[str, _Place] = {}
-    latest: tuple[float, bool] = (0.0, False)
 
     def start_queued_partitioned_workflows(
         queue: Queue,
@@ -215,17 +219,13 @@ def claim_in_shares(
         owner_xid: str | None = None,
         is_latest_version: bool | None = None,
     ) -> list[str]:
-        nonlocal latest
         place = places.setdefault(queue.name, _Place())
         with sys_db.engine.begin() as conn:
-            if latest[0] < time.monotonic():
-                known = sys_db._is_latest_version(app_version, conn)
-                latest = time.monotonic() + LATEST_S, known
             told = {
                 "queue": queue.name,
                 "executor": executor_id,
                 "version": app_version,
-                "latest": latest[1] if is_latest_version is None else is_latest_version,
+                "takes_new": takes_new(),
                 "app": sys_db.app_name,
                 "xid": owner_xid,
             }

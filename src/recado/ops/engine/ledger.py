@@ -29,6 +29,13 @@ PORTABLE: Final = DBOSPortableJSON.name()
 #: The database's clock, as the engine's rows have it.
 NOW_MS: Final = "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 
+#: The version of a workflow that nobody has in hand: the one that began a step of it, which knows what that came to;
+#: without a step it is anybody's.
+BEGUN_BY: Final = """(
+    SELECT workflow_status.application_version WHERE EXISTS (
+        SELECT FROM dbos.operation_outputs o WHERE o.workflow_uuid = workflow_status.workflow_uuid))
+"""
+
 # No work of ours has a result, so one that ended well has no row in `workflow_output`.
 _END: Final = f"""
 WITH ended AS (

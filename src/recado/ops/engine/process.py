@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from recado import stopping, telemetry
 from recado.db.work import QUEUES, TURNS
 from recado.ops.engine.claims import ask_less, claim_in_shares
-from recado.ops.engine.ledger import Ledger
+from recado.ops.engine.ledger import BEGUN_BY, NOW_MS, Ledger
 from recado.ops.engine.running import Runner, Work, known_to_dbos
 
 if TYPE_CHECKING:
@@ -27,8 +27,16 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 #: The version of the workflows' code. Raise it when a workflow's steps change in number, order or result, and only
-#: then: workers recover the work of dead workers of their own version, whatever release they are.
+#: then: what a version has begun is finished by its workers alone (`ops/release`), whatever release they are.
 WORKFLOWS_VERSION: Final = "1"
+
+# Whatever version it is of: what has begun a step waits for a worker of its own, the rest is anybody's.
+_GIVE_BACK: Final = f"""
+UPDATE dbos.workflow_status
+SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, updated_at = {NOW_MS},
+    application_version = {BEGUN_BY}
+WHERE executor_id = %s AND status = 'PENDING' AND queue_name IN {QUEUES}
+"""  # noqa: S608 - constants
 
 #: What a stop waits for workflows to end; the rest is handed to other workers.
 STOP_S: Final = 10.0
@@ -58,8 +66,12 @@ async def launch(
     ledger: Ledger,
     serves: Sequence[str],
     queues: Sequence[Queue],
+    takes_new: Callable[[], bool],
 ) -> None:
-    """Start taking work of the queues in `serves`; `queues` are those that are made known, or changed, before."""
+    """Start taking work of the queues in `serves`; `queues` are those that are made known, or changed, before.
+
+    As long as `takes_new` says no, only what this version has begun is taken.
+    """
     telemetry.take_over("dbos")  # it would write its own format, exceptions included, to the console
     config: DBOSConfig = {
         "name": "recado",
@@ -80,7 +92,7 @@ async def launch(
     DBOS.launch()
     dbos = _get_dbos_instance()
     each = {queue.name: queue.each for queue in queues if queue.each is not None}
-    claim_in_shares(dbos._sys_db, each, Runner(dbos=dbos, ledger=ledger, works=works).start)
+    claim_in_shares(dbos._sys_db, each, Runner(dbos=dbos, ledger=ledger, works=works).start, takes_new=takes_new)
     ask_less(dbos._sys_db)
     for queue in queues:
         # Its lanes are claimed in shares: `partition_concurrency=1` is how DBOS asks for that.
@@ -123,17 +135,21 @@ async def _hand_back(dbos: DBOS, executor_id: str) -> bool:
     ended = await stopping.end(*dbos._workflow_tasks, within_s=CANCELLED_S)
     try:
         # Of what has not ended nothing is given back: two would do it.
-        return ended and await stopping.thread(
-            lambda: DBOS._recover_pending_workflows([executor_id]), within_s=HAND_BACK_S
-        )
+        return ended and await stopping.thread(lambda: give_back(executor_id), within_s=HAND_BACK_S)
     except DBAPIError as error:
         log.warning("not_handed_back", task="stop", error=type(error).__name__)
         return False
 
 
 async def recover(executor_id: str) -> int:
-    """Put what an executor of this version had in hand back at its lanes' heads; answers how many workflows."""
-    return len(await asyncio.to_thread(DBOS._recover_pending_workflows, [executor_id]))
+    """Put what an executor had in hand back at its lanes' heads; answers how many workflows."""
+    return await asyncio.to_thread(give_back, executor_id)
+
+
+def give_back(executor_id: str) -> int:
+    """Do so; blocks. Once for each run: what another has claimed since is another executor's."""
+    with _get_dbos_instance()._sys_db.engine.begin() as conn:
+        return conn.exec_driver_sql(_GIVE_BACK, (executor_id,)).rowcount
 
 
 def give_back_unstarted() -> int:

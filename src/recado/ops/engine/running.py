@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from recado import metrics
 from recado.journey.pause import Later
-from recado.ops.engine.ledger import NOW_MS, PORTABLE, Claimed, Ledger, Superseded
+from recado.ops.engine.ledger import BEGUN_BY, NOW_MS, PORTABLE, Claimed, Ledger, Superseded
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,8 @@ CLAIMS: Final = 101
 _PUT_BACK = f"""
 UPDATE dbos.workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL, updated_at = {NOW_MS},
-    delay_until_epoch_ms = {NOW_MS} + %(wait_ms)s, recovery_attempts = greatest(recovery_attempts - 1, 0)
+    delay_until_epoch_ms = {NOW_MS} + %(wait_ms)s, recovery_attempts = greatest(recovery_attempts - 1, 0),
+    application_version = {BEGUN_BY}
 WHERE workflow_uuid = %(id)s AND status = 'PENDING' AND executor_id = %(executor)s AND owner_xid = %(xid)s
 """  # noqa: S608 - constants
 
