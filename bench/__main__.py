@@ -17,7 +17,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import ack, fair, flood, held, hostile, idle, knowledge, media, million, observed, turns, voice
+from bench import (
+    ack,
+    backup,
+    erase,
+    fair,
+    flood,
+    held,
+    hostile,
+    idle,
+    knowledge,
+    media,
+    million,
+    observed,
+    turns,
+    voice,
+)
 from bench.pairs import ratio, total
 
 RESULTS = Path(__file__).parent / "results"
@@ -30,10 +45,12 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "flood": flood.measure,
     "fair": fair.measure,
     "held": held.measure,
+    "erase": erase.measure,
     "hostile": hostile.measure,
     "media": media.measure,
     "voice": voice.measure,
     "million": million.measure,
+    "backup": backup.measure,
     "knowledge": knowledge.measure,
 }
 
@@ -125,14 +142,17 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("CPU of the floor, ms", part["baseline"]["cpu_ms"])
         figure("turns that were lost", total(part, "lost"), most=0)
     if part := figures.get("observed"):
-        webhooks, answered = part["webhooks"], part["turns"]
-        figure("webhooks with metrics on to those with them off", ratio(webhooks, "rate"), least=0.97)
-        figure("CPU of one with metrics on to that with them off", ratio(webhooks, "cpu_us"))
-        figure("CPU of a turn's worker with metrics on to off", ratio(answered, "worker_ms"), most=1.05)
-        figure("metrics page, ms", webhooks["page_ms"], most=20)
-        figure("metrics page under load, ms", webhooks["page_under_load_ms"])
-        figure("series on an API's page", webhooks["series"], most=399)
-        figure("turns and webhooks that were lost", total(answered, "lost") + total(webhooks, "failed"), most=0)
+        seen, traced, answered, page = part["webhooks"], part["traced"], part["turns"], part["page"]
+        figure("webhooks with metrics on to those with them off", ratio(seen, "rate"), least=0.97)
+        figure("CPU of one with metrics on to that with them off", ratio(seen, "cpu_us"))
+        figure("webhooks with metrics and 1% of traces to off", ratio(traced, "rate"), least=0.95)
+        figure("CPU of one with both on to that with both off", ratio(traced, "cpu_us"))
+        figure("CPU of a turn's worker with both on to off", ratio(answered, "worker_ms"), most=1.05)
+        figure("metrics page, ms", page["page_ms"], most=20)
+        figure("metrics page under load, ms", page["page_under_load_ms"])
+        figure("series on an API's page", page["series"], most=399)
+        lost = total(answered, "lost") + total(seen, "failed") + total(traced, "failed")
+        figure("turns and webhooks that were lost", lost, most=0)
     if part := figures.get("idle"):
         figure("p50 of a lone answer to the quiet window", part["answer_p50_to_quiet_window"], most=1.35)
         figure(
@@ -150,6 +170,14 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         figure("others not answered within 10 s", total(part, "unanswered"), most=0)
         figure("others' p95 answer time beside them, ms", part["ours"]["p95_ms"])
         figure("others' p95 answer time without them, ms", part["baseline"]["p95_ms"])
+    if part := figures.get("erase"):
+        figure("seconds until a contact with 10,000 messages is gone here", part["ours"]["seconds"], most=60)
+        figure("those seconds to bare statements'", ratio(part, "seconds"))
+        figure("contacts that were not erased", part["left"], most=0)
+        figure("ms until nothing is sent to them any more", part["ours"]["request_ms"])
+        figure("seconds with a Twilio that answers at once", part["ours"]["whole_seconds"])
+        figure("memory of copying a contact with 10,000 messages, MB", part["copy"]["peak_mb"], most=40)
+        figure("seconds of copying them", part["copy"]["seconds"])
     if part := figures.get("held"):
         figure("recovery's round, held messages to none", ratio(part, "round_ms"), most=1.5)
         figure("recovery's round with them, ms", part["ours"]["round_ms"])
@@ -186,6 +214,11 @@ def summary(figures: dict[str, Any]) -> list[Figure]:
         for name in ("accept_16", "accept_64", "turns"):
             figure(f"rate after a million messages to none, {name}", ratio(part[name], "rate"), least=0.75)
         figure("turns that were lost beside them", total(part["turns"], "lost"), most=0)
+    if part := figures.get("backup"):
+        figure("messages that a restore lost", part["lost"], most=0)
+        figure("a backup, checked, to copying the same bytes", round(part["backup_s"] / part["copy_s"], 1))
+        for what in ("backup", "verify", "restore"):
+            figure(f"{what} of {part['messages']:,} messages, s", part[f"{what}_s"])
     return found
 
 

@@ -73,7 +73,6 @@ async def _rounds(without: Path, beside: Path, *, messages: int, times: int) -> 
                 pool=wiring.pool,
                 platform=await opened.enter_async_context(wiring.platform_pool()),
                 clock=wiring.clock,
-                storage=wiring.storage,
                 sender_of=nobody,
                 listed_of=nobody,
                 at_work=timedelta(minutes=2),

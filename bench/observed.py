@@ -1,7 +1,8 @@
-"""What it costs to be seen: webhooks and turns of processes that show their metrics, beside such that don't."""
+"""What it costs to be seen: processes that show metrics, and send a hundredth of the traces, beside such that don't."""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import urllib.request
@@ -14,6 +15,7 @@ from typing import Any
 import uvloop
 
 from bench import ack, pairs, stack, turns
+from tests.collector import CollectorServer
 
 #: Fifteen times as often as Prometheus asks.
 EVERY_S = 1.0
@@ -52,12 +54,29 @@ def _page_ms(url: str) -> float:
     return round(median(took), 2)
 
 
+@contextmanager
+def _traced(url: str) -> Iterator[None]:
+    """What is started meanwhile sends one trace in a hundred."""
+    more = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
+        "OTEL_TRACES_SAMPLER": "traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
+    }
+    os.environ |= more
+    try:
+        yield
+    finally:
+        for name in more:
+            del os.environ[name]
+
+
 def measure(*, count: int = 3000, turns_count: int = 150, times: int = 5) -> dict[str, Any]:
-    """Webhooks at 16 connections and turns with an instant model: metrics on, and asked for, beside off."""
-    return {"webhooks": _webhooks(count, times), "turns": _turns(turns_count, times)}
+    """Webhooks at 16 connections and turns with an instant model: seen, beside not."""
+    with CollectorServer() as collector:
+        return {**_webhooks(count, times, collector.url), "turns": _turns(turns_count, times, collector.url)}
 
 
-def _webhooks(count: int, times: int) -> dict[str, Any]:
+def _webhooks(count: int, times: int, collector: str) -> dict[str, Any]:
     from recado.settings import Settings
     from recado.wiring import database
 
@@ -68,6 +87,8 @@ def _webhooks(count: int, times: int) -> dict[str, Any]:
         stack.run(stack.set_up(home))
         off = ack.api(running, home)
         on = ack.api(running, home, first_contact=1000, metrics_port=port)
+        with _traced(collector):
+            both = ack.api(running, home, first_contact=2000, metrics_port=0)
         stack.settle(home)
         idle_ms = _page_ms(url)
         with _scraped(url) as took:
@@ -76,20 +97,29 @@ def _webhooks(count: int, times: int) -> dict[str, Any]:
                 partial(ack.posts, *on, None, count=count, connections=16, first_contact=1000),
                 times=times,
             )
+        traced = pairs.in_turn(
+            partial(ack.posts, *off, None, count=count, connections=16),
+            partial(ack.posts, *both, None, count=count, connections=16, first_contact=2000),
+            times=times,
+        )
         with urllib.request.urlopen(url, timeout=10) as answer:
             lines = [line for line in answer.read().splitlines() if not line.startswith(b"#")]
-    return {**found, "page_ms": idle_ms, "page_under_load_ms": round(median(took), 2), "series": len(lines)}
+    page = {"page_ms": idle_ms, "page_under_load_ms": round(median(took), 2), "series": len(lines)}
+    return {"webhooks": found, "traced": traced, "page": page}
 
 
-def _turns(count: int, times: int) -> dict[str, Any]:
-    """Two whole products, one of which shows its metrics; each answers as many, in turn."""
+def _turns(count: int, times: int, collector: str) -> dict[str, Any]:
+    """Two whole products, one of which is seen; each answers as many, in turn."""
     with ExitStack() as running:
         sides = []
-        for metrics in ("off", "on"):
+        for seen in (False, True):
             home = running.enter_context(stack.home())
             stack.run(stack.set_up(home))
-            more: dict[str, Any] = {"metrics_port": 0} if metrics == "on" else {}
-            started = turns.start(running, home, delay_s=0.0, **more)
+            if seen:
+                with _traced(collector):
+                    started = turns.start(running, home, delay_s=0.0, metrics_port=0)
+            else:
+                started = turns.start(running, home, delay_s=0.0)
             uvloop.run(turns.introduce(started))
             uvloop.run(turns.turns(started, count=count // 3, first_contact=0))
             sides.append(started)

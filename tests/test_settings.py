@@ -18,6 +18,8 @@ WRONG = {
     "PLATFORM_URL": f"mysql://{CANARY}@host/db",
     "PUBLIC_URL": f"ftp://{CANARY}.example.com",
     "TRUSTED_PROXIES": f"10.0.0.0/8, {CANARY}",
+    "WEBHOOK_NETWORKS": f"10.0.0.0/8, {CANARY}",
+    "TIME_ZONE": f"Mars/{CANARY}",
     "MODEL_TIMEOUT_S": CANARY,
     "TWILIO_API_URL": f"https://user:{CANARY}@api.example.com",
     "TWILIO_CONTENT_URL": f"https://api.example.com/?token={CANARY}",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Protocol
+from zoneinfo import ZoneInfo
 
 
 def uptime() -> float:
@@ -43,3 +44,13 @@ class SystemClock:
 
     async def sleep_until(self, moment: datetime) -> None:
         await asyncio.sleep(max(0.0, (moment - self.now()).total_seconds()))
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone of that name of the IANA's list. Raises ValueError for one that is not known here."""
+    if name.upper() == "UTC":
+        return UTC  # known also where no list is installed
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, LookupError):
+        raise ValueError("must be a time zone, for instance America/Sao_Paulo") from None

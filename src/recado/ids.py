@@ -27,6 +27,20 @@ def new_id() -> uuid.UUID:
     return uuid.UUID(int=value | int.from_bytes(os.urandom(8), "big") >> 2)
 
 
+def id_at(milliseconds: int) -> uuid.UUID:
+    """A UUIDv7 of that millisecond since the epoch, for what is learned of later: it sorts behind what was made then.
+
+    Two of one millisecond are in no order.
+    """
+    value = milliseconds << 80 | 0x7 << 76 | 0xFFF << 64 | 0b10 << 62
+    return uuid.UUID(int=value | int.from_bytes(os.urandom(8), "big") >> 2)
+
+
+def made_ms(made: uuid.UUID) -> int:
+    """The millisecond since the epoch in which a UUIDv7 was made."""
+    return made.int >> 80
+
+
 def age_s(id: uuid.UUID) -> float | None:  # noqa: A002 - it is one
     """How many seconds ago a UUIDv7 was made, by this machine's clock; None of another UUID."""
     return max(0.0, time.time() - (id.int >> 80) / 1000) if id.version == 7 else None

@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from recado import secretfiles
+from recado.clock import zone_of
 from recado.errors import SettingsError
 from recado.urls import canonical_base
 
@@ -140,6 +141,9 @@ class Settings(BaseSettings):
     longest_note_s: float = Field(
         300.0, gt=0, le=3600, description="Longest voice note that is transcribed; of a longer one the contact is told."
     )
+    time_zone: str = Field(
+        "UTC", description="Time zone of jobs that run at a time of day, for instance America/Sao_Paulo."
+    )
     metrics_port: int | None = Field(
         None, ge=0, le=65535, description="Port of the metrics, at /metrics; 0 takes a free one. Not set: no metrics."
     )
@@ -208,6 +212,12 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9][A-Za-z0-9._-]*)*/?", value):
             raise ValueError("must be s3://bucket or s3://bucket/prefix, without credentials or query")
         return value.rstrip("/")
+
+    @field_validator("time_zone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        zone_of(value)
+        return value
 
     @field_validator("transcriber")
     @classmethod

@@ -51,10 +51,11 @@ class Database:
 
 
 @contextmanager
-def database(settings: Settings) -> Iterator[Database]:
+def database(settings: Settings, *, restoring: bool = False) -> Iterator[Database]:
     """The database of the settings; the embedded one runs as long as this is open.
 
-    The embedded database is brought to the present schema here, an external one only by `recado migrate`.
+    The embedded database is brought to the present schema here, an external one only by `recado migrate`. `restoring`
+    is for `recado restore`, whose home nothing else may be started from yet.
     """
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
@@ -71,7 +72,7 @@ def database(settings: Settings) -> Iterator[Database]:
         return
     from recado.db.embedded import acquire
 
-    with acquire(settings.home) as lease:
+    with acquire(settings.home, restoring=restoring) as lease:
         passwords = {login: lease.password(login) for login in (LOGIN, PLATFORM_LOGIN)}
         admin_url = lease.url("postgres", lease.password("postgres"), DATABASE)
         _prepare_embedded(lease.admin_url, admin_url, passwords)

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import structlog
@@ -18,6 +19,7 @@ import structlog
 from recado import stopping, works
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
+from recado.clock import zone_of
 from recado.db import pool as db
 from recado.db.patience import PatientConnection
 from recado.db.pool import Connection, Pool
@@ -27,12 +29,16 @@ from recado.journey.suspects import Suspects
 from recado.journey.understand.media_desk import MediaDesk
 from recado.media.download import DEADLINE_S
 from recado.media.transcription import SPARE_S
-from recado.ops import gauges, sweeps
+from recado.ops import chores, gauges, sweeps
+from recado.ops.backup import quarantine
+from recado.ops.backup.quarantine import Quarantine
 from recado.ops.engine import process
 from recado.ops.engine.ledger import Ledger
 from recado.ops.engine.process import Queue
 from recado.ops.engine.running import Work
 from recado.ops.executors import Executor, keep_alive
+from recado.ops.jobs import Jobs
+from recado.ops.privacy.running import EraseDesk
 from recado.settings import Settings
 from recado.webhooks.loop import Loop
 from recado.webhooks.post import Poster
@@ -100,23 +106,27 @@ async def working(
         await stack.enter_async_context(wiring.changes.telling(senders.forget))
         engine = db.engine(wiring.database.platform_url, size=ENGINE_CONNECTIONS)
         stack.callback(engine.dispose)
+        held = await stack.enter_async_context(
+            quarantine.watched(wiring.pool, partial(wiring.connect, "recado_platform"))
+        )
         ledger = Ledger(lambda: _recording(wiring))
         stack.push_async_callback(ledger.aclose)
         await process.launch(
             url=wiring.database.platform_url,
             engine=engine,
             executor_id=executor.id,
-            works=_works(wiring, senders, ledger, desk),
+            works=_works(wiring, senders, ledger, desk, held),
             ledger=ledger,
             serves=[*queues, VOICE] if desk is not None else queues,
             queues=_queues(settings, desk),
             takes_new=lambda: executor.takes_new,
         )
-        webhooks = await stack.enter_async_context(_webhooks(wiring, platform, executor.id))
+        webhooks = await stack.enter_async_context(_webhooks(wiring, platform, executor.id, held))
         tasks = [
             asyncio.create_task(keep_alive(executor, process.recover, declared_dead), name="executors"),
             asyncio.create_task(webhooks.run(), name="webhooks"),
             asyncio.create_task(sweeps.keep(_sweeps(wiring, platform, senders)), name="sweeps"),
+            asyncio.create_task(_jobs(wiring, platform, senders, executor.id).run(), name="jobs"),
         ]
         if shown:
             looking = gauges.watch(around=wiring.pool, platform=platform, chosen=executor.looks_for_all)
@@ -135,23 +145,25 @@ async def working(
 
 
 @asynccontextmanager
-async def _webhooks(wiring: Wiring, platform: Pool, executor_id: str) -> AsyncIterator[Loop]:
+async def _webhooks(wiring: Wiring, platform: Pool, executor_id: str, held: Quarantine) -> AsyncIterator[Loop]:
     """What posts owners' events to their endpoints."""
     poster = Poster(wiring.settings.webhook_networks)
     try:
         desk = Desk(pool=wiring.pool, clock=wiring.clock, keyring=wiring.keyring, poster=poster)
-        yield Loop(desk=desk, platform=platform, holder=executor_id)
+        yield Loop(desk=desk, platform=platform, holder=executor_id, waits=held.keeps_from_posting)
     finally:
         await poster.aclose()
 
 
-def _works(wiring: Wiring, senders: Senders, ledger: Ledger, desk: MediaDesk | None) -> dict[str, Work]:
+def _works(
+    wiring: Wiring, senders: Senders, ledger: Ledger, desk: MediaDesk | None, held: Quarantine
+) -> dict[str, Work]:
     """What this worker runs: attachments too when there is a desk for them."""
     gate = Gate(max(1, wiring.pool.max_size - SPARE_CONNECTIONS))
     # Of what was in hand at a death one thing begins at a time, whatever it is.
     suspects = Suspects(wiring.clock)
     media = {} if desk is None else works.of_media(replace(desk, suspects=suspects), gate)
-    return works.of_words(wiring, senders, gate, ledger, suspects) | media
+    return works.of_words(wiring, senders, gate, ledger, suspects, held) | media
 
 
 def _queues(settings: Settings, desk: MediaDesk | None) -> list[Queue]:
@@ -178,11 +190,24 @@ def _sweeps(wiring: Wiring, platform: Pool, senders: Senders) -> list[sweeps.Swe
         pool=wiring.pool,
         platform=platform,
         clock=wiring.clock,
-        storage=wiring.storage,
         sender_of=senders.of,
         listed_of=senders.listed_of,
         at_work=timedelta(seconds=DEADLINE_S + wiring.settings.longest_note_s + SPARE_S),
+        erasing=EraseDesk(
+            platform=platform, storage=wiring.storage, keyring=wiring.keyring, eraser_of=senders.eraser_of
+        ),
     )
+
+
+def _jobs(wiring: Wiring, platform: Pool, senders: Senders, executor_id: str) -> Jobs:
+    works = chores.of_a_worker(
+        pool=wiring.pool,
+        platform=platform,
+        clock=wiring.clock,
+        storage=wiring.storage,
+        contents_of=senders.contents_of,
+    )
+    return Jobs(platform=platform, holder=executor_id, works=works, zone=zone_of(wiring.settings.time_zone))
 
 
 async def _recording(wiring: Wiring) -> Connection:

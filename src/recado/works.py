@@ -16,9 +16,10 @@ from uuid import UUID
 import psycopg
 from structlog.contextvars import bound_contextvars
 
-from recado import stopping
+from recado import stopping, tracing
 from recado.assistants import run as thinking
 from recado.channels.twilio.senders import Senders
+from recado.conversations.erased import recall
 from recado.db.borrowing import patiently
 from recado.db.work import DELIVERY, FETCH, TRANSCRIBE, TURN
 from recado.fair import Gate
@@ -37,8 +38,9 @@ from recado.media.download import open_downloads
 from recado.media.reader import Reader
 from recado.media.scratch import scratch
 from recado.media.transcribers import open_transcriber
+from recado.ops.backup.quarantine import Quarantine
 from recado.ops.engine.ledger import Ledger, Superseded
-from recado.ops.engine.running import Work, in_its_slot, step
+from recado.ops.engine.running import Work, current, in_its_slot, step
 from recado.wiring import Wiring
 
 #: Twilio keeps a message queued for 4 hours at most, and fetches its attachment when it sends it.
@@ -72,8 +74,10 @@ async def media_desk(wiring: Wiring, senders: Senders) -> AsyncIterator[MediaDes
             await downloads.aclose()
 
 
-def of_words(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspects: Suspects) -> dict[str, Work]:
-    """Turns and deliveries."""
+def of_words(
+    wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspects: Suspects, held: Quarantine
+) -> dict[str, Work]:
+    """Turns and deliveries; neither for an account that may not speak yet."""
     settings = wiring.settings
     answer_desk = AnswerDesk(
         pool=wiring.pool,
@@ -88,6 +92,7 @@ def of_words(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspe
         pause=partial(give_way, wiring.clock, short_s=SHORT_WINDOW_S),
         turns_per_hour=settings.turns_per_hour,
         suspects=suspects,
+        recall=partial(recall, wiring.keyring),
     )
     deliver_desk = DeliverDesk(
         pool=wiring.pool,
@@ -100,10 +105,13 @@ def of_words(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspe
         pause=partial(give_way, wiring.clock),
         suspects=suspects,
         apology=apology_unless_silent,
+        recall=partial(recall, wiring.keyring),
     )
 
     async def turn(owner_id: str, conversation_id: str, message_id: str, arrived_ms: int) -> None:
+        _waited(message_id)
         async with _work(gate, owner_id, correlation_id=message_id, task=TURN):
+            await held.hold_back(UUID(owner_id), conversation_id=UUID(conversation_id))
             await process_ai_response(
                 answer_desk,
                 UUID(owner_id),
@@ -114,9 +122,18 @@ def of_words(wiring: Wiring, senders: Senders, gate: Gate, ledger: Ledger, suspe
 
     async def delivery(owner_id: str, message_id: str) -> None:
         async with _work(gate, owner_id, message_id=message_id, task=DELIVERY):
+            await held.hold_back(UUID(owner_id), message_id=UUID(message_id))
             await send_whatsapp_message(deliver_desk, UUID(owner_id), UUID(message_id))
 
     return {TURN: turn, DELIVERY: delivery}
+
+
+def _waited(message_id: str) -> None:
+    """The span of what waited in its queue until now; of what was put back there is one for each time."""
+    run = current().claimed
+    if run.queue:
+        of = ("queue", run.workflow_id, tracing.now_ns())
+        tracing.write(UUID(message_id), of, took_s=run.waited_ms / 1000, name=f"queue {run.queue}", kind="consumer")
 
 
 @asynccontextmanager
@@ -131,6 +148,7 @@ def of_media(desk: MediaDesk, gate: Gate) -> dict[str, Work]:
     """What is enqueued for messages with attachments; the two differ in whether there is voice to be made text."""
 
     async def understand(task: str, owner_id: str, conversation_id: str, message_id: str, *, voice: bool) -> None:
+        _waited(message_id)
         async with _work(gate, owner_id, correlation_id=message_id, task=task):
             await understand_media(desk, UUID(owner_id), UUID(conversation_id), UUID(message_id), voice=voice)
 

@@ -103,6 +103,13 @@ async def furnish(front: Front) -> Office:
             storage_key=key,
             now=now,
         )
+    erasure_id = new_id()
+    front.rows(
+        "INSERT INTO erasures (owner_id, id, contact_ids, identity_hashes, status, requested_at, look_again_at) "
+        "VALUES (%s, %s, ARRAY[gen_random_uuid()], '{}', 'done', now(), now())",
+        front.owner_id,
+        erasure_id,
+    )
     [message] = front.stored()
     [conversation] = front.rows("SELECT id, contact_id FROM conversations")
     ids = {
@@ -119,5 +126,6 @@ async def furnish(front: Front) -> Office:
         "word_id": str(word.id),
         "webhook_id": str(webhook.id),
         "media_id": str(media_id),
+        "erasure_id": str(erasure_id),
     }
     return Office(front, Program(front, text), conversation["id"], message["id"], ids)

@@ -16,6 +16,7 @@ OF_ROLE = {"viewer": "read", "operator": "write", "admin": "admin"}
 UNSEEN = {"Users", "Invitations", "Keys", "Webhooks", "Audit"}
 #: The page's words, and the tags of what they are about; of conversations the routes by name.
 ANSWERING = {"send_message", "upload_media"}
+COPYING = {"export_contact", "erase_contact"}
 TAKING = {"take_conversation", "give_back_conversation", "close_conversation", "assign_conversation"}
 
 
@@ -27,7 +28,7 @@ def tagged(*tags: str) -> set[str]:
 
 
 def seen(route: APIRoute) -> bool:
-    return "GET" in route.methods and not UNSEEN & set(route.tags)
+    return "GET" in route.methods and not UNSEEN & set(route.tags) and route.operation_id not in COPYING
 
 
 def words() -> dict[str, set[str]]:
@@ -51,6 +52,8 @@ def words() -> dict[str, set[str]]:
         "consent words": tagged("Consent"),
         "webhooks": tagged("Webhooks") | {name for name in shown if "webhook" in name},
         "see the audit": shown & {"list_audit"},
+        "copy and erase a person's data": COPYING,
+        "set how long data is kept": {"set_retention"},
     }
 
 

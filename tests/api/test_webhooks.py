@@ -94,5 +94,10 @@ async def test_a_secret_is_rotated_and_a_replay_is_not_of_the_future(office: Off
     assert (await office.admin.ask("POST", f"{path}/rotate-secret", json={"keep_hours": 169})).status_code == 422
     replayed = await office.admin.ask("POST", f"{path}/replay", json={"since": "2020-01-01T00:00:00Z"})
     assert (replayed.status_code, replayed.json()["reached"]) == (200, "0")
+    once = {"Idempotency-Key": "back"}
+    for _ in range(2):
+        given = {"since": "2021-01-01T00:00:00Z"}
+        assert (await office.admin.ask("POST", f"{path}/replay", json=given, headers=once)).status_code == 200
+    assert len(office.front.rows("SELECT FROM audit WHERE action = 'replay'")) == 2, "a repeated request acts once"
     for since in ("2999-01-01T00:00:00Z", "2020-01-01T00:00:00", "yesterday"):
         assert (await office.admin.ask("POST", f"{path}/replay", json={"since": since})).status_code == 422, since

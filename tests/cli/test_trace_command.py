@@ -5,9 +5,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from recado import tracing
 from recado.ops.trace import STEPS
 from tests.cli.conftest import Terminal
 from tests.cli.rows import Rows, new_sid
+from tests.collector import CollectorServer
 
 
 @pytest.fixture
@@ -90,3 +92,38 @@ def test_a_trace_of_what_is_no_message_says_so(recado: Terminal) -> None:
     ran = recado("trace", "hello")
     assert ran.code == 2
     assert "MessageSid" in ran.complaint
+
+
+def test_a_trace_is_sent_to_a_collector_from_its_rows_and_holds_nothing_that_people_wrote(
+    recado: Terminal, answered: tuple[UUID, UUID, str]
+) -> None:
+    message, reply, sid = answered
+    with CollectorServer() as collector:
+        there = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        told = recado("trace", sid, "--otlp", "--json", **there).json
+        assert told["trace_id"] == message.hex
+        spans = collector.spans()
+        assert told["spans"] == len(spans)
+        assert {one.trace for one in spans} == {message.hex}
+        assert {"receive", "accept", "answer", "deliver", "POST Messages", "confirm"} == {one.name for one in spans}
+        assert [one.name for one in spans if not one.parent] == ["receive"]
+        assert {one.parent for one in spans if one.parent} <= {one.id for one in spans}
+        tries = [one for one in spans if one.name == "POST Messages" and one.attributes["recado.part"] == 1]
+        assert [one.failed for one in tries] == [True, False]
+        live = tracing.span_id(message, "confirm", reply, 2, "delivered")
+        assert f"{live:016x}" in {one.id for one in spans}, "the same as the processes send"
+        raw = b"".join(collector.raw)
+    for private in (b"Que horas", b"Abrimos", b"987654321", b"Ana"):
+        assert private not in raw
+
+
+def test_sending_a_trace_says_what_is_missing_or_went_wrong(recado: Terminal, answered: tuple[UUID, UUID, str]) -> None:
+    ran = recado("trace", answered[0], "--otlp")
+    assert ran.code == 2
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in ran.complaint
+    with CollectorServer(status=400) as collector:
+        there = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+        ran = recado("trace", answered[0], "--otlp", **there)
+        assert (ran.code, "did not take" in ran.complaint) == (1, True)
+        assert recado("trace", answered[0], "--otlp", "--content", **there).code == 2
+    assert collector.requests == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -58,6 +59,10 @@ def _digest() -> bytes:
     return hashlib.sha256(uuid4().bytes).digest()
 
 
+def _moment() -> datetime:
+    return datetime.now(UTC)
+
+
 def _sid(prefix: str) -> str:
     return prefix + uuid4().hex
 
@@ -98,6 +103,7 @@ ROWS: dict[str, Callable[[Tenant], Row]] = {
         "address": str(uuid4()),
         "assistant_id": t.of("assistants"),
     },
+    "quarantine": lambda t: {"account_id": t.of("twilio_accounts"), "since": "2026-03-01", "restored_at": _moment()},
     "contents": lambda t: {
         "id": uuid4(),
         "account_id": t.of("twilio_accounts"),
@@ -211,6 +217,25 @@ ROWS: dict[str, Callable[[Tenant], Row]] = {
         "duration_ms": 1,
         "outcome": "delivered",
     },
+    "erasure_keys": lambda t: {"id": uuid4(), "sealed": b"sealed"},
+    "erased_suppressions": lambda t: {"identity_hash": _digest(), "reason": "word"},
+    "erasures": lambda t: {
+        "id": uuid4(),
+        "contact_ids": [uuid4()],
+        "identity_hashes": [_digest()],
+        "status": "done",
+        "requested_at": "2026-03-01",
+        "look_again_at": "2026-03-01",
+    },
+    "erasure_items": lambda t: {
+        "id": uuid4(),
+        "erasure_id": t.of("erasures"),
+        "account_id": t.of("twilio_accounts"),
+        "kind": "message",
+        "what": _sid("SM"),
+        "look_again_at": "2026-03-01",
+    },
+    "retention": lambda t: {"what": "messages" if "retention" not in t.rows else "media", "days": 30},
     "usage": lambda t: {
         "period": "2026-03-01" if "usage" not in t.rows else "2026-04-01",
         "metric": "messages",

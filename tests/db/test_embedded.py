@@ -383,9 +383,12 @@ def test_a_password_is_required(lease: Lease) -> None:
 def test_passwords_are_kept_as_scram_verifiers_only(lease: Lease) -> None:
     with psycopg.connect(lease.admin_url) as connection:
         rows = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL").fetchall()
-        rules = connection.execute("SELECT type, auth_method FROM pg_hba_file_rules").fetchall()
+        rules = connection.execute("SELECT type, database, user_name, auth_method FROM pg_hba_file_rules").fetchall()
     assert [row[0].split("$")[0] for row in rows] == ["SCRAM-SHA-256"]
-    assert rules == [("local", "scram-sha-256")]
+    assert rules == [
+        ("local", ["all"], ["all"], "scram-sha-256"),
+        ("local", ["replication"], ["postgres"], "scram-sha-256"),
+    ]
 
 
 def test_the_server_listens_on_no_port(home: Path, lease: Lease) -> None:

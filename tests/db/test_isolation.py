@@ -27,8 +27,10 @@ from tests.lending import Databases
 OWNERLESS = {
     "executor_deaths": set[str](),
     "executors": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+    "jobs": set[str](),
     "password_salts": set[str](),
     "plans": {"SELECT"},
+    "restores": set[str](),
     "schema_revision": {"SELECT"},
     "schema_version": {"SELECT"},
     "sign_in_failures": set[str](),
@@ -45,6 +47,11 @@ UNHELD = {
         ("invitations", "user_id"),
         ("api_keys", "made_by_id"),
         ("suppressions", "message_id"),
+        # An erased person's are there no more, and their erasure names them.
+        ("contacts", "erasure_id"),
+        ("contacts", "same_as"),
+        ("erasure_items", "account_id"),
+        ("restores", "set_id"),
         ("suppressions", "confirmation_id"),
         ("webhook_waiting", "lane"),  # of what happened in no conversation it is zero
     ),
@@ -68,8 +75,9 @@ DEFINERS = {
     "session_by_hash(bytea)",
     "session_seen(bytea,timestamp with time zone)",
 }
-#: What has the workflow engine do something: to enqueue work, and to tell whether there is some.
+#: What has the workflow engine do something: to enqueue work, to tell whether there is some, and to erase a person's.
 ENGINES = {
+    "erase_work(text[],boolean)",
     "enqueue_across(text,text,json[],text,text)",
     "enqueue_work(text,text,json[],text,text)",
     "has_work(text)",
@@ -280,6 +288,9 @@ def test_every_policy_is_one_of_the_two(catalogue: Conn) -> None:
         mine = f"({'id' if table == 'owners' else 'owner_id'} = {named})"
         expected.add((table, "owner_only", "PERMISSIVE", "{recado_app}", "ALL", mine, None))
         expected.add((table, "platform", "PERMISSIVE", "{recado_platform}", "ALL", "true", None))
+    # What narrows them: the audit is deleted by what goes across owners alone, and only once it is old.
+    old = "(at < (clock_timestamp() - '30 days'::interval))"
+    expected.add(("audit", "old_only", "RESTRICTIVE", "{recado_platform}", "DELETE", old, None))
     assert set(found) == expected
 
 
@@ -427,6 +438,11 @@ def intruder(own: Database) -> Iterator[Conn]:
         "SELECT * FROM sign_in_failures",
         "UPDATE events SET what = 'nothing'",
         "DELETE FROM audit",
+        "DELETE FROM events",
+        "DELETE FROM erasures",
+        "UPDATE erasures SET identity_hashes = '{}'",
+        "UPDATE erasure_keys SET sealed = ''",
+        "SELECT erase_work(ARRAY['x'], true)",
         "COPY messages TO PROGRAM 'cat'",
         "SELECT pg_read_file('/etc/passwd')",
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -35,6 +36,21 @@ def test_secrets_are_credentials_and_only_migrations_may_change_tables() -> None
     assert not re.search(
         r"^[A-Z_]*(URL|KEYS|KEY|TOKEN|PASSWORD)=(?!https://)", (FOLDER / "recado.env.example").read_text(), re.MULTILINE
     )
+
+
+def test_an_operators_commands_have_the_units_secrets_but_for_the_one_that_changes_tables() -> None:
+    script = FOLDER / "recado-admin"
+    assert os.access(script, os.X_OK)
+    assert subprocess.run(["sh", "-n", script], check=False).returncode == 0
+    text = script.read_text()
+    handed = set(re.findall(r"LoadCredential=(\w+):/etc/recado/secrets/\1 ", text))
+    assert (
+        handed
+        == set(re.findall(r"CREDENTIALS_DIRECTORY/(\w+)", text))
+        == {"database_url", "platform_url", "secret_keys"}
+    )
+    assert "User=recado" in text
+    assert '"$@"' in text
 
 
 def test_what_runs_is_started_again_stops_in_time_and_has_bounds() -> None:

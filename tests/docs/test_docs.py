@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +21,7 @@ from recado.journey.understand.media_desk import Own
 from recado.media.download import Absence, Refusal
 from recado.media.transcription import Failure
 from recado.ops.failed import REASONS
+from recado.ops.jobs import JOBS
 from recado.settings import PREFIX, Settings
 from recado.webhooks.post import OUTCOMES
 
@@ -166,6 +168,8 @@ def _exists(words: list[str], line: str) -> None:
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         names = words[0].split("|")
+        if otherwise := getattr(command, "otherwise", ""):  # `recado backup DIR` is `recado backup make DIR`
+            names = [name if name in command.commands else otherwise for name in names]
         for name in names:
             assert name in command.commands, f"{line}: no command {name}"
         command, words = command.commands[names[-1]], words[1:]
@@ -208,3 +212,8 @@ def test_the_map_names_every_room_and_only_places_that_there_are() -> None:
 
 def test_every_outcome_of_a_post_to_a_webhook_is_documented() -> None:
     assert _table("docs/how-to/receive-events.md", "outcome") == dict(OUTCOMES)
+
+
+def test_every_job_is_documented_with_how_often_and_what_it_does() -> None:
+    expected = {job.name: f"{job.schedule.shown(UTC)} | {job.what}" for job in JOBS}
+    assert _table("docs/how-to/run-in-production.md", "job") == expected

@@ -78,7 +78,6 @@ async def swept(front: Front, name: str, clock: Wrong) -> object:
             pool=wiring.pool,
             platform=platform,
             clock=clock,
-            storage=wiring.storage,
             sender_of=nobody,
             listed_of=nobody,
             at_work=AT_WORK,

@@ -32,6 +32,7 @@ from recado.db.scope import scoped
 from recado.identity import keys, users
 from recado.telemetry import FIELDS
 from tests.channels.examples import inbound
+from tests.collector import CollectorServer
 from tests.fleet import free_port
 from tests.identity.conftest import CHEAP
 from tests.journey.front import message_sid, signature_of
@@ -77,6 +78,7 @@ class Scene:
     process: subprocess.Popen[bytes]
     log: Path
     login: str
+    collector: CollectorServer
     answers: list[str] = field(default_factory=list)
     arguments: set[str] = field(default_factory=set)
 
@@ -168,6 +170,7 @@ def scene(cluster: Lease, database_url: str, tmp_path: Path) -> Iterator[Scene]:
     log = tmp_path / "serve.log"
     with (
         ModelServer(_model(marks)) as model,
+        CollectorServer() as collector,
         Product(database_url, tmp_path, own, api=False, work=False) as product,
     ):
         product.base_url = f"http://127.0.0.1:{free_port()}"
@@ -182,6 +185,8 @@ def scene(cluster: Lease, database_url: str, tmp_path: Path) -> Iterator[Scene]:
             "RECADO_MODEL_TIMEOUT_S": "8",
             "RECADO_LOG_LEVEL": "DEBUG",
             "RECADO_METRICS_PORT": "0",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
             "OPENAI_BASE_URL": model.url,
             "OPENAI_API_KEY": marks.api_key,
             "OPENAI_LOG": "debug",
@@ -193,7 +198,7 @@ def scene(cluster: Lease, database_url: str, tmp_path: Path) -> Iterator[Scene]:
                 [sys.executable, "-W", "always", "-m", "recado", "serve", "--port", port],
                 env=env, cwd=tmp_path, stdout=file, stderr=file,
             )  # fmt: skip
-        made = Scene(marks, product, company, process, log, login)
+        made = Scene(marks, product, company, process, log, login, collector)
         ended = threading.Event()
         watch = threading.Thread(target=_watch_arguments, args=(made.arguments, ended), daemon=True)
         watch.start()
@@ -291,6 +296,14 @@ def test_a_journey_with_everything_going_wrong_leaves_no_mark_anywhere(scene: Sc
         assert counted in page, page
     assert marks.found_in(page) == []
     assert len([line for line in page.splitlines() if not line.startswith("#")]) < 400
+
+    spans = scene.collector.until(lambda found: any(one.name == "confirm" for one in found))
+    assert {"receive", "accept", "queue turns", "answer", "model", "chat scripted", "deliver", "POST Messages"} <= {
+        one.name for one in spans
+    }
+    assert any(one.failed for one in spans if one.name == "chat scripted")
+    sent = b"".join(scene.collector.raw).decode(errors="replace")
+    assert marks.found_in(sent) == []
 
     scene.process.send_signal(signal.SIGABRT)  # Python's own last words
     scene.process.wait(20)

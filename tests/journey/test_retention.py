@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC
+from uuid import UUID
 
-from recado.channels.twilio.senders import Senders
-from recado.ops import retention, sweeps
+from recado.channels.port import Contents
+from recado.ops import chores, retention
 from recado.ops.engine import process
+from recado.ops.jobs import JOBS, Jobs
 from tests.product import Contact, Product
 
 DAY_MS = 86_400_000
@@ -78,31 +80,31 @@ def test_a_worker_forgets_old_sign_ins_and_kept_answers_by_itself(product: Produ
     async def look_after() -> None:
         wiring = product.wiring
         assert wiring is not None
-        senders = Senders(wiring.pool, wiring.keyring, api_url=product.simulator_url, messaging_url=None)
+        (executor,) = product.rows("SELECT id FROM executors")
         async with wiring.platform_pool() as platform:
-            every = sweeps.of_a_worker(
-                pool=wiring.pool,
-                platform=platform,
-                clock=wiring.clock,
-                storage=wiring.storage,
-                sender_of=senders.of,
-                listed_of=senders.listed_of,
-                at_work=timedelta(minutes=5),
+            works = chores.of_a_worker(
+                pool=wiring.pool, platform=platform, clock=wiring.clock, storage=wiring.storage, contents_of=nobody
             )
-            mine = [replace(sweep, first_s=0.05) for sweep in every if sweep.name in ("sign_ins", "kept_answers")]
-            caring = asyncio.create_task(sweeps.keep(mine))
+            mine = [replace(job, first_s=0.0) for job in JOBS if job.name in ("sign_ins", "kept_answers")]
+            jobs = Jobs(platform=platform, holder=executor["id"], works=works, zone=UTC, jobs=mine, look_s=0.05)
+            async with platform.connection() as conn:
+                await conn.execute("DELETE FROM jobs")
+            caring = asyncio.create_task(jobs.run())
             async with asyncio.timeout(60):
                 while len(product.rows("SELECT FROM sign_in_failures")) > 1 or len(product.rows(kept, owner_id)) > 1:
                     await asyncio.sleep(0.05)
             caring.cancel()
             await asyncio.gather(caring, return_exceptions=True)
-        await senders.aclose()
 
     product.call(look_after)
     assert product.rows(
         "SELECT encode(subject, 'hex') = encode(sha256('new'), 'hex') AS new FROM sign_in_failures"
     ) == [{"new": True}]
     assert product.rows(kept, owner_id) == [{"old": False}]
+
+
+async def nobody(_owner_id: UUID, _account_id: UUID) -> Contents:
+    raise AssertionError("no template is asked for")
 
 
 def answered(product: Product) -> Contact:

@@ -300,3 +300,21 @@ def _newest(post: Post) -> int:
     [row] = post.rows("SELECT max(id) AS id FROM events")
     newest: int = row["id"]
     return newest
+
+
+async def test_of_an_owner_whose_accounts_are_silent_after_a_restore_nothing_is_posted_until_they_are_not(
+    post: Post,
+) -> None:
+    other = await post.owner()
+    async with receiving() as waits, receiving() as goes, post.worker() as loop:
+        loop.waits = {post.owner_id}.__contains__
+        held, free = await post.add(waits.url), await post.add(goes.url, owner_id=other)
+        await post.happen("delivered")
+        await post.happen("delivered", owner_id=other)
+        await goes.until(lambda it: len(it.calls) == 1)
+        await post.until(held, lambda _: bool(post.rows("SELECT id FROM webhooks WHERE next_at > now()")))
+        assert waits.calls == []
+        loop.waits = set[UUID]().__contains__
+        await post.hurry()
+        await waits.until(lambda it: len(it.calls) == 1)
+    assert free.id != held.id

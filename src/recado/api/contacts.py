@@ -1,22 +1,26 @@
-"""Contacts: who they are, what they speak, and whether they want messages."""
+"""Contacts: who they are, what they speak, whether they want messages; a copy of their data, and its erasure."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from recado.api.erasures import ErasureView, shown
 from recado.api.shared import pages
-from recado.api.shared.door import READ, WRITE, GuardedRoute, Who
+from recado.api.shared.door import ADMIN, READ, WRITE, GuardedRoute, Who
 from recado.api.shared.forms import Given
 from recado.api.shared.pages import Cursor, Limit, Page
 from recado.api.shared.problems import describe
 from recado.api.shared.versions import IfMatch, check_version, demand, etag
-from recado.conversations import contacts
+from recado.conversations import contacts, erasures
 from recado.identity import audit
+from recado.ops.privacy import export
 
 
 class ContactView(BaseModel):
@@ -58,6 +62,13 @@ class ContactChange(Given):
 
 
 router = APIRouter(prefix="/v1", route_class=GuardedRoute)
+_ZIP: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "A ZIP archive: a file of JSON lines for each table, `media/`, and `manifest.json` with the "
+        "size and SHA-256 of each file. One without a manifest broke off.",
+        "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
 
 
 @router.get("/contacts", tags=["Contacts"], operation_id="list_contacts", responses=describe(), openapi_extra=READ)
@@ -105,3 +116,49 @@ async def change_contact(
             )
     response.headers["ETag"] = etag(changed.version)
     return ContactView.model_validate(changed, from_attributes=True)
+
+
+@router.get(
+    "/contacts/{contact_id}/export",
+    tags=["Contacts"],
+    operation_id="export_contact",
+    response_class=Response,
+    responses=describe(404) | _ZIP,
+    openapi_extra=ADMIN,
+)
+async def export_contact(who: Who, contact_id: UUID) -> Response:
+    """A copy of everything that is kept of a person, under whichever number they wrote."""
+    made_at = who.wiring.clock.now()
+    found = await export.copy(who.scope, who.wiring.storage, who.owner_id, contact_id, made_at=made_at)
+    async with who.scope() as scope:
+        await audit.record(scope, who.caller, "export", "contact", str(contact_id))
+    pieces: AsyncIterator[bytes] = export.zipped(found.files(), made_at=made_at)
+    headers = {
+        "Cache-Control": "private, no-store",
+        "Content-Disposition": f'attachment; filename="contact-{contact_id}.zip"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return StreamingResponse(pieces, headers=headers, media_type="application/zip")
+
+
+@router.delete(
+    "/contacts/{contact_id}",
+    tags=["Contacts"],
+    operation_id="erase_contact",
+    status_code=202,
+    responses=describe(404, sends={202: ["Location"]}),
+    openapi_extra=ADMIN,
+)
+async def erase_contact(who: Who, contact_id: UUID, response: Response) -> ErasureView:
+    """Erase a person for good, here and at Twilio. Asked again it is the same erasure.
+
+    Where Twilio let something not go, asking again tries that again.
+    """
+    async with who.scope() as scope:
+        erasure, new = await erasures.request(scope, who.wiring.keyring, contact_id, now=who.wiring.clock.now())
+        if new:
+            data = {"erasure_id": str(erasure.id)}
+            await audit.record(scope, who.caller, "erase", "contact", str(contact_id), data)
+        view = await shown(scope, erasure)
+    response.headers["Location"] = f"/v1/erasures/{erasure.id}"
+    return view

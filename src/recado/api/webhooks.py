@@ -302,22 +302,28 @@ async def try_webhook(who: Who, webhook_id: UUID) -> TriedView:
     "/webhooks/{webhook_id}/replay",
     tags=["Webhooks"],
     operation_id="replay_webhook",
+    response_model=WebhookView,
     responses=describe(404),
     openapi_extra=ADMIN,
 )
-async def replay_webhook(who: Who, webhook_id: UUID, given: Replay) -> WebhookView:
+async def replay_webhook(
+    request: Request, who: Who, webhook_id: UUID, given: Replay, idempotency_key: IdempotencyKey = None
+) -> Response:
     """Have an endpoint get what happened since a moment once more, with the same ids, and then go on from there.
 
     Some of the minute before may come too. What waited from before that moment is left out.
     """
-    async with who.scope() as scope:
+
+    async def again(scope: Scope) -> WebhookView:
         try:
             found = await endpoints.replay(scope, webhook_id, given.since, now=who.wiring.clock.now())
         except UsageError as error:
             raise wrong("since", str(error)) from None
         data = {"since": given.since.isoformat()}
         await audit.record(scope, who.caller, "replay", "webhook", str(webhook_id), data)
-    return webhook_view(found)
+        return webhook_view(found)
+
+    return await once(request, who, idempotency_key, again, status=200)
 
 
 @router.post(

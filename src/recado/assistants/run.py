@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import structlog
 
-from recado import metrics
+from recado import metrics, tracing
 from recado.assistants.assistant import MODEL, Assistant
 from recado.assistants.failures import BLIND, NO_TOKENS, PASSING, Failure, Reason, Tokens, failure_of
 from recado.assistants.framing import EARLIER_CHARS, LINE_CHARS, block, plain
@@ -254,6 +254,7 @@ async def _attempt(
                         usage=usage,
                         infer_name=False,
                         deps=None,
+                        model=_seen(agent.model),
                         **_with_tool(choosing),
                     )
                 ).output
@@ -271,6 +272,16 @@ async def _attempt(
         output_tokens=usage.output_tokens,
         template=chosen,
     )
+
+
+def _seen(model: Any) -> Any:
+    """The model, whose requests are spans where a trace is sent."""
+    settings = tracing.instrumentation()
+    if settings is None:
+        return None  # the agent's own
+    from pydantic_ai.models.instrumented import InstrumentedModel
+
+    return InstrumentedModel(model, settings)
 
 
 async def _ask(
@@ -292,7 +303,9 @@ async def _ask(
     assert isinstance(agent.model, Model)  # noqa: S101 - `minds` has made it
     request = ModelRequest(parts=[UserPromptPart(prompt)], instructions=instructions)
     settings = cast("ModelSettings", agent.model_settings)
-    response = await model_request(agent.model, [*messages, request], model_settings=settings)
+    response = await model_request(
+        agent.model, [*messages, request], model_settings=settings, instrument=tracing.instrumentation()
+    )
     usage.incr(response.usage)
     text = "".join(part.content for part in response.parts if isinstance(part, TextPart))
     # What comes with a call of a tool that there is not announces what the tool would say.

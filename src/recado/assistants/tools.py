@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from recado import tracing
 from recado.assistants.framing import plain
 from recado.channels.visible import visible
 from recado.delivery.content import TemplateUse
@@ -131,6 +132,7 @@ def toolset(choosing: Choosing) -> FunctionToolset[None]:
 
     async def send_template(template: str, language: str, variables: dict[str, str] | None = None) -> str:
         # What a model writes may hold anything; a variable of which nothing is seen is refused as an empty one.
-        return await choose(choosing, template, language, {tidy(n): tidy(v) for n, v in (variables or {}).items()})
+        with tracing.inside("tool send_template"):
+            return await choose(choosing, template, language, {tidy(n): tidy(v) for n, v in (variables or {}).items()})
 
     return FunctionToolset([Tool(send_template, takes_ctx=False, description=DESCRIPTION, sequential=True)])

@@ -115,6 +115,22 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A message in the channel's own list of an account, sent or received; `created_at` is UTC, to the second."""
+
+    sid: str
+    inbound: bool
+    status: str
+    created_at: datetime
+    body: str = field(repr=False)
+    to: str = field(repr=False)
+    from_: str | None = field(repr=False)
+    num_media: int = 0
+    error_code: int | None = None
+    messaging_service_sid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
     """A template as the channel holds it; `body` has its variables in braces, `types` is everything it says.
 
@@ -229,6 +245,25 @@ class Sender(Protocol):
         ...
 
 
+class Eraser(Protocol):
+    """Deletes what the channel keeps, for one Twilio account. Every method raises `SendError` alone."""
+
+    async def erase(self, message_sid: str, *, with_media: bool) -> int | None:
+        """Delete the record of a message, and its files before it; answers how many files, None for no such message.
+
+        Raises `SendError` with `NOT_FINAL` while its delivery has not ended.
+        """
+        ...
+
+    async def find(self, *, to: str, from_: str | None, since: datetime) -> list[Sent]:
+        """As `Sender.find`."""
+        ...
+
+    async def erase_content(self, content_sid: str) -> bool:
+        """Delete buttons or a list that were made; whether they were there."""
+        ...
+
+
 class Contents(Protocol):
     """What is made before it is sent, for one Twilio account. Every method raises `SendError` alone."""
 
@@ -238,4 +273,16 @@ class Contents(Protocol):
 
     async def templates(self) -> list[Template]:
         """Everything that could be sent as a template, whatever became of its approval."""
+        ...
+
+
+class Archive(Protocol):
+    """What the channel still knows of one Twilio account. Every method raises `SendError` alone."""
+
+    async def since(self, moment: datetime) -> list[Listed]:
+        """Every message of the account created at or after that moment, in its order; complete, or an error."""
+        ...
+
+    async def media(self, sid: str) -> list[Media]:
+        """The attachments of a message that it lists."""
         ...

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
 from recado import __version__
 
 
-def group(name: str, help: str) -> typer.Typer:  # noqa: A002 - typer's word
+def group(name: str, help: str, *, of: type[TyperGroup] = TyperGroup) -> typer.Typer:  # noqa: A002 - typer's word
     """A Typer whose help is plain text: rich would double the time of `recado --help`."""
     return typer.Typer(
         name=name,
+        cls=of,
         help=help,
         no_args_is_help=True,
         add_completion=False,

@@ -12,11 +12,14 @@ from recado.cli import templates
 from recado.cli import identity
 from recado.cli import consent_words
 from recado.cli import contacts
+from recado.cli import privacy
 from recado.cli import webhooks
 from recado.cli import watch
+from recado.cli import jobs
 from recado.cli import doctor
 from recado.cli import secrets
 from recado.cli import release
+from recado.cli import backup
 from recado.cli import simulator
 from recado.cli import demo
 
@@ -35,11 +38,14 @@ GATHERED = (
     identity,
     consent_words,
     contacts,
+    privacy,
     webhooks,
     watch,
+    jobs,
     doctor,
     secrets,
     release,
+    backup,
     simulator,
     demo,
 )

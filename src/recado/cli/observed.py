@@ -14,10 +14,18 @@ if TYPE_CHECKING:
 
 @contextmanager
 def observed(settings: Settings, role: Role, *, beside: Beside | None = None) -> Iterator[bool]:
-    """Show this process's metrics while it is open, where they are asked for; answers whether they are.
+    """Show this process's metrics while it is open, and send its traces, where they are asked for; answers the former.
 
     `beside` is the worker that this process starts. Raises RecadoError when the port is taken.
     """
+    from recado.tracing import sending
+
+    with sending(role), _page(settings, role, beside) as shown:
+        yield shown
+
+
+@contextmanager
+def _page(settings: Settings, role: Role, beside: Beside | None) -> Iterator[bool]:
     from recado import __version__
     from recado.db.schema import HEAD
     from recado.metrics import endpoint, process

@@ -19,6 +19,7 @@ from recado.errors import RecadoError, UsageError
 if TYPE_CHECKING:
     from recado.settings import Settings
     from recado.stopping import Deadline
+    from recado.wiring import Wiring
 
 Queues = Annotated[str, typer.Option(metavar="QUEUES", help="The queues it serves, comma-separated.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")]
@@ -110,6 +111,7 @@ async def _process(
         page = Beside() if beside and settings.metrics_port is not None else None
         shown = stack.enter_context(observed(settings, "api" if api else "worker", beside=page))
         wiring = await stack.enter_async_context(wire(settings))
+        await _check_keys(wiring)
         working_beside = None
         if beside:
             working_beside = asyncio.create_task(keep_worker(stop, beside, page), name="worker-process")
@@ -161,6 +163,14 @@ async def _process(
             tie.works()
             await stop.wait()
     return code
+
+
+async def _check_keys(wiring: Wiring) -> None:
+    """Raise SettingsError, before anything is served, when a stored secret needs a key that is not there."""
+    from recado.ops.backup import keys
+
+    async with await wiring.connect("recado_platform") as platform:
+        await keys.refuse_wrong(platform, wiring.keyring)
 
 
 @app.command()

@@ -61,10 +61,11 @@ class Desk:
         """Who is at the command line, for the audit: the operating system's name for them."""
         from recado.identity.callers import at_command_line
 
-        return at_command_line(_account_name())
+        return at_command_line(account_name())
 
 
-def _account_name() -> str:
+def account_name() -> str:
+    """The operating system's name for who is at the command line."""
     # Not getpass.getuser(): that believes the environment.
     import pwd
 

@@ -22,7 +22,7 @@ from recado.cli.terminal import (
     shown,
     table,
 )
-from recado.errors import Conflict, UsageError
+from recado.errors import Conflict, RecadoError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from recado.ops.failed import Failure
@@ -35,9 +35,15 @@ failed_commands = group("failed", "Messages that failed or are held.")
 def trace_message(
     reference: Annotated[str, typer.Argument(metavar="MESSAGE_OR_SID", help="A message's id or its MessageSid.")],
     content: Annotated[bool, typer.Option("--content", help="Show what people wrote, and their addresses.")] = False,
+    otlp: Annotated[
+        bool, typer.Option("--otlp", help="Send it to the collector of OTEL_EXPORTER_OTLP_ENDPOINT instead, as spans.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Tell one message's whole life, with times."""
+    if otlp:
+        _send(reference, content=content, as_json=json)
+        return
 
     async def main(desk: Desk) -> Trace:
         from recado.ops.trace import trace
@@ -53,6 +59,30 @@ def trace_message(
         "replies": found.replies,
     }
     answer(result, as_json=json, text=_told(found))
+
+
+def _send(reference: str, *, content: bool, as_json: bool) -> None:
+    """Have a collector get the message's spans, made from its rows. What people wrote is in none of them."""
+    from recado import tracing
+
+    if content:
+        raise UsageError("--otlp sends nothing that people wrote: leave --content out")
+    if not tracing.asked():
+        raise SettingsError("OTEL_EXPORTER_OTLP_ENDPOINT: set it to the collector's address, as http://127.0.0.1:4318")
+    tracing.check()
+
+    async def main(desk: Desk) -> list[tracing.Span]:
+        from recado.ops.spans import of_message
+
+        return await of_message(desk.platform, reference)
+
+    spans = at_desk(main)
+    from recado.tracing.export import send
+
+    if not send(spans, "trace"):
+        raise RecadoError("the collector did not take the spans")
+    result = {"trace_id": spans[0].trace.hex, "spans": len(spans)}
+    answer(result, as_json=as_json, text=f"sent {len(spans)} spans as trace {spans[0].trace.hex}")
 
 
 def _told(found: Trace) -> str:

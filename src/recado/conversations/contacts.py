@@ -35,7 +35,7 @@ class Contact:
 async def page(scope: Scope, *, after: UUID | None, limit: int) -> list[Contact]:
     """The owner's contacts after that id, oldest first; one more than `limit` where there are more."""
     cursor = await scope.conn.execute(
-        f"{_SELECT} WHERE c.owner_id = %s AND c.id > %s ORDER BY c.id LIMIT %s",
+        f"{_SELECT} WHERE c.owner_id = %s AND c.id > %s AND c.erasure_id IS NULL ORDER BY c.id LIMIT %s",
         [scope.owner_id, after or UUID(int=0), limit + 1],
     )
     return [Contact(**row) for row in await cursor.fetchall()]
@@ -113,5 +113,6 @@ SELECT c.id, c.address, c.profile_name, c.language, c.language_why, c.version, c
        s.identity_key IS NOT NULL AS suppressed, s.created_at AS suppressed_since, s.reason AS suppressed_why
 FROM contacts c LEFT JOIN suppressions s ON s.owner_id = c.owner_id AND s.identity_key = c.identity_key
 """
-_GET = f"{_SELECT} WHERE c.owner_id = %s AND c.id = %s"
+# Who is being erased is nobody any more.
+_GET = f"{_SELECT} WHERE c.owner_id = %s AND c.id = %s AND c.erasure_id IS NULL"
 _GET_LOCKED = f"{_GET} FOR UPDATE OF c"

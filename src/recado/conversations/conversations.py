@@ -17,7 +17,8 @@ from recado.ids import new_id
 class Conversation:
     """A conversation with whom it is held, and between which addresses.
 
-    To a contact who is `suppressed` nothing is sent but the message `confirmation_id`, which confirms it to them.
+    To a contact who is `suppressed` nothing is sent but the message `confirmation_id`, which confirms it to them; to
+    one who is being erased nothing at all. `recall` says that the owner has opt-outs of people who were erased.
     """
 
     id: UUID
@@ -38,6 +39,7 @@ class Conversation:
     suppressed: bool
     confirmation_id: UUID | None
     budget_told: date | None
+    recall: bool = False
 
 
 _GET = """
@@ -46,7 +48,8 @@ SELECT v.id, v.status, v.number_id, n.account_id, n.address AS number_address, n
        c.profile_name AS contact_name, c.language AS contact_language,
        c.language_why AS contact_language_why, c.id AS contact_id, c.identity_key, v.last_inbound_at,
        o.status AS owner_status, a.public_url, v.budget_told,
-       s.identity_key IS NOT NULL AS suppressed, s.confirmation_id
+       s.identity_key IS NOT NULL OR c.erasure_id IS NOT NULL AS suppressed, s.confirmation_id,
+       EXISTS (SELECT FROM erased_suppressions e WHERE e.owner_id = v.owner_id) AS recall
 FROM conversations v
 JOIN numbers n ON n.owner_id = v.owner_id AND n.id = v.number_id
 JOIN twilio_accounts a ON a.owner_id = n.owner_id AND a.id = n.account_id

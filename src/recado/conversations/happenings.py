@@ -20,8 +20,9 @@ from recado.conversations import events
 from recado.db.scope import Scope
 from recado.delivery.status import Status
 from recado.metrics.journey import measure
+from recado.tracing.journey import relate
 
-Step = Literal["receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks"]
+Step = Literal["receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks", "privacy"]
 #: Who writes the event's row: `happened` itself, the SQL that does it, or nobody.
 Row = Literal["happened", "sql", "nobody"]
 Level = Literal["debug", "info", "warning", "error", "exception"]
@@ -139,12 +140,12 @@ def write_line(happening: Happening) -> None:
 
 Subscriber = Callable[[Happening], None]
 #: Who hears of everything that happened, in this order. They neither wait nor raise.
-SUBSCRIBERS: Final[tuple[Subscriber, ...]] = (write_line, measure)
+SUBSCRIBERS: Final[tuple[Subscriber, ...]] = (write_line, measure, relate)
 
 log = structlog.get_logger(__name__)
 _LOGS = {
     step: structlog.get_logger(f"recado.journey.{step}")
-    for step in ("receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks")
+    for step in ("receive", "accept", "understand", "answer", "deliver", "confirm", "usage", "webhooks", "privacy")
 }
 
 #: What nobody has declared is a row and a line all the same; `tests/conversations/test_happenings.py` finds it.
@@ -209,6 +210,9 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {
         row="sql",
         keeps=("merged_from",),
     ),
+    ("accept", "restored"): Kind(
+        means="After a restore Twilio's list had a message that the database did not: it is answered now.", row="sql"
+    ),
     ("accept", "courtesy"): Kind(means="A contact over their limit was told so.", row="happened", log="info"),
     **{
         ("understand", what): Kind(
@@ -268,6 +272,9 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {
     ("answer", "unassigned"): Kind(means="Nobody in particular sees to the conversation.", row="happened"),
     ("answer", "gave_up"): Kind(means="Its work was lost again and again: it is left to people.", row="sql"),
     ("answer", "tried_again"): Kind(means="A suspended owner is active again: it is answered now.", row="sql"),
+    ("answer", "restored"): Kind(
+        means="After a restore Twilio's list has an answer to it that the database did not know.", row="sql"
+    ),
     ("answer", "retried"): Kind(means="People had it answered after all.", row="sql", keeps=("retry", "failed_sids")),
     ("deliver", "sent"): Kind(means="Twilio took a part of a message.", log="info"),
     **{
@@ -316,6 +323,9 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {
         means="An attempt without an outcome: Twilio does not have it.", row="happened", keeps=("part",)
     ),
     ("deliver", "tried_again"): Kind(means="What it was held for has passed: it is sent now.", row="sql"),
+    ("deliver", "restored"): Kind(
+        means="After a restore Twilio's list had something sent that the database did not know.", row="happened"
+    ),
     ("deliver", "retried"): Kind(means="People had it sent again.", row="sql", keeps=("retry", "failed_sids")),
     ("confirm", "confirmed"): Kind(
         means="Twilio told the status of a part; `moved` says whether that was news.", log="debug"
@@ -350,5 +360,10 @@ KINDS: Final[Mapping[tuple[str, str], Kind]] = {
         keeps=("webhook_id", "event_id", "why"),
         log="warning",
         said="webhook_event_lost",
+    ),
+    ("privacy", "contact_erased"): Kind(
+        means="A person was erased here: whoever has copied what was theirs has to forget it too.",
+        row="sql",
+        keeps=("erasure_id", "contact_ids"),
     ),
 }

@@ -24,6 +24,7 @@ HeldFor = Literal[
     "channel",
     "owner",
     "opted_out",
+    "restored",
 ]
 
 
@@ -68,6 +69,10 @@ CAUSES: Mapping[HeldFor, Cause] = MappingProxyType(
         "opted_out": Cause(
             means="The contact wants no messages: nothing is sent to them.",
             then="nobody: what they write after opting in is answered",
+        ),
+        "restored": Cause(
+            means="The database was restored, and Twilio's list does not tell whether it was answered before.",
+            then=_RETRY,
         ),
     }
 )

@@ -122,7 +122,7 @@ async def allow(scope: Scope, contact_id: UUID) -> None:
 async def _identity(scope: Scope, contact_id: UUID) -> str:
     cursor = await scope.conn.execute(
         # What the contact is known by stays until the commit.
-        "SELECT identity_key FROM contacts WHERE owner_id = %s AND id = %s FOR KEY SHARE",
+        "SELECT identity_key FROM contacts WHERE owner_id = %s AND id = %s AND erasure_id IS NULL FOR KEY SHARE",
         [scope.owner_id, contact_id],
     )
     row = await cursor.fetchone()

@@ -40,7 +40,7 @@ _NOT_INSTALLED = (
     "pip install 'recado[embedded]' or set RECADO_DATABASE_URL"
 )
 _SETTINGS = Path(__file__).with_name("postgresql.conf")
-_HBA = "local all all scram-sha-256\n"
+_HBA = f"local all all scram-sha-256\nlocal replication {SUPERUSER} scram-sha-256\n"
 _PROCESSES = Path("/proc")
 _START_S = 120.0
 _RETRY_S = 5.0
@@ -82,6 +82,11 @@ class Cluster:
     @property
     def keeper_log(self) -> Path:
         return self.home / "postgres.log"
+
+    @property
+    def unfinished(self) -> Path:
+        """There while a restore into this home is at work, or was cut short: nothing may be started from it."""
+        return self.home / "restore.unfinished"
 
     @property
     def socket_dir(self) -> Path:
@@ -179,12 +184,12 @@ def configure(cluster: Cluster, *, durable: bool) -> None:
             _write(path, text, account)
 
 
-def start(cluster: Cluster) -> None:
+def start(cluster: Cluster, *, within_s: float = _START_S) -> None:
     """The server runs and takes connections when this returns; without effect when it did already.
 
     Ends what a killed server left behind. Raises RecadoError with the end of its log when it can't be started.
     """
-    deadline = time.monotonic() + _START_S
+    deadline = time.monotonic() + within_s
     problem: str | None = None
     while time.monotonic() < deadline:
         running = postmaster(cluster)
@@ -216,6 +221,16 @@ def stop(cluster: Cluster) -> None:
     if cluster.socket_dir != cluster.data:
         with contextlib.suppress(OSError):
             cluster.socket_dir.rmdir()
+
+
+def hand_over(cluster: Cluster) -> None:
+    """Give a data directory that this process has put there to the server's user."""
+    account = _account(cluster)
+    if account is None:
+        return
+    for folder, _, files in os.walk(cluster.data):
+        for path in (folder, *(os.path.join(folder, name) for name in files)):
+            os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
 
 
 def abandon(cluster: Cluster) -> None:

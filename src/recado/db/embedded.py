@@ -7,6 +7,7 @@ left. Whoever starts or stops the server, or starts the keeper, holds the start 
     HOME/postgres          data directory, socket and log    HOME/postgres.json    the passwords, for nobody else
     HOME/postgres.start    the start lock                    HOME/postgres.leases  the leases
     HOME/postgres.keeper   held by the keeper                HOME/postgres.log     what the keeper could not do
+    HOME/restore.unfinished  there while `recado restore` is at work (`recado.db.basebackup`)
 
 Imports the standard library only: the keeper has to stay small.
 """
@@ -102,20 +103,22 @@ class Lease:
         self.release()
 
 
-def acquire(home: Path, *, durable: bool = True) -> Lease:
+def acquire(home: Path, *, durable: bool = True, restoring: bool = False) -> Lease:
     """Make sure that the server of `home/postgres` exists and runs, and hold it running.
 
     Takes milliseconds when it runs, a quarter of a second when it is stopped, a second or two the first time.
     `durable=False` trades the data's safety at a power failure for speed, for tests; it counts when the server is
-    started by this call.
+    started by this call. `restoring` is for `recado restore` alone.
 
     Raises SettingsError when PostgreSQL is not installed; RecadoError when it can't be started, when the data is of
-    another major version, or when the home belongs to another user.
+    another major version, when a restore was cut short, or when the home belongs to another user.
     """
     server.program("postgres")
     try:
         cluster = server.open_home(home)
         with locked(cluster.start_lock) as lock:
+            if cluster.unfinished.exists() and not restoring:
+                raise RecadoError(f"a restore into {cluster.home} was not finished: run `recado restore` again")
             lease = _take_lease(cluster)
             try:
                 # First of all, so that somebody stops the server if this process dies here.

@@ -107,6 +107,11 @@ _ENGINES_ALONE = (
     "REVOKE ALL ON SCHEMA dbos FROM PUBLIC, recado_app",
     "GRANT USAGE ON SCHEMA dbos TO recado_platform",
     f"GRANT SELECT ({', '.join(_SEEN)}) ON dbos.workflow_status TO recado_platform",
+    # What people wrote is in no statistics: a sample of it would outlive its rows.
+    *(
+        f"ALTER TABLE dbos.{table} ALTER output SET STATISTICS 0, ALTER error SET STATISTICS 0"
+        for table in ("operation_outputs", "workflow_output", "workflow_status")
+    ),
 )
 
 
@@ -335,8 +340,21 @@ def _migrate_workflow_engine(engine: sa.Engine, url: str) -> list[str]:
     with engine.begin() as conn:
         for statement in _ENGINES_ALONE:
             conn.execute(sa.text(statement))
+    _forget_samples(engine)
     after = version()
     return [] if before == after else [f"dbos {before or 'empty'} -> {after}"]
+
+
+def _forget_samples(engine: sa.Engine) -> None:
+    """Have the planner forget what it sampled of columns before it was told to sample them no more, where we may."""
+    with suppress(ProgrammingError), engine.begin() as conn:
+        conn.execute(
+            sa.text(
+                "DELETE FROM pg_statistic s USING pg_attribute a, pg_class c WHERE a.attrelid = s.starelid "
+                "AND a.attnum = s.staattnum AND a.attstattarget = 0 AND c.oid = a.attrelid "
+                "AND c.relnamespace IN ('recado'::regnamespace, 'dbos'::regnamespace)"
+            )
+        )
 
 
 def _first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from recado.db.pool import Connection
 from recado.errors import SchemaError
 
 #: The newest revision in `migrations/versions`; a test compares the two.
-HEAD: Final = "0042"
+HEAD: Final = "0043"
 #: The oldest schema that this code works with. A version that can be deployed before its own migration names an older.
 NEEDS: Final = HEAD
 #: The oldest that there is a way from, and the commit of the sources that brings an older database to it.

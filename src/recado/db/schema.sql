@@ -79,11 +79,13 @@ CREATE TABLE audit (
 );
 CREATE INDEX audit_owner ON audit (owner_id, id);
 ALTER TABLE audit ENABLE ROW LEVEL SECURITY; ALTER TABLE audit FORCE ROW LEVEL SECURITY;
+CREATE POLICY old_only ON audit AS RESTRICTIVE FOR DELETE TO recado_platform USING (at < (clock_timestamp() - '30
+    days'::interval));
 CREATE POLICY owner_only ON audit TO recado_app USING (owner_id = ( SELECT (NULLIF(current_setting('recado.owner_id',
     true), ''))::uuid AS "nullif"));
 CREATE POLICY platform ON audit TO recado_platform USING (true);
 GRANT INSERT, SELECT ON audit TO recado_app;
-GRANT INSERT, SELECT ON audit TO recado_platform;
+GRANT DELETE, INSERT, SELECT ON audit TO recado_platform;
 
 CREATE TABLE consent_words (
     owner_id    uuid NOT NULL,
@@ -119,6 +121,8 @@ CREATE TABLE contacts (
     language_why  text,
     version       integer NOT NULL DEFAULT 1,
     opted_in_at   timestamptz,
+    erasure_id    uuid,
+    same_as       uuid,
     CONSTRAINT contacts_pkey PRIMARY KEY (owner_id, id),
     CONSTRAINT contacts_identity_key UNIQUE (identity_key, owner_id),
     CONSTRAINT contacts_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
@@ -126,6 +130,7 @@ CREATE TABLE contacts (
     CONSTRAINT contacts_language_why_check CHECK (language_why IN ('people', 'written'))
 ) WITH (fillfactor=90);
 CREATE INDEX contacts_external_id ON contacts (owner_id, external_id) WHERE (external_id IS NOT NULL);
+CREATE INDEX contacts_same_as ON contacts (owner_id, same_as) WHERE (same_as IS NOT NULL);
 ALTER TABLE contacts ENABLE ROW LEVEL SECURITY; ALTER TABLE contacts FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON contacts TO recado_app USING (owner_id = ( SELECT
     (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
@@ -215,6 +220,101 @@ CREATE POLICY platform ON delivery_attempts TO recado_platform USING (true);
 GRANT DELETE, INSERT, SELECT, UPDATE ON delivery_attempts TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON delivery_attempts TO recado_platform;
 
+CREATE TABLE erased_suppressions (
+    owner_id       uuid NOT NULL,
+    identity_hash  bytea NOT NULL,
+    reason         text NOT NULL,
+    created_at     timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT erased_suppressions_pkey PRIMARY KEY (owner_id, identity_hash),
+    CONSTRAINT erased_suppressions_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
+    CONSTRAINT erased_suppressions_identity_hash_check CHECK (octet_length(identity_hash) = 32)
+);
+ALTER TABLE erased_suppressions ENABLE ROW LEVEL SECURITY; ALTER TABLE erased_suppressions FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON erased_suppressions TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON erased_suppressions TO recado_platform USING (true);
+GRANT DELETE, INSERT, SELECT, UPDATE ON erased_suppressions TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON erased_suppressions TO recado_platform;
+
+CREATE TABLE erasure_items (
+    owner_id       uuid NOT NULL,
+    id             uuid NOT NULL,
+    erasure_id     uuid NOT NULL,
+    account_id     uuid,
+    kind           text NOT NULL,
+    what           text NOT NULL,
+    has_media      boolean NOT NULL DEFAULT false,
+    data           jsonb,
+    status         text NOT NULL DEFAULT 'waiting',
+    code           integer,
+    tries          integer NOT NULL DEFAULT 0,
+    look_again_at  timestamptz NOT NULL,
+    CONSTRAINT erasure_items_pkey PRIMARY KEY (owner_id, id),
+    CONSTRAINT erasure_items_once UNIQUE NULLS NOT DISTINCT (owner_id, erasure_id, kind, what, account_id),
+    CONSTRAINT erasure_items_owner_id_erasure_id_fkey FOREIGN KEY (owner_id, erasure_id) REFERENCES erasures(owner_id,
+        id),
+    CONSTRAINT erasure_items_kind_check CHECK (kind IN ('message', 'content', 'upload', 'lookup')),
+    CONSTRAINT erasure_items_status_check CHECK (status IN ('waiting', 'left'))
+);
+CREATE INDEX erasure_items_waiting ON erasure_items (owner_id, erasure_id, look_again_at) WHERE (status = 'waiting');
+ALTER TABLE erasure_items ENABLE ROW LEVEL SECURITY; ALTER TABLE erasure_items FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON erasure_items TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON erasure_items TO recado_platform USING (true);
+GRANT INSERT, SELECT ON erasure_items TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON erasure_items TO recado_platform;
+GRANT UPDATE (status) ON erasure_items TO recado_app;
+GRANT UPDATE (tries) ON erasure_items TO recado_app;
+GRANT UPDATE (look_again_at) ON erasure_items TO recado_app;
+
+CREATE TABLE erasure_keys (
+    owner_id    uuid NOT NULL,
+    id          uuid NOT NULL,
+    sealed      bytea NOT NULL,
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT erasure_keys_pkey PRIMARY KEY (owner_id, id),
+    CONSTRAINT erasure_keys_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id)
+);
+ALTER TABLE erasure_keys ENABLE ROW LEVEL SECURITY; ALTER TABLE erasure_keys FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON erasure_keys TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON erasure_keys TO recado_platform USING (true);
+GRANT INSERT, SELECT ON erasure_keys TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON erasure_keys TO recado_platform;
+
+CREATE TABLE erasures (
+    owner_id         uuid NOT NULL,
+    id               uuid NOT NULL,
+    contact_ids      uuid[] NOT NULL,
+    identity_hashes  bytea[] NOT NULL,
+    status           text NOT NULL,
+    requested_at     timestamptz NOT NULL,
+    erased_at        timestamptz,
+    finished_at      timestamptz,
+    look_again_at    timestamptz NOT NULL,
+    tries            integer NOT NULL DEFAULT 0,
+    waits_for        text,
+    counts           jsonb NOT NULL DEFAULT '{}'::jsonb,
+    suppressed_why   text,
+    replayed         boolean NOT NULL DEFAULT false,
+    CONSTRAINT erasures_pkey PRIMARY KEY (owner_id, id),
+    CONSTRAINT erasures_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
+    CONSTRAINT erasures_contact_ids_check CHECK (contact_ids <> '{}'::uuid[]),
+    CONSTRAINT erasures_status_check CHECK (status IN ('stopping', 'erasing', 'twilio', 'done', 'incomplete'))
+);
+CREATE INDEX erasures_open ON erasures (look_again_at) WHERE (status IN ('stopping', 'erasing', 'twilio'));
+ALTER TABLE erasures ENABLE ROW LEVEL SECURITY; ALTER TABLE erasures FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON erasures TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON erasures TO recado_platform USING (true);
+GRANT INSERT, SELECT ON erasures TO recado_app;
+GRANT INSERT, SELECT, UPDATE ON erasures TO recado_platform;
+GRANT UPDATE (status) ON erasures TO recado_app;
+GRANT UPDATE (finished_at) ON erasures TO recado_app;
+GRANT UPDATE (look_again_at) ON erasures TO recado_app;
+GRANT UPDATE (tries) ON erasures TO recado_app;
+GRANT UPDATE (waits_for) ON erasures TO recado_app;
+
 CREATE TABLE events (
     id               bigint NOT NULL DEFAULT next_event_id(),
     owner_id         uuid NOT NULL,
@@ -228,13 +328,15 @@ CREATE TABLE events (
     CONSTRAINT events_pkey PRIMARY KEY (owner_id, id),
     CONSTRAINT events_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id)
 );
+CREATE INDEX events_conversation ON events (owner_id, conversation_id) WHERE ((correlation_id IS NULL) AND
+    (conversation_id IS NOT NULL));
 CREATE INDEX events_message ON events (owner_id, correlation_id);
 ALTER TABLE events ENABLE ROW LEVEL SECURITY; ALTER TABLE events FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON events TO recado_app USING (owner_id = ( SELECT (NULLIF(current_setting('recado.owner_id',
     true), ''))::uuid AS "nullif"));
 CREATE POLICY platform ON events TO recado_platform USING (true);
 GRANT INSERT, SELECT ON events TO recado_app;
-GRANT INSERT, SELECT ON events TO recado_platform;
+GRANT DELETE, INSERT, SELECT ON events TO recado_platform;
 
 CREATE TABLE executor_deaths (
     id           bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -316,6 +418,26 @@ CREATE POLICY owner_only ON invitations TO recado_app USING (owner_id = ( SELECT
 CREATE POLICY platform ON invitations TO recado_platform USING (true);
 GRANT DELETE, INSERT, SELECT, UPDATE ON invitations TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON invitations TO recado_platform;
+
+CREATE TABLE jobs (
+    name         text NOT NULL,
+    next_at      timestamptz NOT NULL,
+    asked_at     timestamptz,
+    holder       text,
+    held_until   timestamptz,
+    fence        bigint NOT NULL DEFAULT 0,
+    deaths       integer NOT NULL DEFAULT 0,
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    outcome      text,
+    error        text,
+    duration_ms  integer,
+    failures     integer NOT NULL DEFAULT 0,
+    CONSTRAINT jobs_pkey PRIMARY KEY (name),
+    CONSTRAINT jobs_name_check CHECK (name <> ''),
+    CONSTRAINT jobs_outcome_check CHECK (outcome IN ('done', 'failed', 'too_long'))
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON jobs TO recado_platform;
 
 CREATE TABLE knowledge (
     owner_id    uuid NOT NULL,
@@ -424,6 +546,7 @@ CREATE TABLE media (
     CONSTRAINT media_owner_id_message_id_fkey FOREIGN KEY (owner_id, message_id) REFERENCES messages(owner_id, id),
     CONSTRAINT media_status_check CHECK (status IN ('waiting', 'stored', 'refused', 'failed'))
 );
+CREATE INDEX media_kept ON media (owner_id, id) WHERE ((url IS NOT NULL) OR (storage_key IS NOT NULL));
 CREATE INDEX media_message ON media (owner_id, message_id) WHERE (message_id IS NOT NULL);
 CREATE INDEX media_reason ON media (owner_id, message_id) WHERE (reason IS NOT NULL);
 CREATE CONSTRAINT TRIGGER count_stored AFTER INSERT OR DELETE OR UPDATE ON media DEFERRABLE INITIALLY DEFERRED FOR
@@ -454,6 +577,8 @@ CREATE TABLE message_parts (
     CONSTRAINT message_parts_status_check CHECK (status IN ('waiting', 'accepted', 'scheduled', 'queued', 'sending',
         'sent', 'canceled', 'failed', 'undelivered', 'partially_delivered', 'delivered', 'read'))
 ) WITH (fillfactor=85);
+CREATE INDEX message_parts_content ON message_parts (owner_id, ((content ->> 'content_sid'))) WHERE (content ?
+    'content_sid');
 CREATE INDEX message_parts_provider_sid ON message_parts (provider_sid) WHERE (provider_sid IS NOT NULL);
 CREATE INDEX message_parts_retired ON message_parts (owner_id) WHERE (retired_sids <> '{}'::text[]);
 CREATE INDEX message_parts_with_twilio ON message_parts (owner_id, message_id) WHERE (status IN ('accepted',
@@ -503,13 +628,14 @@ CREATE TABLE messages (
     CONSTRAINT messages_author_check CHECK (author IN ('contact', 'assistant', 'operator', 'system', 'api')),
     CONSTRAINT messages_direction_check CHECK (direction IN ('inbound', 'outbound')),
     CONSTRAINT messages_held_for_check CHECK (held_for IN ('people', 'limit', 'budget', 'window', 'setup', 'quota',
-        'look', 'loop', 'broken', 'channel', 'owner', 'opted_out')),
+        'look', 'loop', 'broken', 'channel', 'owner', 'opted_out', 'restored')),
     CONSTRAINT messages_held_for_when_held CHECK ((status = 'held') = (held_for IS NOT NULL)),
     CONSTRAINT messages_kind_check CHECK (kind ~ '^[a-z][a-z_-]{0,31}$'),
     CONSTRAINT messages_status_check CHECK (status IN ('received', 'unrouted', 'answered', 'held', 'queued',
         'accepted', 'scheduled', 'sending', 'sent', 'canceled', 'failed', 'undelivered', 'partially_delivered',
         'delivered', 'read'))
 ) WITH (fillfactor=85);
+CREATE INDEX messages_attachment ON messages (owner_id, ((content ->> 'media_id'))) WHERE (content ? 'media_id');
 CREATE INDEX messages_awaiting_media ON messages (received_at) WHERE awaits_media;
 CREATE INDEX messages_due ON messages (look_again_at) WHERE (look_again_at IS NOT NULL);
 CREATE INDEX messages_failed ON messages (owner_id, id) WHERE (status IN ('failed', 'held'));
@@ -616,6 +742,56 @@ CREATE TABLE plans (
 );
 GRANT SELECT ON plans TO recado_app;
 GRANT DELETE, INSERT, SELECT, UPDATE ON plans TO recado_platform;
+
+CREATE TABLE quarantine (
+    owner_id     uuid NOT NULL,
+    account_id   uuid NOT NULL,
+    restored_at  timestamptz NOT NULL,
+    since        timestamptz NOT NULL,
+    asked_at     timestamptz,
+    error        text,
+    released_at  timestamptz,
+    released_by  text,
+    counts       jsonb NOT NULL DEFAULT '{}'::jsonb,
+    CONSTRAINT quarantine_pkey PRIMARY KEY (owner_id, account_id, restored_at),
+    CONSTRAINT quarantine_owner_id_account_id_fkey FOREIGN KEY (owner_id, account_id) REFERENCES
+        twilio_accounts(owner_id, id),
+    CONSTRAINT quarantine_released CHECK ((released_at IS NULL) = (released_by IS NULL)),
+    CONSTRAINT quarantine_released_by_check CHECK (released_by IN ('asked', 'unasked'))
+);
+ALTER TABLE quarantine ENABLE ROW LEVEL SECURITY; ALTER TABLE quarantine FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON quarantine TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON quarantine TO recado_platform USING (true);
+GRANT INSERT, SELECT ON quarantine TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON quarantine TO recado_platform;
+
+CREATE TABLE restores (
+    id           uuid NOT NULL,
+    set_id       uuid NOT NULL,
+    moment       timestamptz NOT NULL,
+    restored_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    CONSTRAINT restores_pkey PRIMARY KEY (id)
+);
+GRANT DELETE, INSERT, SELECT, UPDATE ON restores TO recado_platform;
+
+CREATE TABLE retention (
+    owner_id    uuid NOT NULL,
+    what        text NOT NULL,
+    days        integer NOT NULL,
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT retention_pkey PRIMARY KEY (owner_id, what),
+    CONSTRAINT retention_owner_id_fkey FOREIGN KEY (owner_id) REFERENCES owners(id),
+    CONSTRAINT retention_days_check CHECK ((days >= 1) AND (days <= 36500)),
+    CONSTRAINT retention_least CHECK (days >= CASE what WHEN 'messages' THEN 3 WHEN 'audit' THEN 30 ELSE 1 END),
+    CONSTRAINT retention_what_check CHECK (what IN ('messages', 'media', 'events', 'audit'))
+);
+ALTER TABLE retention ENABLE ROW LEVEL SECURITY; ALTER TABLE retention FORCE ROW LEVEL SECURITY;
+CREATE POLICY owner_only ON retention TO recado_app USING (owner_id = ( SELECT
+    (NULLIF(current_setting('recado.owner_id', true), ''))::uuid AS "nullif"));
+CREATE POLICY platform ON retention TO recado_platform USING (true);
+GRANT DELETE, INSERT, SELECT, UPDATE ON retention TO recado_app;
+GRANT DELETE, INSERT, SELECT, UPDATE ON retention TO recado_platform;
 
 CREATE TABLE schema_revision (
     version_num      character varying(32) NOT NULL,
@@ -736,6 +912,7 @@ CREATE TABLE turns (
     CONSTRAINT turns_outcome_check CHECK (outcome IN ('answered', 'keyless', 'apology', 'silent', 'budget',
         'unheard'))
 );
+CREATE INDEX turns_conversation ON turns (owner_id, conversation_id);
 ALTER TABLE turns ENABLE ROW LEVEL SECURITY; ALTER TABLE turns FORCE ROW LEVEL SECURITY;
 CREATE POLICY owner_only ON turns TO recado_app USING (owner_id = ( SELECT (NULLIF(current_setting('recado.owner_id',
     true), ''))::uuid AS "nullif"));
@@ -964,6 +1141,10 @@ GRANT EXECUTE ON FUNCTION enqueue_across(text,text,json[],text,text) TO recado_p
 --     text DEFAULT NULL) RETURNS text; works as recado_engine
 REVOKE ALL ON FUNCTION enqueue_work(text,text,json[],text,text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION enqueue_work(text,text,json[],text,text) TO recado_app;
+-- functions/erase_work.sql: erase_work(lanes text[], ended boolean) RETURNS TABLE(gone bigint, in_work bigint); works
+--     as recado_engine
+REVOKE ALL ON FUNCTION erase_work(text[],boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION erase_work(text[],boolean) TO recado_platform;
 -- functions/events_needed.sql: events_needed(whose uuid) RETURNS bigint
 -- functions/events_settled.sql: events_settled() RETURNS bigint
 -- functions/executor_deaths_since.sql: executor_deaths_since(moment timestamptz) RETURNS integer; works as

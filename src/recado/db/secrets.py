@@ -30,6 +30,7 @@ log = structlog.get_logger(__name__)
 SEALED = {
     "twilio_accounts": ("auth_token", "secondary_token", "api_key_secret"),
     "idempotency_keys": ("answer",),
+    "erasure_keys": ("sealed",),
     "webhooks": ("secret", "previous_secret"),
 }
 

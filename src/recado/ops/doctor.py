@@ -85,12 +85,14 @@ async def examine(platform: Connection, app: Connection, keyring: Keyring | None
         ("release", _release),
         ("backlog", _backlog),
         ("accounts", secrets),
+        ("restore", _restored),
         ("numbers", _numbers),
         ("channels", _channels),
         ("conversations", _attention),
         ("failed", _failed),
         ("turns", _broken),
         ("webhooks", _webhooks),
+        ("jobs", _jobs),
     )
     for name, look in looks:
         try:
@@ -265,6 +267,26 @@ async def _secrets(conn: Connection, keyring: Keyring | None) -> list[Finding]:
                 text = f"a secret of {row['account_sid']} can't be read here: {error}"
                 findings.append(fail("accounts", text, "put it there, where every process of recado can read it"))
     return findings
+
+
+async def _restored(conn: Connection) -> list[Finding]:
+    """Accounts that keep silent since the database was restored; nothing to say where it never was."""
+    rows = await _rows(
+        conn,
+        """
+        SELECT DISTINCT a.account_sid, q.error, (SELECT max(moment) FROM restores) AS moment FROM quarantine q
+        JOIN twilio_accounts a ON a.owner_id = q.owner_id AND a.id = q.account_id
+        WHERE q.released_at IS NULL ORDER BY a.account_sid
+        """,
+    )
+    if not rows:
+        return []
+    failed_for = {row["account_sid"]: row["error"] for row in rows if row["error"]}
+    text = f"restored to {rows[0]['moment']:%Y-%m-%dT%H:%M:%SZ}: nothing is sent for {_count(len(rows), 'account')}"
+    if failed_for:
+        sid, why = next(iter(failed_for.items()))
+        text += f"; {sid}: {why}"
+    return [fail("restore", text, "`recado restore status`, then `recado restore release`")]
 
 
 async def _unproven(conn: Connection) -> list[Finding]:
@@ -450,6 +472,32 @@ async def _webhooks(conn: Connection) -> list[Finding]:
         )
         for row in rows
     ] or [ok("webhooks", "every endpoint that is enabled takes what it is posted")]
+
+
+async def _jobs(conn: Connection) -> list[Finding]:
+    """Jobs whose last run failed, that were due long ago, or that run for longer than they may."""
+    rows = await _rows(
+        conn,
+        """
+        SELECT name, outcome, error, failures,
+               extract(epoch FROM now() - next_at)::int AS late_s, holder IS NOT NULL AS running,
+               coalesce(held_until < now(), false) AS too_long
+        FROM jobs WHERE failures > 0 OR next_at < now() - interval '10 minutes' OR held_until < now() ORDER BY name
+        """,
+    )
+    found = []
+    for row in rows:
+        if row["too_long"]:
+            found.append(
+                warn("jobs", f"{row['name']} runs for longer than it may", "the workers' log says what it does")
+            )
+        elif row["failures"]:
+            text = f"{row['name']} failed, {_count(row['failures'], 'time')} in a row: {row['error']}"
+            found.append(warn("jobs", text, f"the workers' log says why; `recado jobs run {row['name']}` tries again"))
+        elif not row["running"]:
+            text = f"{row['name']} is due since {_ago(row['late_s'])}"
+            found.append(warn("jobs", text, "start `recado serve` or `recado worker`: they run jobs"))
+    return found or [ok("jobs", "none has failed, none is late")]
 
 
 def examine_settings(settings: Settings) -> list[Finding]:

@@ -1,7 +1,8 @@
 """When each sweep of a worker runs: by itself, at its own pace, and bounded, so that none waits for another.
 
 A sweep that fails, or takes longer than it may, is logged and comes again after its pause; the others know nothing of
-it. What each does is in `recovery`, `again` and `retention`.
+it. What each does is in `recovery`, `again` and `privacy`. What has its times and is done once over all workers is a
+job (`jobs`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import structlog
 from recado.channels.port import Sender
 from recado.clock import Clock
 from recado.db.pool import PASSING, Pool
-from recado.media.storage import Storage
-from recado.ops import again, proving, recovery, retention
+from recado.ops import again, proving, recovery
 from recado.ops.engine import process
+from recado.ops.privacy import erase
+from recado.ops.privacy.running import EraseDesk
 from recado.stopping import AGAIN_S
 
 log = structlog.get_logger(__name__)
@@ -29,6 +31,7 @@ log = structlog.get_logger(__name__)
 #: What is looked for often, because somebody waits for it.
 SOON_S = 10.0
 NUMBERS_S = 60.0
+ERASURES_S = 2.0
 #: How long one run may take, if nothing else is said.
 BOUND_S = 30.0
 
@@ -89,15 +92,16 @@ def of_a_worker(
     pool: Pool,
     platform: Pool,
     clock: Clock,
-    storage: Storage,
     sender_of: Callable[[UUID, UUID], Awaitable[Sender]],
     listed_of: Callable[[UUID, UUID], Awaitable[frozenset[str] | None]],
     at_work: timedelta,
+    erasing: EraseDesk | None = None,
 ) -> list[Sweep]:
     """All that every worker looks after; `at_work` is what a worker that has begun with an attachment may take.
 
     What is due is told by the database's clock: a worker whose own is minutes ahead must give up nothing of others.
-    `listed_of` asks Twilio for the senders of an account, of owner and account.
+    `listed_of` asks Twilio for the senders of an account, of owner and account; `erasing` is what erasures work
+    with; None: there are none.
     """
     now = clock.now
 
@@ -110,9 +114,6 @@ def of_a_worker(
     def soon(name: str, run: Callable[[], Awaitable[object]]) -> Sweep:
         return Sweep(name=name, period_s=SOON_S, run=run)
 
-    def tidy(name: str, run: Callable[[], Awaitable[object]]) -> Sweep:
-        return Sweep(name=name, period_s=retention.EVERY_S, run=run, bound_s=600.0)
-
     return [
         soon("stray_media", partial(recovery.fetch_stray_media, platform)),
         soon("late_media", partial(recovery.give_up_late_media, platform, at_work=at_work)),
@@ -121,17 +122,20 @@ def of_a_worker(
         soon("unstarted", lambda: asyncio.to_thread(process.give_back_unstarted)),
         soon("held_deliveries", deliveries),
         soon("held_arrivals", arrivals),
-        Sweep(name="numbers", period_s=NUMBERS_S, run=lambda: proving.prove_numbers(platform, pool, listed_of, now())),
-        tidy("finished", partial(retention.delete_finished_workflows, platform)),
-        tidy("sign_ins", lambda: retention.forget_sign_ins(platform, now=now())),
-        tidy("kept_answers", lambda: retention.forget_kept_answers(platform, now=now())),
-        Sweep(
-            name="attachments",
-            period_s=retention.SWEEP_S,
-            first_s=retention.SWEEP_S,
-            run=lambda: retention.sweep_attachments(platform, storage, now=now()),
-            bound_s=600.0,
+        *(
+            []
+            if erasing is None
+            else [
+                Sweep(
+                    name="erasures",
+                    period_s=ERASURES_S,
+                    first_s=1.0,
+                    run=partial(erase.carry_on, erasing),
+                    bound_s=600.0,
+                )
+            ]
         ),
+        Sweep(name="numbers", period_s=NUMBERS_S, run=lambda: proving.prove_numbers(platform, pool, listed_of, now())),
     ]
 
 

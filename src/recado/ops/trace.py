@@ -43,7 +43,7 @@ async def trace(platform: Connection, reference: str, *, content: bool = False) 
 
     An inbound message's timeline goes on into its replies'. Raises NotFound, UsageError for what is neither.
     """
-    message = await _find(platform, reference)
+    message = await find(platform, reference)
     inbound = message["direction"] == "inbound"
     replies = await _replies(platform, message) if inbound else []
     sent = replies if inbound else [message]
@@ -74,8 +74,8 @@ JOIN contacts c ON c.owner_id = v.owner_id AND c.id = v.contact_id
 """
 
 
-async def _find(platform: Connection, reference: str) -> Row:
-    """The message's row. Each way in goes through an index, whatever the number of messages."""
+async def find(platform: Connection, reference: str) -> Row:
+    """The message's row, by its id or MessageSid. Each way in goes through an index, however many there are."""
     reference = canonical_sid(reference.strip())
     if MESSAGE_SID.fullmatch(reference):
         cursor = await platform.execute(

@@ -100,6 +100,8 @@ class Engine:
     session: aiohttp.ClientSession | None = None
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
     held: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    told: dict[str, list[dict[str, str]]] = field(default_factory=dict, repr=False)
+    """What `calls` and `posted` hold of a message, by its sid: emptied when the message is deleted."""
 
 
 async def open_engine(engine: Engine) -> None:
@@ -125,6 +127,7 @@ def forget(engine: Engine) -> None:
     engine.calls.clear()
     engine.posted.clear()
     engine.held.clear()
+    engine.told.clear()
     engine.violations.clear()
     screens.tell(engine.feed, {"type": "resync"})
 
@@ -141,6 +144,15 @@ def log_call(engine: Engine, **fields: Any) -> None:
     """Remember a REST call for `GET /sim/calls`."""
     engine.call_count += 1
     engine.calls.append(Call(seq=engine.call_count, at=engine.now(), **fields))
+    if fields["sid"] is not None and fields["form"]:
+        engine.told.setdefault(fields["sid"], []).append(fields["form"])
+
+
+def delete(engine: Engine, message: Message) -> None:
+    """Delete a message's record, and what the logs of calls and webhooks say of it."""
+    records.remove(engine.state, message)
+    for said in engine.told.pop(message.sid, ()):
+        said.clear()
 
 
 async def post(
@@ -166,6 +178,7 @@ def log_post(
     engine: Engine, kind: str, message: Message, url: str, params: dict[str, str], attempts: list[Attempt]
 ) -> None:
     """Remember a webhook, with its attempts or as one that a fault lost."""
+    engine.told.setdefault(message.sid, []).append(params)
     engine.posted.append(
         Posted(at=engine.now(), kind=kind, sid=message.sid, url=url, params=params, attempts=tuple(attempts))
     )

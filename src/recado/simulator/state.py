@@ -214,9 +214,16 @@ def take_seq(state: State) -> int:
 
 
 def remove(state: State, message: Message) -> None:
-    """Delete Twilio's record; the contact's phone keeps what it shows."""
+    """Delete Twilio's record with all that it says; the contact's phone keeps what it shows, and its files stay."""
     message.deleted = True
+    message.body = ""
+    message.params = None
+    message.idempotency_token = message.status_callback = None
     del state.by_sid[message.sid]
+    kept = state.by_account[message.account_sid]
+    place = bisect_left(kept, message.seq, key=lambda one: one.seq)
+    if place < len(kept) and kept[place] is message:
+        del kept[place]
 
 
 def forget(state: State) -> None:

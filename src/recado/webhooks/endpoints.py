@@ -55,6 +55,17 @@ _COLUMNS = """
 #: Out of the hands of whoever posts for it, and due.
 _TAKEN_BACK = "fence = fence + 1, holder = NULL, held_until = NULL, next_at = clock_timestamp()"
 
+_CHANGE: Final = f"""
+UPDATE webhooks
+SET url = %(url)s, types = %(types)s, description = %(description)s, status = %(status)s,
+    disabled_why = CASE WHEN %(status)s = 'disabled' THEN coalesce(disabled_why, 'people') END,
+    disabled_at = CASE WHEN %(status)s = 'disabled' THEN coalesce(disabled_at, clock_timestamp()) END,
+    failures = CASE WHEN %(again)s THEN 0 ELSE failures END,
+    failing_since = CASE WHEN %(again)s THEN NULL ELSE failing_since END,
+    version = version + 1, {_TAKEN_BACK}
+WHERE owner_id = %(owner)s AND id = %(id)s
+"""  # noqa: S608 - a constant
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
@@ -169,16 +180,7 @@ async def change(
         return before
     again = now_on == "enabled" and (before.status == "disabled" or where != before.url)
     await scope.conn.execute(
-        f"""
-        UPDATE webhooks
-        SET url = %(url)s, types = %(types)s, description = %(description)s, status = %(status)s,
-            disabled_why = CASE WHEN %(status)s = 'disabled' THEN coalesce(disabled_why, 'people') END,
-            disabled_at = CASE WHEN %(status)s = 'disabled' THEN coalesce(disabled_at, clock_timestamp()) END,
-            failures = CASE WHEN %(again)s THEN 0 ELSE failures END,
-            failing_since = CASE WHEN %(again)s THEN NULL ELSE failing_since END,
-            version = version + 1, {_TAKEN_BACK}
-        WHERE owner_id = %(owner)s AND id = %(id)s
-        """,  # noqa: S608 - a constant
+        _CHANGE,
         {
             "url": where,
             "types": given[0],

@@ -50,6 +50,41 @@ RETURNING owner_id, id, url, types, secret, previous_secret, previous_until, rea
           last_success_at
 """
 
+# A holder's last word; a fence that has grown meanwhile says that it is not the holder any more.
+_STATE: Final = """
+WITH before AS (
+    SELECT id, CASE WHEN %(gone)s THEN 'gone'
+                    WHEN %(failed)s AND NOT %(succeeded)s
+                         AND failing_since < clock_timestamp() - make_interval(secs => %(span)s) THEN 'failing'
+               END AS ends
+    FROM webhooks WHERE owner_id = %(owner)s AND id = %(id)s AND fence = %(fence)s FOR UPDATE
+)
+UPDATE webhooks w
+SET reached = %(reached)s, failures = %(failures)s,
+    failing_since = CASE WHEN %(succeeded)s THEN NULL
+                         WHEN %(failed)s THEN coalesce(w.failing_since, clock_timestamp())
+                         ELSE w.failing_since END,
+    last_success_at = CASE WHEN %(succeeded)s THEN clock_timestamp() ELSE w.last_success_at END,
+    next_at = clock_timestamp() + make_interval(secs => %(next)s),
+    holder = CASE WHEN %(release)s THEN NULL ELSE w.holder END,
+    held_until = CASE WHEN %(release)s THEN NULL ELSE clock_timestamp() + make_interval(secs => %(held)s) END,
+    status = CASE WHEN before.ends IS NULL THEN w.status ELSE 'disabled' END,
+    disabled_why = coalesce(before.ends, w.disabled_why),
+    disabled_at = CASE WHEN before.ends IS NULL THEN w.disabled_at ELSE clock_timestamp() END
+FROM before WHERE w.owner_id = %(owner)s AND w.id = before.id
+RETURNING before.ends
+"""
+_WAIT: Final = """
+INSERT INTO webhook_waiting AS q (owner_id, webhook_id, event_id, lane, tries, failed_at, next_at)
+SELECT %(owner)s, %(id)s, event_id, lane, tries, CASE WHEN failed THEN clock_timestamp() END,
+       clock_timestamp() + make_interval(secs => wait_s)
+FROM unnest(%(events)s::bigint[], %(lanes)s::uuid[], %(tries)s::int[], %(failed)s::bool[],
+            %(waits)s::float8[]) AS given(event_id, lane, tries, failed, wait_s)
+ON CONFLICT (owner_id, webhook_id, event_id) DO UPDATE
+SET tries = excluded.tries, failed_at = coalesce(q.failed_at, excluded.failed_at),
+    next_at = excluded.next_at
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
@@ -149,19 +184,7 @@ async def claim(platform: Connection, *, holder: str, in_hand: Mapping[str, int]
 
 async def due(scope: Scope, held: Held, *, most: int) -> Due:
     """What the endpoint is due: `most` of what waits and `most` of what is new, in the order in which it happened."""
-    lanes = {
-        row["lane"]: row
-        for row in await (
-            await scope.conn.execute(
-                """
-                SELECT lane, count(*) AS n,
-                       extract(epoch FROM (array_agg(next_at ORDER BY event_id))[1] - clock_timestamp())::float8 AS in_s
-                FROM webhook_waiting WHERE owner_id = %s AND webhook_id = %s GROUP BY lane
-                """,
-                [scope.owner_id, held.id],
-            )
-        ).fetchall()
-    }
+    lanes = await _lanes(scope, held)
     ready = [lane for lane, row in lanes.items() if row["in_s"] <= 0]
     found, lost = await _waiting(scope, held, ready, most)
     read = len(found) + len(lost)
@@ -191,6 +214,19 @@ async def due(scope: Scope, held: Held, *, most: int) -> Due:
         more=most in (len(page), read),
         idle_s=min((max(0.5, row["in_s"]) for row in lanes.values()), default=0.5) if full else 0.5,
     )
+
+
+async def _lanes(scope: Scope, held: Held) -> dict[UUID, dict[str, Any]]:
+    """The lanes in which something waits: how much, and in how many seconds its head is due."""
+    cursor = await scope.conn.execute(
+        """
+        SELECT lane, count(*) AS n,
+               extract(epoch FROM (array_agg(next_at ORDER BY event_id))[1] - clock_timestamp())::float8 AS in_s
+        FROM webhook_waiting WHERE owner_id = %s AND webhook_id = %s GROUP BY lane
+        """,
+        [scope.owner_id, held.id],
+    )
+    return {row["lane"]: row for row in await cursor.fetchall()}
 
 
 def _of(lost: Sequence[tuple[int, UUID]], lane: UUID) -> int:
@@ -258,29 +294,7 @@ async def keep(scope: Scope, held: Held, due: Due, results: Sequence[Result], ve
 
 async def _keep_state(scope: Scope, held: Held, verdict: Verdict) -> bool:
     cursor = await scope.conn.execute(
-        """
-        WITH before AS (
-            SELECT id, CASE WHEN %(gone)s THEN 'gone'
-                            WHEN %(failed)s AND NOT %(succeeded)s
-                                 AND failing_since < clock_timestamp() - make_interval(secs => %(span)s) THEN 'failing'
-                       END AS ends
-            FROM webhooks WHERE owner_id = %(owner)s AND id = %(id)s AND fence = %(fence)s FOR UPDATE
-        )
-        UPDATE webhooks w
-        SET reached = %(reached)s, failures = %(failures)s,
-            failing_since = CASE WHEN %(succeeded)s THEN NULL
-                                 WHEN %(failed)s THEN coalesce(w.failing_since, clock_timestamp())
-                                 ELSE w.failing_since END,
-            last_success_at = CASE WHEN %(succeeded)s THEN clock_timestamp() ELSE w.last_success_at END,
-            next_at = clock_timestamp() + make_interval(secs => %(next)s),
-            holder = CASE WHEN %(release)s THEN NULL ELSE w.holder END,
-            held_until = CASE WHEN %(release)s THEN NULL ELSE clock_timestamp() + make_interval(secs => %(held)s) END,
-            status = CASE WHEN before.ends IS NULL THEN w.status ELSE 'disabled' END,
-            disabled_why = coalesce(before.ends, w.disabled_why),
-            disabled_at = CASE WHEN before.ends IS NULL THEN w.disabled_at ELSE clock_timestamp() END
-        FROM before WHERE w.owner_id = %(owner)s AND w.id = before.id
-        RETURNING before.ends
-        """,
+        _STATE,
         {
             "owner": scope.owner_id,
             "id": held.id,
@@ -318,16 +332,7 @@ async def _keep_waiting(scope: Scope, held: Held, due: Due, left: Sequence[Resul
     rows = [row for row in rows if row[0].is_new or row[2]]
     if rows:
         await scope.conn.execute(
-            """
-            INSERT INTO webhook_waiting AS q (owner_id, webhook_id, event_id, lane, tries, failed_at, next_at)
-            SELECT %(owner)s, %(id)s, event_id, lane, tries, CASE WHEN failed THEN clock_timestamp() END,
-                   clock_timestamp() + make_interval(secs => wait_s)
-            FROM unnest(%(events)s::bigint[], %(lanes)s::uuid[], %(tries)s::int[], %(failed)s::bool[],
-                        %(waits)s::float8[]) AS given(event_id, lane, tries, failed, wait_s)
-            ON CONFLICT (owner_id, webhook_id, event_id) DO UPDATE
-            SET tries = excluded.tries, failed_at = coalesce(q.failed_at, excluded.failed_at),
-                next_at = excluded.next_at
-            """,
+            _WAIT,
             {
                 "owner": scope.owner_id,
                 "id": held.id,

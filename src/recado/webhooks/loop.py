@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
+from uuid import UUID
 
 import structlog
 
@@ -37,6 +39,8 @@ class Loop:
     desk: Desk
     platform: Pool
     holder: str
+    #: Of which owners nothing is posted for now (`ops/backup/quarantine`).
+    waits: Callable[[UUID], bool] = lambda _: False
     look_s: float = LOOK_S
     rounds: int = ROUNDS
     _running: dict[asyncio.Task[bool], Held] = field(default_factory=dict)
@@ -85,7 +89,8 @@ class Loop:
 
     async def _round(self, held: Held) -> bool:
         try:
-            return await deliver(self.desk, held)
+            if not self.waits(held.owner_id):
+                return await deliver(self.desk, held)
         except PASSING as error:
             log.warning("database_unavailable", task="webhooks", error=type(error).__name__)
         except Exception:

@@ -25,7 +25,7 @@ from recado.api.shared.versions import etag
 from recado.db.pool import Connection
 from recado.db.scope import Scope
 from recado.errors import SecretError
-from recado.identity.kept_answers import KEPT
+from recado.identity.kept_answers import KEPT, sealed_row
 from recado.identity.users import Where, whose
 from recado.ids import new_id
 
@@ -120,7 +120,7 @@ async def _keep(where: Where, who: Visit | Person, entry: UUID, response: Respon
         "headers": [[name, value] for name, value in response.headers.items() if name != "content-length"],
         "body": bytes(response.body).decode(),
     }
-    sealed = who.wiring.keyring.seal(json.dumps(answer), owner_id=owner_id, row=_row(entry))
+    sealed = who.wiring.keyring.seal(json.dumps(answer), owner_id=owner_id, row=sealed_row(entry))
     await conn.execute(
         "UPDATE idempotency_keys SET answer = %s WHERE owner_id IS NOT DISTINCT FROM %s AND id = %s",
         [sealed, owner_id, entry],
@@ -182,15 +182,11 @@ async def _forget_old(where: Where, now: datetime) -> None:
 def _kept(who: Visit | Person, owner_id: UUID | None, row: Mapping[str, Any]) -> Response:
     """The answer that an entry keeps. Raises Problem (409) where it can't be opened any more."""
     try:
-        opened = who.wiring.keyring.open(row["answer"], owner_id=owner_id, row=_row(row["id"]))
+        opened = who.wiring.keyring.open(row["answer"], owner_id=owner_id, row=sealed_row(row["id"]))
         answer = json.loads(opened)
     except SecretError:
         raise Problem(409, "the answer for this Idempotency-Key can't be read any more: use a new key") from None
     return Response(answer["body"], answer["status"], headers=dict(answer["headers"]))
-
-
-def _row(entry: UUID) -> str:
-    return f"idempotency_keys/{entry}/answer"
 
 
 def _answer(status: int, location: str | None, done: Done) -> Response:

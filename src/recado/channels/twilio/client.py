@@ -38,6 +38,7 @@ API_URL = "https://api.twilio.com"
 MESSAGING_URL = "https://messaging.twilio.com"
 
 TOO_MANY = 20429
+NOT_FOUND = 20404
 
 _PAGE_SIZE = 100
 _MAX_PAGES = 20
@@ -200,6 +201,11 @@ class TwilioSender:
     def __repr__(self) -> str:
         return f"TwilioSender({self._account_sid})"
 
+    @property
+    def ahead(self) -> timedelta:
+        """How far Twilio's clock was ahead at its last answer (`TwilioHttp.ahead`)."""
+        return self._http.ahead
+
     async def send(
         self,
         *,
@@ -271,7 +277,7 @@ class TwilioSender:
         try:
             message = await self._call(self._client.messages(sid).fetch_async())
         except SendError as error:
-            if error.code != 20404:
+            if error.code != NOT_FOUND:
                 raise
             missing = True
         if missing:
@@ -302,6 +308,20 @@ class TwilioSender:
         if content is None:
             raise SendError(ErrorClass.UNKNOWN, owner_text(None, ErrorClass.UNKNOWN))
         return content
+
+    async def delete(self, url: str) -> bool:
+        """Delete what is there; whether it was. Raises `SendError`."""
+        try:
+            await self._call(self._client.request_async("DELETE", url))
+        except SendError as error:
+            if error.code != NOT_FOUND:
+                raise
+            return False
+        return True
+
+    def account_url(self, path: str) -> str:
+        """Where something of this account is in the API of 2010."""
+        return f"{self._client.api.base_url}/2010-04-01/Accounts/{self._account_sid}/{path}"
 
     async def aclose(self) -> None:
         """Close the connections, if they are this sender's own."""
@@ -350,6 +370,8 @@ def _accepted(status: int, text: str, headers: Mapping[str, str]) -> Response:
 
     Twilio's own message is left out of that, as it may quote the contact's address.
     """
+    if status == 204 and not text:
+        return Response(status, text, headers)
     content = _json_object(text)
     code = _code(content)
     if 200 <= status < 300 and content is not None:

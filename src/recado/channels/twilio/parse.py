@@ -45,6 +45,8 @@ _TOLD = re.compile(
     # What `Inbound` has a field for.
     r"|Address|Button(?:Payload|Text)|(?:Parent)?ExternalUserId|(?:Frequently)?Forwarded|Label|Latitude|Longitude"
     r"|List(?:Description|Id|Title)|Media(?:Url|ContentType)[0-9]+|OriginalRepliedMessage(?:Sender|Sid)|Referral\w+"
+    # Ours (`archive`): how it came.
+    r"|RecadoTakenFrom"
 )
 
 _MAX_MEDIA = 10

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
-from recado.channels.port import Contents, ErrorClass, Sender, SendError
+from recado.channels.port import Archive, Contents, Eraser, ErrorClass, Sender, SendError
 from recado.channels.twilio.accounts import login_in, row_for_sending
+from recado.channels.twilio.archive import TwilioArchive
 from recado.channels.twilio.client import TwilioHttp, TwilioSender
 from recado.channels.twilio.content import ContentApi
+from recado.channels.twilio.deleting import TwilioEraser
 from recado.channels.twilio.directory import CACHE_S, REFERENCED_S
 from recado.channels.twilio.proof import senders_of
 from recado.db.changes import Change
@@ -84,6 +86,16 @@ class Senders:
         """The Content API of the owner's account. Raises SendError like `of`."""
         sender = (await self._known.get((owner_id, account_id)))[0]
         return ContentApi(sender, content_url=self._content_url or self._api_url)
+
+    async def eraser_of(self, owner_id: UUID, account_id: UUID) -> Eraser:
+        """What deletes at the owner's account. Raises SendError like `of`."""
+        sender = (await self._known.get((owner_id, account_id)))[0]
+        return TwilioEraser(sender, content_url=self._content_url or self._api_url)
+
+    async def archive_of(self, owner_id: UUID, account_id: UUID) -> Archive:
+        """What Twilio lists of the owner's account. Raises SendError like `of`."""
+        sender, login, _ = await self._known.get((owner_id, account_id))
+        return TwilioArchive(sender, login.account_sid, api_url=self._api_url)
 
     def forget(self, change: Change | None) -> None:
         """Forget the senders that the change touches; all, when there may have been changes that nobody told of."""

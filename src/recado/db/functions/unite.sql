@@ -47,7 +47,8 @@ BEGIN
     IF kept IS NULL THEN
         UPDATE contacts SET identity_key = own_key, external_id = scoped WHERE owner_id = whose AND id = other;
     ELSIF other_key <> scoped THEN
-        UPDATE contacts SET external_id = NULL WHERE owner_id = whose AND id = other;
+        -- Both numbers have been used: whoever is asked about one of them is told of the other.
+        UPDATE contacts SET external_id = NULL, same_as = kept WHERE owner_id = whose AND id = other;
     END IF;
     IF other_key = scoped THEN
         DELETE FROM suppressions WHERE owner_id = whose AND identity_key = scoped;
@@ -103,6 +104,10 @@ BEGIN
                             THEN o.language_why ELSE k.language_why END,
         opted_in_at = greatest(k.opted_in_at, o.opted_in_at), version = k.version + 1
     FROM contacts o WHERE k.owner_id = whose AND k.id = kept AND o.owner_id = whose AND o.id = other;
+    UPDATE contacts SET same_as = kept WHERE owner_id = whose AND same_as = other;
+    UPDATE contacts k SET same_as = o.same_as FROM contacts o
+    WHERE k.owner_id = whose AND k.id = kept AND o.owner_id = whose AND o.id = other
+      AND k.same_as IS NULL AND o.same_as IS DISTINCT FROM kept;
     DELETE FROM contacts WHERE owner_id = whose AND id = other;
     INSERT INTO events (owner_id, step, what, data)
     VALUES (whose, 'accept', 'contact_merged', jsonb_build_object('contact_id', kept, 'merged_id', other));

@@ -12,6 +12,7 @@ from uuid import UUID
 from recado.assistants.run import Picture, Thought
 from recado.channels.port import Sender
 from recado.clock import Clock
+from recado.conversations.erased import Recall, as_it_is
 from recado.conversations.media import Media
 from recado.db.pool import Pool
 from recado.journey.suspects import Suspects
@@ -34,7 +35,7 @@ class AnswerDesk:
 
     `pictures_of` gives the pictures of a turn, for a model that sees. `turns_per_hour` is how many may answer in a
     conversation before it goes to people, 0 for any number. `pause` waits for a long quiet window to end, or raises
-    what gives the slot back meanwhile (`journey/pause`).
+    what gives the slot back meanwhile (`journey/pause`). `recall` knows who opted out before they were erased.
     """
 
     pool: Pool
@@ -49,3 +50,4 @@ class AnswerDesk:
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     turns_per_hour: int = 60
     suspects: Suspects = field(default_factory=Suspects)
+    recall: Recall = as_it_is

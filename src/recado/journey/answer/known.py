@@ -42,7 +42,8 @@ class Known:
 async def read_known(desk: AnswerDesk, owner_id: UUID, conversation_id: UUID, heard: list[Message]) -> Known:
     """What is known of the conversation in which that was heard."""
     async with scoped(desk.pool, owner_id) as scope:
-        conversation = await with_contact_language(scope, await conversations.get(scope, conversation_id), heard)
+        conversation = await desk.recall(scope, await conversations.get(scope, conversation_id))
+        conversation = await with_contact_language(scope, conversation, heard)
         assistant = await assistants.for_number(scope, conversation.number_id)
         known = Known(
             conversation=conversation,

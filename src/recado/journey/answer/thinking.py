@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
+from recado import tracing
 from recado.assistants import run
 from recado.assistants.run import ModelFailed, Thought
 from recado.assistants.tools import Chosen, Offer, Offered, bounded
@@ -52,17 +53,19 @@ async def think(desk: AnswerDesk, owner_id: UUID, known: Known, model: str) -> d
 async def _ask(desk: AnswerDesk, owner_id: UUID, known: Known, model: str) -> Thought:
     everything = [known.readings[message.id] for message in (*known.before, *known.heard)]
     seen = await desk.pictures_of(sight.worth_showing(everything)) if run.sees(known.assistant, model) else {}
-    return await desk.think(
-        known.assistant,
-        model=model,
-        history=sight.lines(known.before, known.readings, seen, document_chars=sight.EARLIER_CHARS),
-        pending=sight.lines(known.heard, known.readings, seen),
-        contact_name=known.conversation.contact_name,
-        now=desk.clock.now(),
-        timeout_s=desk.model_timeout_s,
-        knowledge=known.found,
-        offer=_offer(desk, owner_id, known),
-    )
+    trace = known.heard[-1].correlation_id
+    with tracing.span(trace, "model", parent=("answer", trace), model=model):
+        return await desk.think(
+            known.assistant,
+            model=model,
+            history=sight.lines(known.before, known.readings, seen, document_chars=sight.EARLIER_CHARS),
+            pending=sight.lines(known.heard, known.readings, seen),
+            contact_name=known.conversation.contact_name,
+            now=desk.clock.now(),
+            timeout_s=desk.model_timeout_s,
+            knowledge=known.found,
+            offer=_offer(desk, owner_id, known),
+        )
 
 
 def covered_by(result: Mapping[str, Any], heard: list[Message]) -> tuple[UUID, ...]:

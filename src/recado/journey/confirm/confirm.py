@@ -174,12 +174,22 @@ async def confirm(request: Request, door: Door, confirmer: Confirmer) -> Respons
         "confirm",
         "confirmed",
         message_id=message_id,
+        correlation_id=_traced(request) or message_id,
         duration_s=time.perf_counter() - received,
         status=callback.receipt.status,
         code=callback.receipt.error_code,
+        part=part,
         moved=moved,
     )
     return TWIML
+
+
+def _traced(request: Request) -> UUID | None:
+    """The correlation id, which the callback URL has where traces are sent."""
+    try:
+        return UUID(request.query_params["trace"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _named(request: Request) -> tuple[UUID | None, int]:

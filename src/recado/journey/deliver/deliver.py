@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from uuid import UUID
 
+from recado import tracing
 from recado.channels.port import SendError, Sent
 from recado.channels.twilio.addresses import canonical_address
 from recado.conversations import parts
@@ -94,7 +95,8 @@ def _callback_url(desk: DeliverDesk, job: Job) -> str | None:
     public_url = desk.url_for(job.conversation)
     if public_url is None:
         return None
-    return f"{public_url}{OUTBOUND_PATH}?message={job.message_id}&part={job.part.part}"
+    traced = f"&trace={job.correlation_id}" if tracing.samples(job.correlation_id) else ""
+    return f"{public_url}{OUTBOUND_PATH}?message={job.message_id}&part={job.part.part}{traced}"
 
 
 async def _taken(desk: DeliverDesk, owner_id: UUID, job: Job, sent: Sent, took_s: float) -> None:

@@ -14,6 +14,7 @@ from recado.channels.port import Contents, ErrorClass, Sender, SendError
 from recado.clock import Clock
 from recado.conversations import media, parts, templates
 from recado.conversations.conversations import Conversation
+from recado.conversations.erased import Recall, as_it_is
 from recado.conversations.happenings import happened
 from recado.conversations.parts import Attempt, Part
 from recado.db.pool import Pool, Row, persistently
@@ -62,7 +63,8 @@ class DeliverDesk:
     A message that Twilio's list does not show `settle_s` after an attempt ended without an outcome (or `crash_settle_s`
     after one began whose end nobody saw) was not taken: longer than a call may last on our side and on Twilio's.
     `pause` waits, or raises what gives the slot back meanwhile (`journey/pause`). `media_link` makes the address where
-    Twilio fetches an owner's attachment: public URL, owner, attachment.
+    Twilio fetches an owner's attachment: public URL, owner, attachment. `recall` knows who opted out before they were
+    erased.
     """
 
     pool: Pool
@@ -80,6 +82,7 @@ class DeliverDesk:
     pause: Callable[[float], Awaitable[None]] = asyncio.sleep
     suspects: Suspects = field(default_factory=Suspects)
     apology: Apology = no_apology
+    recall: Recall = as_it_is
 
     def url_for(self, conversation: Conversation) -> str | None:
         """Where Twilio reaches us for this conversation's account, if it can."""

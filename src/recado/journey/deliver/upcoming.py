@@ -83,7 +83,7 @@ async def next_to_do(desk: DeliverDesk, owner_id: UUID, message_id: UUID, *, alo
         message = await (await scope.conn.execute(_MESSAGE, [owner_id, message_id])).fetchone()
         if message is None or message["status"] == "held":
             return OVER
-        conversation = await conversations.get(scope, message["conversation_id"])
+        conversation = await desk.recall(scope, await conversations.get(scope, message["conversation_id"]))
         if conversation.identity_key != message["identity_key"]:
             return AGAIN  # the contact has become another meanwhile: their opt-outs have another lock
         case = _Case(message=message, conversation=conversation, now=desk.clock.now())

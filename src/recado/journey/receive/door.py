@@ -134,6 +134,7 @@ async def receive(request: Request, door: Door, acceptor: Acceptor, limits: Mess
         message_id=accepted.message_id,
         correlation_id=accepted.message_id,
         duration_s=time.perf_counter() - received,
+        received_s=received - began,
         new=accepted.new,
         held_for=held,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from recado import metrics
+from recado import metrics, tracing
 from recado.channels.port import SendError
 from recado.conversations.happenings import happened
 from recado.conversations.media import FAILED, REFUSED, STORED, Media
@@ -24,16 +24,7 @@ async def fetch_and_understand(desk: MediaDesk, case: Case, one: Media, path: Pa
     if one.storage_key is not None:
         return await _understand_kept(desk, case, one, path, voice=voice)
     try:
-        login = await desk.login_of(case.owner_id, case.message.account_id)
-        downloaded = await desk.fetch(
-            url=one.url or "",
-            account_sid=login.account_sid,
-            message_sid=case.message.provider_sid or "",
-            login=login.basic,
-            announced_type=one.announced_type,
-            into=path,
-        )
-        metrics.TRIES("download", "none").inc()
+        downloaded = await _download(desk, case, one, path)
         outcome = replace(outcome, downloaded=downloaded)
         key = key_of(case.owner_id, one.id)
         try:
@@ -58,6 +49,21 @@ async def fetch_and_understand(desk: MediaDesk, case: Case, one: Media, path: Pa
     except Exception as error:  # a fault of ours or of a library must not cost the contact the answer
         await _note(case, "media_failed", error)
         return replace(outcome, reason=outcome.reason or "fault")
+
+
+async def _download(desk: MediaDesk, case: Case, one: Media, path: Path) -> Downloaded:
+    with tracing.span(case.message.correlation_id, "download", parent=("understand", case.message.id)):
+        login = await desk.login_of(case.owner_id, case.message.account_id)
+        downloaded = await desk.fetch(
+            url=one.url or "",
+            account_sid=login.account_sid,
+            message_sid=case.message.provider_sid or "",
+            login=login.basic,
+            announced_type=one.announced_type,
+            into=path,
+        )
+    metrics.TRIES("download", "none").inc()
+    return downloaded
 
 
 async def _understand_kept(desk: MediaDesk, case: Case, one: Media, path: Path, *, voice: bool) -> Outcome:
@@ -97,8 +103,11 @@ async def _transcribe(
     if case.over_budget:
         return None, "over_budget"
     try:
-        async with desk.ears.turn(case.owner_id):
-            transcript = await desk.transcriber.transcribe(path, content_type=content_type, languages=case.languages)
+        with tracing.span(case.message.correlation_id, "transcribe", parent=("understand", case.message.id)):
+            async with desk.ears.turn(case.owner_id):
+                transcript = await desk.transcriber.transcribe(
+                    path, content_type=content_type, languages=case.languages
+                )
     except TranscriptionFailed as error:
         metrics.TRIES("transcribe", error.reason).inc()
         return None, error.reason

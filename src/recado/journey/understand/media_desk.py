@@ -21,7 +21,19 @@ from recado.media.storage import Storage
 from recado.media.transcription import Failure, Languages, Transcriber, Transcript
 
 #: Why an attachment was not kept or not understood, where neither the fetching nor the transcriber says it.
-Own = Literal["account", "storage", "quota", "fault", "no_transcriber", "over_budget", "no_speech", "late", "broken"]
+Own = Literal[
+    "account",
+    "storage",
+    "quota",
+    "fault",
+    "no_transcriber",
+    "over_budget",
+    "no_speech",
+    "late",
+    "broken",
+    "expired",
+    "erased",
+]
 Reason = Refusal | Absence | Failure | Own
 #: Why an attachment that nobody had settled in time was given up (`ops/recovery`). It is still fetched, for people to
 #: see, and what a voice note says is answered after all.

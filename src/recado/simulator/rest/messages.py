@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from recado.simulator import contents, outbound
+from recado.simulator import engine as twilio
 from recado.simulator import state as records
 from recado.simulator.contents import Content, MissingVariable, Rendered
 from recado.simulator.engine import Engine
@@ -52,7 +53,7 @@ def _change(engine: Engine, request: Request, message: Message, bodies: Rewrite 
     if request.method == "DELETE":
         if message.status not in records.FINAL:
             raise Refused(409, 20009, "Message cannot be deleted before its delivery has ended")
-        records.remove(engine.state, message)
+        twilio.delete(engine, message)
         return Answer(status=204)
     if request.method == "POST":
         if request.form.get("Status") == "canceled":

@@ -7,7 +7,7 @@ from alembic import op
 from recado.db.migrations.policies import own
 
 revision = "0042"
-down_revision = "0037"
+down_revision = "0041"
 branch_labels = None
 depends_on = None
 
