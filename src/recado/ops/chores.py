@@ -34,7 +34,6 @@ def of_a_worker(
         "kept_answers": lambda: retention.forget_kept_answers(platform, now=now()),
         "periods": lambda: periods.sweep(platform, storage, now=now()),
         "attachments": lambda: retention.sweep_attachments(platform, storage, now=now()),
-        "periods": lambda: periods.sweep(platform, storage, now=now()),
         "webhook_secrets": partial(forget_webhook_secrets, platform),
         "templates": partial(sync_templates, platform, pool, contents_of, clock),
     }
