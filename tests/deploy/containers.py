@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ TOOLS: Final = ("buildah", "podman", "runc", "mmdebstrap")
 #: What the image's base has that is not Python's: the loader, certificates, what wheels are linked with.
 PACKAGES: Final = "base-files,python3-minimal,python3-venv,ca-certificates,libc-bin,libstdc++6,dash"
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
+BASE: Final = "localhost/base"
 RUN_S: Final = 60
 BUILD_S: Final = 1200
 
@@ -69,10 +71,24 @@ class Containers:
         quiet = ("--log-level", "fatal", "--cgroup-manager", "cgroupfs", "--events-backend", "file")
         return self._execute(["podman", *self._storage, *quiet, "--runtime", "runc", *words], within_s, both=both)
 
-    def base(self) -> str:
-        """The name of an image with Python and what a distribution has around it."""
+    def unusable(self) -> str | None:
+        """Why nothing can be built and run on this machine, whose tools are there; None where it can.
+
+        What is asked of the machine: packages for a base, and a container of it that starts and ends.
+        """
+        try:
+            self.make_base()
+            self.podman("run", "--rm", "--ulimit=host", "--network=host", "--init=false", BASE, "python3", "-c", "")
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            return str(error).strip().splitlines()[-1][:300]
+        return None
+
+    def make_base(self) -> None:
+        """Make the image `BASE`: Python and what a distribution has around it."""
         if given := os.environ.get("RECADO_TEST_BASE"):
-            return given
+            self.podman("pull", "--quiet", given, within_s=BUILD_S)
+            self.podman("tag", given, BASE)
+            return
         archive = self.folder / "base.tar"
         self._execute(
             ["mmdebstrap", "--quiet", "--variant=extract", f"--include={PACKAGES}", "trixie", str(archive)], BUILD_S
@@ -80,12 +96,11 @@ class Containers:
         container = self.buildah("from", "scratch")
         self.buildah("add", "--quiet", container, str(archive), "/")
         self.buildah("config", "--env", f"PATH={PATH}", container)
-        self.buildah("commit", "--quiet", "--rm", container, "localhost/base")
+        self.buildah("commit", "--quiet", "--rm", container, BASE)
         archive.unlink()
-        return "localhost/base"
 
     def build(self, target: str) -> str:
-        """Build that target of `deploy/Dockerfile`, and answer the image's name."""
+        """Build that target of `deploy/Dockerfile` on the base that `unusable` made, and answer the image's name."""
         # What pip is told of this machine holds in the build too: certificates, a mirror.
         told = [
             f"--build-arg={name}={os.environ[name]}" for name in ("PIP_CERT", "PIP_INDEX_URL") if name in os.environ
@@ -93,7 +108,7 @@ class Containers:
         name = f"localhost/recado-{target}"
         self.buildah(
             *("build", "--quiet", "--isolation", "chroot", "--format", "docker", "--layers=false"),
-            *(f"--build-arg=BASE={self.base()}", *told, "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"),
+            *(f"--build-arg=BASE={BASE}", *told, "--volume", "/etc/ssl/certs:/etc/ssl/certs:ro"),
             *("--file", "deploy/Dockerfile", "--target", target, "--tag", name, "."),
         )
         return name
@@ -108,9 +123,10 @@ class Containers:
 
     def remove(self) -> None:
         """End what runs, and remove all of it."""
-        for name in self.podman("ps", "--all", "--quiet").split():
-            self.podman("rm", "--force", "--time", "1", name)
-        for name in self.buildah("containers", "--quiet").split():
-            self.buildah("rm", name)
+        with suppress(AssertionError, subprocess.TimeoutExpired):  # where they can't be used, nothing runs
+            for name in self.podman("ps", "--all", "--quiet").split():
+                self.podman("rm", "--force", "--time", "1", name)
+            for name in self.buildah("containers", "--quiet").split():
+                self.buildah("rm", name)
         subprocess.run(["umount", f"{self.folder}/store/overlay"], capture_output=True, check=False)
         shutil.rmtree(self.folder, ignore_errors=True)

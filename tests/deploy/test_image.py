@@ -40,6 +40,9 @@ def containers() -> Iterator[Containers]:
         pytest.skip(f"the image was not built and run: {reason}")
     made = Containers(folder=Path(tempfile.mkdtemp(prefix="recado-image-")))
     try:
+        reason = made.unusable()
+        if reason is not None:
+            pytest.skip(f"the image was not built and run: this machine runs no container: {reason}")
         yield made
     finally:
         made.remove()
