@@ -1,304 +1,227 @@
-"""Twilio's list is taken into a restored database: what it lost is there again, and nobody is answered twice."""
+"""Releases: what a version has begun is finished, new work goes to the promoted one, nothing stands still unseen."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
+import psycopg
 import pytest
+import sqlalchemy as sa
+from dbos._sys_db_postgres import PostgresSystemDatabase
 
-from recado.conversations import messages
-from recado.db.scope import scoped
-from recado.ops.backup import quarantine, release
-from recado.ops.backup.quarantine import Silence
-from recado.simulator.client import SimulatorClient
-from recado.wiring import Wiring
-from tests.conftest import SECRET_KEYS
-from tests.lending import Databases
-from tests.product import Company, Contact, Product
+from recado.db import pool
+from recado.db.pool import Connection, connect
+from recado.errors import Conflict, NotFound
+from recado.ids import new_id
+from recado.ops import doctor, release
+from recado.ops.executors import Executor
+from tests.clock import TestClock
 
-
-@pytest.fixture(scope="module")
-def reception(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """API and simulated Twilio without a worker: nothing of what is enqueued happens."""
-    home: Path = tmp_path_factory.mktemp("reception")
-    with databases.one() as url, Product(url, home, {"secret_keys": SECRET_KEYS}, work=False) as running:
-        yield running
+SOON = timedelta(seconds=60)
 
 
 @pytest.fixture
-def lost(reception: Product) -> Lost:
-    return Lost(reception)
+async def platform(database_url: str) -> AsyncIterator[Connection]:
+    async with await connect(database_url, "recado_platform") as conn:
+        yield conn
 
 
-class Lost:
-    """A company whose database was restored: Twilio goes on, and no webhook of it arrives."""
-
-    def __init__(self, product: Product) -> None:
-        self.product = product
-        self.company: Company = product.company()
-        self.contact: Contact = self.company.contact()
-        self.restored_at = datetime.now(UTC)
-
-    @property
-    def wiring(self) -> Wiring:
-        assert self.product.wiring is not None
-        return self.product.wiring
-
-    def restore(self, company: Company | None = None, *, ago: timedelta = timedelta(hours=1)) -> None:
-        """From here on the company's account is silent, and its webhooks go nowhere."""
-        company = company or self.company
-
-        async def cut() -> None:
-            async with SimulatorClient(self.product.simulator_url) as client:
-                await client.add_number(company.account_sid, company.number, None)
-
-        self.product.call(cut)
-        self.product.execute(
-            "INSERT INTO quarantine (owner_id, account_id, restored_at, since) "
-            "SELECT owner_id, id, clock_timestamp(), %s FROM twilio_accounts WHERE account_sid = %s",
-            datetime.now(UTC) - ago,
-            company.account_sid,
-        )
-
-    def waits(self, body: str, contact: Contact | None = None) -> UUID:
-        """Something that was to be sent to the contact when the set was made; they must have written before."""
-        [conversation] = {row["conversation_id"] for row in (contact or self.contact).messages()}
-
-        async def enqueue() -> UUID:
-            async with scoped(self.wiring.pool, self.company.owner_id) as scope:
-                return await messages.enqueue_outbound(
-                    scope,
-                    conversation_id=conversation,
-                    author="assistant",
-                    body=body,
-                    correlation_id=UUID(int=1),
-                    now=self.wiring.clock.now(),
-                )
-
-        return self.product.call(enqueue)
-
-    def sends(self, body: str, contact: Contact | None = None) -> str:
-        """What the lost database had sent: Twilio has it; answers its MessageSid."""
-        to = (contact or self.contact).address
-
-        async def send() -> str:
-            async with tools(self.wiring) as found:
-                [account] = self.product.rows(
-                    "SELECT id FROM twilio_accounts WHERE account_sid = %s", self.company.account_sid
-                )
-                sender = await found.desk.sender_of(self.company.owner_id, account["id"])
-                sent = await sender.send(to=to, from_=self.company.number, body=body, status_callback=None)
-                return sent.sid
-
-        return self.product.call(send)
-
-    def release(self, *companies: Company) -> list[Silence]:
-        """What became of these companies' accounts, in their order."""
-        sids = [company.account_sid for company in companies or (self.company,)]
-
-        async def run() -> list[Silence]:
-            async with tools(self.wiring) as found:
-                every = await quarantine.accounts(found.platform)
-                await release.release(found, [one for one in every if one.account_sid in sids and not one.released_at])
-                every = await quarantine.accounts(found.platform)
-                return [next(one for one in every if one.account_sid == sid) for sid in sids]
-
-        return self.product.call(run)
-
-    def work(self, message_id: object) -> list[str]:
-        """The queues that have work for the message."""
-        found = self.product.rows(
-            "SELECT queue_name FROM dbos.workflow_status WHERE starts_with(workflow_uuid, %s)", str(message_id)
-        )
-        return [row["queue_name"] for row in found]
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[Connection]:
+    async with await connect(database_url, "recado_engine") as conn:
+        yield conn
 
 
-def tools(wiring: Wiring) -> Any:
-    class Opened:
-        async def __aenter__(self) -> release.Tools:
-            self.platform = await wiring.connect("recado_platform")
-            self.opening = release.opened(
-                wiring.settings,
-                wiring.keyring,
-                wiring.clock,
-                url=wiring.database.url,
-                platform=self.platform,
+@pytest.fixture
+async def start(database_url: str) -> AsyncIterator[Any]:
+    """Start a worker of a version; answers its executor."""
+    async with AsyncExitStack() as stack:
+
+        async def started(version: str) -> Executor:
+            executor = Executor(lambda: connect(database_url, "recado_platform"), "worker", ["turns"], version=version)
+            await executor.register()
+            stack.push_async_callback(executor.leave, idle=True)
+            return executor
+
+        yield started
+
+
+@pytest.fixture
+def work(database_url: str) -> Callable[..., None]:
+    """A workflow that stands so."""
+
+    def made(workflow_id: str, status: str = "ENQUEUED", version: str | None = None, *, ago_s: int = 0) -> None:
+        with psycopg.connect(database_url) as conn:
+            conn.execute("SET ROLE recado_engine")
+            conn.execute(
+                "SELECT dbos.enqueue_workflow('work', 'turns', ARRAY[to_json(1)], workflow_id => %s, "
+                "queue_partition_key => %s)",
+                [workflow_id, f"{new_id()}:{new_id()}"],
             )
-            return await self.opening.__aenter__()
+            conn.execute(
+                "UPDATE dbos.workflow_status SET status = %s, application_version = %s, created_at = created_at - %s "
+                "WHERE workflow_uuid = %s",
+                [status, version, ago_s * 1000, workflow_id],
+            )
+            if version is not None:
+                conn.execute(
+                    "INSERT INTO dbos.operation_outputs (workflow_uuid, function_id, function_name, output) "
+                    "VALUES (%s, 1, 'think', '1')",
+                    [workflow_id],
+                )
 
-        async def __aexit__(self, *error: Any) -> None:
-            await self.opening.__aexit__(*error)
-            await self.platform.close()
-
-    return Opened()
-
-
-def test_what_contacts_wrote_since_is_taken_in_in_order_and_waits_for_its_turn(lost: Lost) -> None:
-    lost.contact.says("before")
-    lost.restore()
-    said = [lost.contact.says(f"lost {number}") for number in range(3)]
-    [silence] = lost.release()
-    assert (silence.error, silence.released_by, silence.counts) == (None, "asked", {"received": 3, "waits": 3})
-    rows = lost.contact.messages()
-    assert [row["body"] for row in rows] == ["before", "lost 0", "lost 1", "lost 2"]
-    assert [row["provider_sid"] for row in rows[1:]] == [one.sid for one in said]
-    assert {row["status"] for row in rows} == {"received"}
-    assert all(row["parameters"]["RecadoTakenFrom"] == ["list"] for row in rows[1:])
-    assert lost.work(rows[-1]["id"]) == ["turns"]
-    lost.restore()
-    assert lost.release()[0].counts == {}, "taken in once"
+    return made
 
 
-def test_what_went_out_since_and_waits_here_is_sent_already_and_what_did_not_still_waits(lost: Lost) -> None:
-    lost.contact.says("oi")
-    went, stays = lost.waits("Bom dia!"), lost.waits("Até logo!")
-    lost.restore()
-    sid = lost.sends("Bom dia!")
-    assert lost.release()[0].counts["sent"] == 1
-    found = {row["id"]: row for row in lost.contact.messages()}
-    assert found[went]["status"] in ("queued", "sent", "delivered")
-    [part] = lost.product.rows("SELECT provider_sid, status FROM message_parts WHERE message_id = %s", went)
-    assert part["provider_sid"] == sid
-    assert part["status"] != "waiting"
-    [part] = lost.product.rows("SELECT provider_sid, status FROM message_parts WHERE message_id = %s", stays)
-    assert part == {"provider_sid": None, "status": "waiting"}
-
-
-def test_each_of_several_parts_is_known_by_its_words(lost: Lost) -> None:
-    lost.contact.says("oi")
-    words = [f"{'palavra ' * 150}{number}." for number in range(3)]
-    message = lost.waits("\n\n".join(words))
-    lost.restore()
-    planned = "SELECT part, body, provider_sid FROM message_parts WHERE message_id = %s ORDER BY part"
-    assert lost.product.rows(planned, message) == [], "no worker had come to it when the set was made"
-    lost.sends(words[0])
-    lost.sends(words[1])
-    lost.release()
-    assert [row["provider_sid"] is None for row in lost.product.rows(planned, message)] == [False, False, True]
-
-
-def test_what_was_answered_since_is_not_answered_again_and_the_answer_is_there(lost: Lost) -> None:
-    lost.contact.says("known")
-    lost.restore()
-    sid = lost.sends("Sim.")
-    later, other = lost.contact, lost.company.contact()
-    other.says("lost")
-    lost.sends("Claro.", other)
-    later.says("and this?")
-    counts = lost.release()[0].counts
-    assert (counts["received"], counts["answers"], counts["answered"], counts["waits"]) == (2, 2, 2, 1)
-    known, answer, last = later.messages()
-    assert (known["status"], answer["body"], answer["author"], answer["reason"]) == (
-        "answered",
-        "Sim.",
-        "assistant",
-        "restored",
-    )
-    assert last["status"] == "received", "it was written after the answer"
-    assert [
-        row["provider_sid"]
-        for row in lost.product.rows("SELECT provider_sid FROM message_parts WHERE message_id = %s", answer["id"])
-    ] == [sid]
-    assert other.messages()[0]["status"] == "answered"
-    lost.restore()
-    assert lost.release()[0].counts.keys() <= {"statuses"}, "the same again changes nothing"
-    assert [row["status"] for row in later.messages()][::2] == ["answered", "received"]
-
-
-def test_what_came_while_an_answer_was_on_its_way_is_for_people(lost: Lost) -> None:
-    lost.contact.says("first")
-    lost.contact.says("second")
-    lost.restore()
-    lost.sends("Sim.")
-    counts = lost.release()[0].counts
-    assert (counts["answered"], counts["unsure"]) == (1, 1)
-    rows = lost.contact.messages()
-    assert [(row["status"], row["held_for"]) for row in rows[:2]] == [("answered", None), ("held", "restored")]
-    [conversation] = lost.product.rows("SELECT attention FROM conversations WHERE id = %s", rows[0]["conversation_id"])
-    assert conversation["attention"] == "restored"
-
-
-def test_a_contact_who_said_stop_meanwhile_is_opted_out(lost: Lost) -> None:
-    lost.restore()
-    lost.contact.says("STOP")
-    lost.release()
-    [found] = lost.product.rows(
-        "SELECT reason FROM suppressions WHERE owner_id = %s AND identity_key = %s",
-        lost.company.owner_id,
-        lost.contact.address,
-    )
-    assert found["reason"] == "word"
-
-
-def test_what_came_with_a_message_is_fetched_and_of_an_answered_one_too(lost: Lost, tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(bytes.fromhex("89504e470d0a1a0a") + b"\0" * 32)
-    lost.restore()
-    lost.contact.does(lambda phone: phone.picture(picture))
-    other = lost.company.contact()
-    other.does(lambda phone: phone.picture(picture))
-    lost.sends("Bonito!", other)
-    lost.release()
-    [waiting], [answered, _] = lost.contact.messages(), other.messages()
-    assert (waiting["status"], waiting["awaits_media"], lost.work(waiting["id"])) == ("received", True, ["media"])
-    assert (answered["status"], answered["awaits_media"], lost.work(answered["id"])) == ("answered", False, ["media"])
-    media = lost.product.rows("SELECT url, announced_type FROM media WHERE message_id = %s", waiting["id"])
-    assert media == [{"url": waiting["parameters"]["MediaUrl0"][0], "announced_type": "image/png"}]
-
-
-def test_a_place_which_the_list_does_not_tell_is_for_people(lost: Lost) -> None:
-    lost.restore()
-    lost.contact.does(lambda phone: phone.place(-23.5, -46.6))
-    lost.release()
-    [row] = lost.contact.messages()
-    assert (row["status"], row["held_for"]) == ("held", "restored")
-
-
-def test_an_account_whose_token_is_refused_stays_silent_and_holds_nobody_else(lost: Lost) -> None:
-    revoked = lost.product.company()
-    lost.restore()
-    lost.restore(revoked)
-
-    async def revoke() -> None:
-        async with SimulatorClient(lost.product.simulator_url) as client:
-            await client.add_account(revoked.account_sid, secrets.token_hex(16))
-
-    lost.product.call(revoke)
-    lost.contact.says("oi")
-    good, bad = lost.release(lost.company, revoked)
-    assert (good.released_by, good.counts) == ("asked", {"received": 1, "waits": 1})
-    assert bad.released_at is None
-    assert "20003" in (bad.error or "")
-
-
-def test_a_release_that_dies_in_the_middle_answers_nothing_by_half_and_goes_on(
-    lost: Lost, monkeypatch: pytest.MonkeyPatch
+async def test_promoting_a_version_drains_all_others_and_going_back_is_the_same(
+    platform: Connection, engine: Connection, start: Any
 ) -> None:
-    lost.restore()
-    lost.contact.says("lost")
-    lost.sends("Sim.")
-
-    async def dies(*_: object) -> None:
-        raise RuntimeError("killed")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(release, "_settle_contact", dies)
-        with pytest.raises(RuntimeError):
-            lost.release()
-    [row] = lost.contact.messages()
-    assert (row["status"], row["held_for"]) == ("held", "restored"), "no turn takes it before its answer is known"
-    assert lost.release()[0].released_by == "asked"
-    assert lost.contact.messages()[0]["status"] == "answered"
+    old, new = await start("1"), await start("2")
+    assert (old.takes_new, new.takes_new) == (True, True), "a canary takes its share"
+    for version in ("2", "1"):
+        await release.promote(platform, engine, version)
+        assert await old.beat()
+        assert await new.beat()
+        assert (old.takes_new, new.takes_new) == (version == "1", version == "2")
+        found = {one.version: one.draining for one in (await release.status(platform)).versions}
+        assert found == {"1": version != "1", "2": version != "2"}
 
 
-def test_what_other_systems_send_and_get_by_the_account_is_none_of_ours(lost: Lost) -> None:
-    lost.contact.says("oi")
-    lost.restore(ago=timedelta(minutes=5))  # of which the first 13 are before the moment
-    lost.sends("Somebody else's program wrote this before the moment that the database is of.")
-    assert lost.release()[0].counts == {}
-    assert [row["status"] for row in lost.contact.messages()] == ["received"]
+async def test_a_version_is_promoted_only_where_somebody_would_answer(
+    platform: Connection, engine: Connection, start: Any
+) -> None:
+    with pytest.raises(NotFound, match="never a worker of it; there is none"):
+        await release.promote(platform, engine, "2")
+    await (await start("2")).leave(idle=True)
+    await start("1")
+    with pytest.raises(Conflict, match="start one first"):
+        await release.promote(platform, engine, "2")
+    assert [one.draining for one in (await release.status(platform)).versions] == [False, False]
+
+
+async def test_workers_of_the_first_release_heed_it_too(
+    database_url: str, platform: Connection, engine: Connection, start: Any
+) -> None:
+    """They go by the newest version that the engine knows: after 1, 2, 1 theirs would stay waiting."""
+    await start("1")
+    await start("2")
+    made: sa.Engine = pool.engine(database_url, size=1)
+    try:
+        sys_db = PostgresSystemDatabase(
+            system_database_url=database_url,
+            engine_kwargs={},
+            engine=made,
+            schema="dbos",
+            serializer=None,  # type: ignore[arg-type]
+            executor_id=None,
+            app_name="recado",
+            use_listen_notify=False,
+        )
+        for version in ("1", "2"):
+            sys_db.create_application_version(version)
+            await asyncio.sleep(0.01)
+        assert sys_db._is_latest_version("2")
+        await release.promote(platform, engine, "1")
+        assert sys_db._is_latest_version("1")
+        assert not sys_db._is_latest_version("2")
+    finally:
+        made.dispose()
+
+
+async def test_a_drain_is_over_when_every_worker_has_heard_and_nothing_begun_is_left(
+    database_url: str, platform: Connection, engine: Connection, start: Any, work: Any
+) -> None:
+    old, _ = await start("1"), await start("2")
+    work("begun", version="1")
+    work("in hand", "PENDING", "1")
+    work("new")
+    await release.promote(platform, engine, "2")
+    clock, looks = TestClock(), []
+
+    async def told(found: release.Status) -> None:
+        looks.append(sum(one.begun for one in found.versions if one.draining))
+
+    waiting = asyncio.create_task(release.drained(platform, clock, within=SOON, told=told))
+
+    async def look() -> None:
+        """Let it look once more; it sleeps, or has ended, when this returns."""
+        wakes = await clock.asleep()
+        clock.advance(seconds=(wakes - clock.now()).total_seconds())
+        sleeps = asyncio.create_task(clock.asleep())
+        await asyncio.wait({waiting, sleeps}, return_when=asyncio.FIRST_COMPLETED)
+        sleeps.cancel()
+
+    await look()
+    with psycopg.connect(database_url) as conn:
+        conn.execute("UPDATE dbos.workflow_status SET status = 'SUCCESS' WHERE application_version = '1'")
+    for _ in range(3):
+        await look()
+    assert (looks[0], looks[-1]) == (2, 0)
+    assert not waiting.done(), "its worker has not heard: it may take new work yet"
+    await old.beat()
+    await look()
+    await look()
+    assert await waiting
+
+
+async def test_a_drain_that_takes_too_long_says_so(
+    platform: Connection, engine: Connection, start: Any, work: Any
+) -> None:
+    await (await start("1")).beat()
+    await start("2")
+    work("begun", version="1")
+    await release.promote(platform, engine, "2")
+    clock = TestClock()
+
+    async def told(_: release.Status) -> None: ...
+
+    waiting = asyncio.create_task(release.drained(platform, clock, within=SOON, told=told))
+    await clock.asleep()
+    clock.advance(seconds=SOON.total_seconds() - 1)
+    await clock.asleep()
+    assert not waiting.done()
+    clock.advance(seconds=1)
+    assert not await waiting
+
+
+async def test_what_stands_still_is_named_with_what_to_do(
+    platform: Connection, engine: Connection, start: Any, work: Any
+) -> None:
+    one = await start("1")
+    work("stranded", version="7")
+    work("new", ago_s=100)
+    (said,) = (await release.status(platform)).problems
+    assert said[0].startswith("1 begun by version 7 of the workflows, which has no live worker")
+    assert "recado release adopt 7" in said[1]
+    other = await start("2")
+    await release.promote(platform, engine, "2")
+    await other.leave(idle=True)
+    await one.beat()
+    problems = [what for what, _ in (await release.status(platform)).problems]
+    assert "1 that no live worker takes: every version that has one drains" in problems
+    found = [finding for finding in await doctor._release(platform) if finding.state == "fail"]
+    assert len(found) == 2
+
+
+async def test_what_a_version_without_workers_has_begun_is_begun_again_by_others(
+    database_url: str, platform: Connection, engine: Connection, start: Any, work: Any
+) -> None:
+    work("stranded", version="7")
+    work("other", version="8")
+    assert await release.adopt(platform, engine, "7") == 1
+    with psycopg.connect(database_url) as conn:
+        rows = "SELECT workflow_uuid, application_version FROM dbos.workflow_status ORDER BY 1"
+        assert conn.execute(rows).fetchall() == [("other", "8"), ("stranded", None)]
+        assert conn.execute("SELECT workflow_uuid FROM dbos.operation_outputs").fetchall() == [("other",)]
+    with pytest.raises(NotFound):
+        await release.adopt(platform, engine, "7")
+    work("in hand", "PENDING", "8")
+    with pytest.raises(Conflict, match="not recovered yet"):
+        await release.adopt(platform, engine, "8")
+    await start("8")
+    with pytest.raises(Conflict, match="live workers"):
+        await release.adopt(platform, engine, "8")
