@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from recado.conversations import erased
 from recado.db.secrets import keyring, new_key
+from recado.ids import new_id
+from recado.ops.backup import sets
 from tests.cli.conftest import Terminal
-from tests.cli.rows import ACCOUNT_SID, Rows
+from tests.cli.rows import ACCOUNT_SID, CONTACT, Rows
 from tests.conftest import SECRET_KEYS
 
 
@@ -56,14 +60,25 @@ def test_after_its_own_backup_was_put_back_an_external_database_is_silent_from_b
 def test_whom_a_database_brings_back_who_was_erased_after_the_backup_is_erased_again(
     recado: Terminal, rows: Rows, made: Path
 ) -> None:
-    assert recado("contacts", "erase", rows.contact, "--owner", rows.owner, "--json").code == 0
-    assert recado("restore", made, "--json").json["erased"] == 0, "the database knows of it"
-    before = rows.value("SELECT count(*) FROM erasures")
-    rows.conn.execute("UPDATE contacts SET erasure_id = NULL")
-    for table in ("erasure_items", "erasures"):
-        rows.conn.execute(f"DELETE FROM {table}")
+    ring, erasure = keyring([SECRET_KEYS]), new_id()
+    sealed = ring.seal("11" * 32, owner_id=rows.owner, row=erased.key_row(rows.owner))
+    entry = {
+        "form": 1,
+        "owner_id": str(rows.owner),
+        "erasure_id": str(erasure),
+        "at": datetime.now(UTC).isoformat(),
+        "key": b64encode(sealed).decode(),
+        "hashes": [erased.digest(erased.opened(ring, rows.owner, sealed), CONTACT).hex()],
+        "suppressed_why": None,
+    }
+    place = recado.folder / ".recado" / "media" / sets.LEDGER / str(erasure)
+    place.parent.mkdir(parents=True)
+    place.write_text(json.dumps(entry))
     assert recado("restore", made, "--json").json["erased"] == 1
-    assert (before, rows.value("SELECT count(*) FROM erasures WHERE replayed")) == (1, 1)
+    assert rows.conn.execute("SELECT count(*) FROM erasures WHERE replayed").fetchone() == (1,)
+    assert rows.conn.execute("SELECT count(*) FROM contacts WHERE identity_key = %s", [CONTACT]).fetchone() == (0,)
+    place.write_text("torn")
+    assert "ledger of erasures can't be read" in recado("restore", made).complaint
 
 
 def test_while_a_worker_works_on_the_database_nothing_is_done(recado: Terminal, rows: Rows, made: Path) -> None:
@@ -94,7 +109,7 @@ def test_an_account_that_can_not_be_asked_stays_silent_until_somebody_decides(
 
 def test_a_set_made_by_a_newer_schema_is_refused(recado: Terminal, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from recado.errors import UsageError
-    from recado.ops.backup import restore, sets
+    from recado.ops.backup import restore
 
     manifest = replace(sets.read(made, keyring([SECRET_KEYS])), schema="9999")
     with pytest.raises(UsageError, match="newer than this one's"):

@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ class Home:
     """A home with an embedded database, and commands at it."""
 
     path: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __call__(self, *arguments: object, **variables: str | None) -> tuple[int, str]:
         """A command in this process: its exit code, and what it printed or complained of."""
@@ -69,13 +70,15 @@ class Home:
     def apart(self, *arguments: object) -> subprocess.Popen[str]:
         """The same in a process of its own."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("RECADO_")}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "recado", *map(str, arguments)],
             env=env | {"RECADO_HOME": str(self.path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
 
     @contextmanager
     def opened(self) -> Iterator[Ask]:
@@ -98,6 +101,9 @@ class Home:
             return ask(query, *parameters)
 
     def gone(self) -> None:
+        for process in self.started:  # of a test that failed
+            process.kill()
+            process.communicate()
         assert embedded.wait_until_stopped(self.path)
         shutil.rmtree(self.path.parent)
 
