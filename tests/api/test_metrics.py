@@ -64,6 +64,7 @@ async def test_an_owner_reads_what_waits_what_was_used_and_what_the_last_hour_ca
 
 async def test_an_owner_sees_nothing_of_another(office: Office) -> None:
     await add_turn(office, turn_id=new_id())
+    assert (await read(await office.program("read")))["recado_owner_turns_last_hour", "answered"] == 1
     found = await read(await office.stranger())
     assert sum(value for (name, _), value in found.items() if name != "recado_owner_used") == 0
     assert not any(name == "recado_owner_turns_last_hour" for name, _ in found)

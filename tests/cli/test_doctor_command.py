@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from recado.ids import new_id
 from recado.ops.doctor import Finding, examine_settings
 from recado.settings import load
 from tests.cli.conftest import Terminal
@@ -129,3 +130,23 @@ def test_an_endpoint_that_takes_nothing_is_named_and_what_to_do(recado: Terminal
     }
     assert well not in str(told)
     assert "secret-path" not in str(checks)
+
+
+def test_an_erasure_that_left_something_or_is_late_is_named(recado: Terminal, rows: Rows) -> None:
+    incomplete, late, done = (new_id() for _ in range(3))
+    for erasure, status, due in ((incomplete, "incomplete", 0), (late, "twilio", 2), (done, "done", 9)):
+        rows.conn.execute(
+            "INSERT INTO erasures (owner_id, id, contact_ids, identity_hashes, status, requested_at, look_again_at) "
+            "VALUES (%s, %s, ARRAY[gen_random_uuid()], '{}', %s, now(), now() - make_interval(hours => %s))",
+            [rows.owner, erasure, status, due],
+        )
+    rows.conn.execute(
+        "INSERT INTO erasure_items (owner_id, id, erasure_id, kind, what, status, look_again_at) "
+        "VALUES (%s, %s, %s, 'message', 'SM', 'left', now())",
+        [rows.owner, new_id(), incomplete],
+    )
+    checks = json.loads(recado("doctor", "--json").out)["checks"]
+    assert {check["text"] for check in checks if check["name"] == "erasures"} == {
+        f"{incomplete}: Twilio did not let go 1",
+        f"{late} is due since 2 hours",
+    }

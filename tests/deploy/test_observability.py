@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from recado import metrics
-from recado.metrics import owned
+from recado.metrics import endpoint, owned
 from recado.metrics.families import Spec
 
 ROOT = Path(__file__).parents[2]
@@ -160,19 +160,27 @@ def test_every_alert_is_tried_where_it_has_to_fire_and_where_it_must_not() -> No
     assert fires == silent == set(alerts())
 
 
-def promtool(*arguments: str | Path) -> None:
+def promtool(*arguments: str | Path, given: bytes | None = None) -> None:
     found = shutil.which("promtool")
     if found is None:
         if os.environ.get("CI"):
             pytest.fail("CI has to have promtool: .ci/run installs it")
         pytest.skip("promtool is not installed (Debian: prometheus)")
-    done = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = subprocess.run([found, *arguments], input=given, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr).decode()
 
 
 def test_prometheus_takes_the_configuration_and_the_rules_and_they_fire_when_they_should() -> None:
     promtool("check", "config", OBSERVED / "prometheus" / "prometheus.yml")
     promtool("test", "rules", TESTED)
+
+
+def test_prometheus_reads_the_page_of_two_processes() -> None:
+    for role in ("api", "worker"):
+        metrics.begin(role)
+    pages = {role: endpoint.page_of(role)() for role in ("api", "worker")}
+    promtool("check", "metrics", given=endpoint.together(pages))
+    promtool("check", "metrics", given=owned.shown({owned.USED.name: {("messages",): 3.0}}))
 
 
 def test_prometheus_understands_every_query_of_the_dashboards(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from recado.channels.twilio.codes import CODES
 from recado.conversations.holding import HeldFor
 from recado.db import work
 from recado.media import download, transcription
-from recado.metrics import families
+from recado.metrics import families, owned
 from recado.metrics.families import Family, Level, Values, counter, level, one_of
 
 #: Every metric's labels. A new label comes here first, and is asked whether it can hold anything personal.
@@ -185,6 +185,7 @@ def test_what_the_product_says_of_failures_is_on_the_metrics_lists() -> None:
     known = set(metrics.TRIES.spec.labels["error_class"].known)
     assert set().union(*failures_of().values()) <= known
     assert set(metrics.HELD.spec.labels["reason"].known) == set(get_args(HeldFor))
+    assert set(owned.HELD.labels["reason"].known) == set(get_args(HeldFor))
     assert set(metrics.QUEUE_DEPTH.spec.labels["queue"].known) == {
         work.TURNS,
         work.DELIVERIES,

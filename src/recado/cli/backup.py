@@ -10,13 +10,14 @@ from contextlib import AsyncExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import typer
 from typer.core import TyperGroup
 
 from recado.cli.app import app, group
 from recado.cli.terminal import Desk, Json, account_name, answer, at_desk, progress, settings_for_command, sid, table
-from recado.errors import Conflict, NotFound, SettingsError, UsageError
+from recado.errors import Conflict, NotFound, RecadoError, SettingsError, UsageError
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -261,7 +262,12 @@ async def _settle(settings: Settings, keyring: Keyring, folder: Path, manifest: 
         stack.push_async_callback(storage.aclose)
         await restore.put_ledger(storage, folder)
         pool = await stack.enter_async_context(open_pool(there.url, "recado_app", size=2))
-        erased = await ledger.replay(pool, storage, keyring)
+        try:
+            erased = await ledger.replay(pool, storage, keyring)
+        except (ValueError, KeyError):
+            raise RecadoError(
+                f"an entry of the ledger of erasures can't be read: look under {UUID(int=0)} among the attachments"
+            ) from None
         if erased.unreadable:
             _say(f"erasures that no present key opens, look at docs/explain/privacy.md: {erased.unreadable}")
         count = 0
@@ -340,7 +346,12 @@ def release(
                 await asyncio.sleep(left_s)
             wiring = desk.wiring
             async with releasing.opened(
-                wiring.settings, wiring.keyring, wiring.clock, url=wiring.database.url, platform=desk.platform
+                wiring.settings,
+                wiring.keyring,
+                wiring.clock,
+                url=wiring.database.url,
+                platform=desk.platform,
+                storage=wiring.storage,
             ) as tools:
                 await releasing.release(tools, silent)
         told = {"accounts": [one.account_sid for one in silent], "asked": not without_asking}

@@ -222,7 +222,7 @@ HELD = level(
     keep_s=KEEP_S,
     reason=one_of(
         *("people", "limit", "budget", "window", "setup", "quota", "look", "loop", "broken", "channel", "owner"),
-        "opted_out",
+        *("opted_out", "restored"),
     ),
 )
 XMIN_AGE = level(

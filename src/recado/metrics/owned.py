@@ -35,7 +35,7 @@ HELD = _gauge(
     "Messages that are held, by what for.",
     reason=one_of(
         *("people", "limit", "budget", "window", "setup", "quota", "look", "loop", "broken", "channel", "owner"),
-        "opted_out",
+        *("opted_out", "restored"),
     ),
 )
 FAILED = _gauge("recado_owner_failed", "Messages that failed.")

@@ -93,6 +93,7 @@ async def examine(platform: Connection, app: Connection, keyring: Keyring | None
         ("turns", _broken),
         ("webhooks", _webhooks),
         ("jobs", _jobs),
+        ("erasures", _erasures),
     )
     for name, look in looks:
         try:
@@ -472,6 +473,29 @@ async def _webhooks(conn: Connection) -> list[Finding]:
         )
         for row in rows
     ] or [ok("webhooks", "every endpoint that is enabled takes what it is posted")]
+
+
+async def _erasures(conn: Connection) -> list[Finding]:
+    """Erasures that left something at Twilio, and those that nobody goes on with."""
+    rows = await _rows(
+        conn,
+        """
+        SELECT e.id, e.owner_id, e.status, extract(epoch FROM now() - e.look_again_at)::int AS late_s,
+               (SELECT count(*) FROM erasure_items i
+                WHERE i.owner_id = e.owner_id AND i.erasure_id = e.id AND i.status = 'left') AS kept
+        FROM erasures e
+        WHERE e.status = 'incomplete'
+           OR e.status IN ('stopping', 'erasing', 'twilio') AND e.look_again_at < now() - interval '10 minutes'
+        ORDER BY e.id
+        """,
+    )
+    again = "`recado contacts erasures --owner {owner_id}` says why; `recado contacts erase` of the contact tries again"
+    return [
+        warn("erasures", f"{row['id']}: Twilio did not let go {row['kept']}", again.format_map(row))
+        if row["status"] == "incomplete"
+        else warn("erasures", f"{row['id']} is due since {_ago(row['late_s'])}", "start a worker: it goes on with it")
+        for row in rows
+    ] or [ok("erasures", "none is late, none has left anything")]
 
 
 async def _jobs(conn: Connection) -> list[Finding]:

@@ -79,12 +79,6 @@ JOBS: Final = (
         first_s=SWEEP_S,
     ),
     Job(
-        name="periods",
-        what="Deletes what owners keep for a time only, when it is over.",
-        schedule=Every(seconds=EVERY_S),
-        bound_s=1800.0,
-    ),
-    Job(
         name="webhook_secrets",
         what="Deletes secrets of webhooks that were replaced and sign no more.",
         schedule=Every(seconds=3600.0),

@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID
@@ -28,22 +28,24 @@ from recado.channels.twilio.directory import Account, Directory, Number
 from recado.channels.twilio.parse import contact_words, parse_inbound
 from recado.channels.twilio.senders import Senders
 from recado.clock import Clock
-from recado.conversations import conversations, parts
+from recado.conversations import conversations, erased, parts
 from recado.conversations.happenings import happened
 from recado.db import pool as db
 from recado.db.pool import PASSING, Connection, Pool, Row, persistently
 from recado.db.scope import Scope, scoped
 from recado.db.secrets import Keyring
 from recado.delivery.same import same, says_nothing
-from recado.errors import RecadoError, Rejected
+from recado.errors import RecadoError, Rejected, SecretError
 from recado.ids import id_at, made_ms
 from recado.journey.accept import accept
 from recado.journey.accept.accept import Arrival
 from recado.journey.deliver import aftermath, dispatch
 from recado.journey.deliver.dispatch import DeliverDesk
+from recado.media.storage import Storage
 from recado.ops.backup.judge import Said, Verdict, judge
 from recado.ops.backup.quarantine import Silence
 from recado.ops.backup.restore import BEFORE
+from recado.ops.privacy import ledger
 from recado.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -69,12 +71,15 @@ class Tools:
     lane: Connection
     directory: Directory
     desk: DeliverDesk
+    keyring: Keyring
+    #: By owner, until when what somebody wrote or was sent is gone, under the hash of what they are known by.
+    erased: Mapping[UUID, Mapping[bytes, datetime]]
     archive_of: Callable[[UUID, UUID], Awaitable[Archive]]
 
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, keyring: Keyring, clock: Clock, *, url: str, platform: Connection
+    settings: Settings, keyring: Keyring, clock: Clock, *, url: str, platform: Connection, storage: Storage
 ) -> AsyncIterator[Tools]:
     """What a release works with, as a worker has it that delivers and an API that accepts; it sends nothing."""
 
@@ -108,8 +113,18 @@ async def opened(
             lane=lane,
             directory=Directory(pool, keyring),
             desk=desk,
+            keyring=keyring,
+            erased=await _erased(storage),
             archive_of=senders.archive_of,
         )
+
+
+async def _erased(storage: Storage) -> dict[UUID, dict[bytes, datetime]]:
+    found: dict[UUID, dict[bytes, datetime]] = defaultdict(dict)
+    async for entry in ledger.entries(storage):
+        theirs = found[entry.owner_id]
+        theirs |= {one: max(entry.at, theirs.get(one, entry.at)) for one in entry.hashes}
+    return dict(found)
 
 
 @dataclass(slots=True)
@@ -188,8 +203,8 @@ async def _taken_in(tools: Tools, silence: Silence, storing: asyncio.Lock) -> tu
         if account is None or account.id != silence.account_id:
             return "its Twilio account is removed", {}
         archive = await tools.archive_of(silence.owner_id, silence.account_id)
-        listed = await archive.since(silence.since)
-    except SendError as error:
+        listed = await _without_erased(tools, silence, await archive.since(silence.since))
+    except (SendError, SecretError) as error:
         return str(error), {}
     try:
         numbers, known = await _numbers(tools, silence), await _known(tools, silence, [one.sid for one in listed])
@@ -206,6 +221,23 @@ async def _taken_in(tools: Tools, silence: Silence, storing: asyncio.Lock) -> tu
         log.warning("not_released", task="restore", account_id=silence.account_id, error=type(error).__name__)
         return str(error) if isinstance(error, RecadoError) else "the database was away", {}
     return None, {word: count for word, count in case.counts.items() if count}
+
+
+async def _without_erased(tools: Tools, silence: Silence, listed: list[Listed]) -> list[Listed]:
+    """What is listed, but for what is of people who were erased after it: Twilio may not have deleted it yet."""
+    until = tools.erased.get(silence.owner_id)
+    if not until:
+        return listed
+    async with scoped(tools.pool, silence.owner_id) as scope:
+        key = await erased.key_of(scope, tools.keyring)
+    if key is None:
+        return listed
+
+    def stays(one: Listed) -> bool:
+        gone = until.get(erased.digest(key, identity_key((one.from_ or "") if one.inbound else one.to)))
+        return gone is None or one.created_at > gone
+
+    return [one for one in listed if stays(one)]
 
 
 async def _numbers(tools: Tools, silence: Silence) -> dict[str, Number]:

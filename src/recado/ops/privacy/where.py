@@ -291,6 +291,11 @@ TABLES: Final = (
     ),
     _table("sign_in_failures", users="subject", none="failures last_at locked_until"),
     _table("password_salts", none="one grain"),
+    _table(
+        "quarantine",
+        none="owner_id account_id restored_at since asked_at error released_at released_by counts",
+    ),
+    _table("restores", none="id set_id moment restored_at"),
     _table("executors", none="id lock_key kind host pid queues started_at version recado draining"),
     _table("executor_deaths", none="id executor_id at"),
     _table("schema_version", none="version_num functions recado"),
