@@ -18,8 +18,8 @@ from recado.cli import watch
 from recado.cli import jobs
 from recado.cli import doctor
 from recado.cli import secrets
-from recado.cli import backup
 from recado.cli import release
+from recado.cli import backup
 from recado.cli import simulator
 from recado.cli import demo
 
@@ -44,8 +44,8 @@ GATHERED = (
     jobs,
     doctor,
     secrets,
-    backup,
     release,
+    backup,
     simulator,
     demo,
 )
