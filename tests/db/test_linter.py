@@ -33,7 +33,9 @@ EXCLUDED = {
     "require-timeout-settings": "`recado.db.migrate` sets lock_timeout for each transaction",
 }
 #: What a migration does in spite of a rule, and why that stops nobody: revision and rule.
-ALLOWED: dict[tuple[str, str], str] = {}
+ALLOWED: dict[tuple[str, str], str] = {
+    ("0041", "ban-drop-constraint"): "the same statement adds it again with one word more, not validated: a moment",
+}
 
 
 def squawk(sql: str) -> list[dict[str, Any]]:
