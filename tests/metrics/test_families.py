@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import get_args
 
@@ -105,7 +106,9 @@ def test_what_is_personal_comes_into_no_label(said: str) -> None:
 
 @given(st.lists(st.text(max_size=80), min_size=30, max_size=60))
 def test_whatever_is_given_there_is_an_end_to_the_series(given_models: list[str]) -> None:
-    counted = counter("recado_x_total", "x", bound=(), model=Values(pattern=r"[a-z]+", most=3), type=one_of("a"))
+    counted = counter(
+        "recado_x_total", "x", bound=(), model=Values(pattern=re.compile(r"[a-z]+"), most=3), type=one_of("a")
+    )
     for model in [*given_models, *"abcdefgh"]:
         counted(model, "a").inc()
     samples = [sample for metric in counted.collect() for sample in metric.samples]

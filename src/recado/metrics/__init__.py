@@ -7,6 +7,7 @@ and a test holds the two together.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -29,9 +30,9 @@ SEND_CLASSES: Final = (
 )
 _STEPS = ("receive", "accept", "understand", "answer", "deliver", "confirm")
 #: A model's name is an owner's word: only what looks like a model's name is shown, and twenty of them.
-_MODEL: Final = Values(pattern=r"[a-z][a-z0-9-]{0,30}:[A-Za-z][A-Za-z0-9._/-]{0,59}", most=20)
+_MODEL: Final = Values(pattern=re.compile(r"[a-z][a-z0-9-]{0,30}:[A-Za-z][A-Za-z0-9._/-]{0,59}"), most=20)
 #: Twilio's error codes that recado knows are the ones to be seen; `tests/metrics` holds them to the dictionary.
-_CODE: Final = Values(pattern=r"(?:1000|2\d\d\d|3\d\d\d|59\d\d|6\d\d\d|9\d\d\d)\d", most=40)
+_CODE: Final = Values(pattern=re.compile(r"(?:1000|2\d\d\d|3\d\d\d|59\d\d|6\d\d\d|9\d\d\d)\d"), most=40)
 
 WEBHOOK_SECONDS = histogram(
     "recado_webhook_seconds",
@@ -192,9 +193,9 @@ CAN_ANSWER = level(
 BUILD_INFO = level(
     "recado_build_info",
     "1; which version runs, of which workflows and which schema.",
-    version=Values(pattern=r"\d{1,4}(?:\.[0-9a-z]{1,12}){1,4}(?:\+[0-9a-z.]{1,12})?", most=1),
-    workflows=Values(pattern=r"none|\d{1,4}", most=1),
-    schema=Values(pattern=r"\d{4}", most=1),
+    version=Values(pattern=re.compile(r"\d{1,4}(?:\.[0-9a-z]{1,12}){1,4}(?:\+[0-9a-z.]{1,12})?"), most=1),
+    workflows=Values(pattern=re.compile(r"none|\d{1,4}"), most=1),
+    schema=Values(pattern=re.compile(r"\d{4}"), most=1),
 )
 
 # The database's, from one worker at a time (`ops/gauges`).

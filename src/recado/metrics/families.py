@@ -42,7 +42,7 @@ class Values:
     """
 
     known: Sequence[str] = ()
-    pattern: str | None = None
+    pattern: re.Pattern[str] | None = None
     most: int = 0
 
 
@@ -71,7 +71,7 @@ class _Bounded:
         allowed, seen = self._labels[index], self._seen[index]
         if value in allowed.known or value in seen:
             return value
-        if allowed.pattern is None or len(seen) >= allowed.most or not re.fullmatch(allowed.pattern, value):
+        if allowed.pattern is None or len(seen) >= allowed.most or not allowed.pattern.fullmatch(value):
             return OTHER
         seen.add(value)
         return value

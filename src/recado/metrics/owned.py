@@ -5,13 +5,14 @@ They are read from the owner's rows when they are asked for. The owner is in no 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
 from recado.metrics.families import Labels, Level, Spec, Values, one_of, page
 
 _DIRECTION = one_of("inbound", "outbound")
-_MODEL: Final = Values(known=("none",), pattern=r"[\x21-\x7e]{1,100}", most=20)
+_MODEL: Final = Values(known=("none",), pattern=re.compile(r"[\x21-\x7e]{1,100}"), most=20)
 
 
 def _gauge(name: str, says: str, **labels: Values) -> Spec:
