@@ -39,6 +39,7 @@ FIELDS = frozenset(
         "correlation_id",
         "account_id",
         "media_id",
+        "erasure_id",
         "task",
         "step",
         "executor",
@@ -77,6 +78,8 @@ FIELDS = frozenset(
         "version",
         "model",
         "count",
+        "people",
+        "unreadable",
         "bound_s",
         "kind",
     ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +15,7 @@ import pytest
 from recado.conversations import messages
 from recado.db.scope import scoped
 from tests.conftest import SECRET_KEYS
+from tests.nursery import Nursery
 from tests.product import WAIT_S, Contact, Product
 
 
@@ -19,6 +23,29 @@ from tests.product import WAIT_S, Contact, Product
 def reception(database_url: str, tmp_path: Path) -> Iterator[Product]:
     with Product(database_url, tmp_path, {"secret_keys": SECRET_KEYS}, work=False) as running:
         yield running
+
+
+@contextmanager
+def worker(product: Product, home: Path) -> Iterator[None]:
+    """A worker in a process of its own: this one may have the engine running for other tests."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("RECADO_")} | {
+        "RECADO_DATABASE_URL": product.database_url,
+        "RECADO_SECRET_KEYS": SECRET_KEYS,
+        "RECADO_HOME": str(home),
+        "RECADO_PUBLIC_URL": product.base_url,
+        "RECADO_TWILIO_API_URL": product.simulator_url,
+        "RECADO_QUIET_WINDOW_MS": "150",
+    }
+    nursery = Nursery()
+    try:
+        started = nursery.start(["worker"], env=env, log=home / "worker.log")
+        try:
+            yield
+        finally:
+            started.send_signal(signal.SIGTERM)
+            started.wait(60)
+    finally:
+        nursery.close()
 
 
 def silence(product: Product, account_sid: str) -> None:
@@ -60,7 +87,7 @@ def queue(product: Product, owner_id: UUID, contact: Contact, body: str) -> None
 
 
 def test_nothing_is_answered_or_sent_for_a_silent_account_until_it_is_released_and_others_go_on(
-    reception: Product, database_url: str, tmp_path: Path
+    reception: Product, tmp_path: Path
 ) -> None:
     quiet, other = reception.company(), reception.company()
     contact, another, theirs = quiet.contact(), quiet.contact(), other.contact()
@@ -68,8 +95,7 @@ def test_nothing_is_answered_or_sent_for_a_silent_account_until_it_is_released_a
     another.says("oi")
     queue(reception, quiet.owner_id, another, "Um recado da loja.")
     silence(reception, quiet.account_sid)
-    settings = {"secret_keys": SECRET_KEYS, "public_url": reception.base_url}
-    with Product(database_url, tmp_path, settings, api=False, simulator_url=reception.simulator_url) as working:
+    with worker(reception, tmp_path):
         assert theirs.says("Que horas abre?").statuses == [200]
         assert theirs.replies()
         assert contact.says("Alô?").statuses == [200], "what is written meanwhile is taken"
@@ -81,4 +107,3 @@ def test_nothing_is_answered_or_sent_for_a_silent_account_until_it_is_released_a
         reception.execute("UPDATE quarantine SET released_at = now(), released_by = 'unasked'")
         assert another.replies(2)[0].body == "Um recado da loja."
         assert contact.replies()
-        assert not working.declared_dead
