@@ -85,3 +85,17 @@ def test_systemd_itself_finds_little_exposed(unit: str, worst: float, tmp_path: 
     assert float(found[1]) <= worst, done.stdout
     # What systemd does not know in a unit it only warns of, and then does not do.
     assert "Unknown" not in done.stderr, done.stderr
+
+
+def test_every_process_has_a_metrics_port_of_its_own_that_the_example_reads() -> None:
+    ports = {
+        name.replace("%i", "").replace("@", f"@{number}"): port.replace("%i", str(number))
+        for number in (1, 2)
+        for name, text in UNITS.items()
+        for entry in values(text, "Environment")
+        if (port := entry.removeprefix("RECADO_METRICS_PORT=")) != entry
+    }
+    assert len(ports) == 3
+    assert len(set(ports.values())) == 3, "two processes can't have one port"
+    scraped = (ROOT / "deploy" / "observability" / "prometheus" / "prometheus.yml").read_text()
+    assert {f"127.0.0.1:{port}" for port in ports.values()} <= set(re.findall(r'"([\d.]+:\d+)"', scraped))
