@@ -18,8 +18,10 @@ from recado.channels.port import ErrorClass, Receipt, Sender, SendError, Sent
 from recado.clock import SystemClock, uptime
 from recado.conversations import parts
 from recado.conversations.parts import Part
-from recado.db.scope import scoped
+from recado.db.pool import Row
+from recado.db.scope import Scope, scoped
 from recado.delivery.retry import RetryPolicy
+from recado.journey.deliver import dispatch
 from recado.journey.deliver import reconcile as reconciling
 from recado.journey.deliver.deliver import send_whatsapp_message
 from recado.journey.deliver.dispatch import DeliverDesk
@@ -469,6 +471,26 @@ def test_when_a_part_that_was_taken_fails_later_the_rest_is_not_sent(post: PostO
     post.deliver(message, split_chars=30)
     assert post.operations() == ["create"]
     assert (post.message(message)["status"], post.message(message)["error_code"]) == ("failed", 63024)
+
+
+def test_a_part_that_fails_while_its_message_is_looked_at_stops_the_rest(
+    post: PostOffice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message, read = post.write("Bom dia a todos daqui.\n\nBoa tarde a todos daqui."), dispatch.planned
+
+    async def read_before_it_fails(scope: Scope, desk: DeliverDesk, row: Row) -> list[Part]:
+        found = await read(scope, desk, row)
+        if found[0].status != parts.WAITING:
+            async with asyncio.timeout(SETTLE_S):
+                while post.parts(message)[0]["status"] != "failed":
+                    await asyncio.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(dispatch, "planned", read_before_it_fails)
+    post.contact.fault(operation="create", delivery_status="failed", error_code=63024, body="Bom dia")
+    post.deliver(message, split_chars=30)
+    assert post.operations() == ["create"]
+    assert post.message(message)["status"] == "failed"
 
 
 def test_a_change_of_the_split_in_the_middle_of_a_message_changes_nothing_of_it(post: PostOffice) -> None:

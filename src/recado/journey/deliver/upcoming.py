@@ -183,8 +183,13 @@ async def _if_the_one_before_is_not_there(
     if before is not None and before.status in FAILURES:
         await parts.stop(scope, case.id, error_code=before.error_code)
         return OVER
-    ago_s = await _predecessor(scope, case.conversation.id, case.id, part.part)
-    return Wait(desk.predecessor_s - ago_s) if ago_s is not None and ago_s < desk.predecessor_s else None
+    row = await _predecessor(scope, case.conversation.id, case.id, part.part)
+    if row is None or row["status"] in LEFT:
+        return None
+    if row["status"] in FAILURES:
+        # One of this message that failed after its parts were read stops the rest.
+        return AGAIN if row["id"] == case.id else None
+    return Wait(desk.predecessor_s - row["ago_s"]) if row["ago_s"] < desk.predecessor_s else None
 
 
 async def _begin(
@@ -233,15 +238,15 @@ async def _note(scope: Scope, case: _Case, what: str) -> None:
     )
 
 
-async def _predecessor(scope: Scope, conversation_id: UUID, message_id: UUID, part: int) -> float | None:
-    """How long ago Twilio took the part that goes before this one, if it has not left Twilio yet.
+async def _predecessor(scope: Scope, conversation_id: UUID, message_id: UUID, part: int) -> Row | None:
+    """The part that goes before this one and that Twilio took, as it is now: whose it is, its status, how long ago.
 
     By the database's clock, which wrote that time.
     """
-    row = await (
+    return await (
         await scope.conn.execute(
             """
-            SELECT extract(epoch FROM clock_timestamp() - p.taken_at)::float AS ago_s, p.status FROM messages m
+            SELECT m.id, p.status, extract(epoch FROM clock_timestamp() - p.taken_at)::float AS ago_s FROM messages m
             JOIN message_parts p ON p.owner_id = m.owner_id AND p.message_id = m.id
             WHERE m.owner_id = %s AND m.conversation_id = %s AND m.direction = 'outbound'
               AND (m.id, p.part) < (%s, %s) AND p.taken_at IS NOT NULL
@@ -250,7 +255,3 @@ async def _predecessor(scope: Scope, conversation_id: UUID, message_id: UUID, pa
             [scope.owner_id, conversation_id, message_id, part],
         )
     ).fetchone()
-    if row is None or row["status"] in LEFT or row["status"] in FAILURES:
-        return None
-    ago_s: float = row["ago_s"]
-    return ago_s
