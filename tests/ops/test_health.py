@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from recado.db.pool import connect, open_pool
 from recado.db.schema import HEAD
 from recado.ids import new_id
 from recado.ops import health
+from recado.ops.doctor import examine
 from recado.ops.executors import Executor
-from recado.ops.health import answering
+from recado.ops.health import NO_TEMPORARY, answering
 from tests.journey.front import Front, open_front
 
 
@@ -67,6 +69,27 @@ async def test_after_a_newer_migrate_a_running_process_stays_ready_as_long_as_it
             [revision, since],
         )
     assert ((found := await ready(front))[0], found[1]["problems"]) == (status, problem)
+
+
+@pytest.fixture
+def without_temporary(front: Front) -> Iterator[str]:
+    with psycopg.connect(front.database_url, autocommit=True) as conn:
+        name = sql.Identifier(conn.info.dbname)
+        conn.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(name))
+        yield conn.info.dbname
+        conn.execute(sql.SQL("GRANT TEMPORARY ON DATABASE {} TO PUBLIC").format(name))
+
+
+async def test_where_accepting_has_no_right_to_what_it_prepares_nothing_is_ready(
+    front: Front, without_temporary: str
+) -> None:
+    assert await ready(front) == (503, {"status": "not ready", "problems": [NO_TEMPORARY], "warnings": []})
+    async with (
+        await connect(front.database_url, "recado_platform") as platform,
+        await connect(front.database_url, "recado_app") as app,
+    ):
+        found = [finding for finding in await examine(platform, app, None) if NO_TEMPORARY in finding.text]
+    assert [(finding.state, without_temporary in (finding.fix or "")) for finding in found] == [("fail", True)]
 
 
 async def test_that_a_process_lives_is_told_without_the_database(front: Front) -> None:

@@ -17,7 +17,7 @@ from recado.db.schema import HEAD, standing
 from recado.db.secrets import Keyring
 from recado.errors import SecretError, SettingsError
 from recado.ops import failed, release
-from recado.ops.health import ALIVE, answering
+from recado.ops.health import ALIVE, NO_TEMPORARY, answering, may_accept
 from recado.references import References
 from recado.settings import Settings
 from recado.webhooks.endpoints import WHYS
@@ -137,6 +137,10 @@ async def _schema(conn: Connection) -> list[Finding]:
 
 
 async def _role(conn: Connection) -> list[Finding]:
+    if not await may_accept(conn):
+        [database] = await _rows(conn, "SELECT quote_ident(current_database()) AS name")
+        fix = f"GRANT TEMPORARY ON DATABASE {database['name']} TO PUBLIC"
+        return [fail("role", f"{NO_TEMPORARY}: no webhook can be accepted", fix)]
     [login] = await _rows(
         conn,
         """

@@ -43,6 +43,7 @@ class Answering:
         return tuple(queue for queue, age_s in self.oldest_s.items() if age_s >= LATE_S)
 
 
+NO_TEMPORARY: Final = "no right to TEMPORARY on the database"
 #: A worker lives as long as PostgreSQL holds its lock.
 ALIVE: Final = """
 EXISTS (SELECT FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
@@ -61,11 +62,19 @@ async def check(pool: Pool) -> Health:
             schema = await standing(conn)
             if not schema.serves:
                 return Health(problems=(f"schema {schema.state}",))
+            if not await may_accept(conn):
+                return Health(problems=(NO_TEMPORARY,))
             live = await _live(conn)
     except (*PASSING, TimeoutError):
         return Health(problems=("database unavailable",))
     unserved = tuple(f"no live worker for {queue}" for queue in SERVED if queue not in live)
     return Health(warnings=schema.warnings + (unserved if live else ("no live worker",)))
+
+
+async def may_accept(conn: Connection) -> bool:
+    """Whether this role may prepare what accepting and confirming are: functions of the session's own."""
+    row = await (await conn.execute("SELECT has_database_privilege(current_database(), 'TEMPORARY') AS may")).fetchone()
+    return row is not None and bool(row["may"])
 
 
 async def answering(platform: Connection) -> Answering:
