@@ -24,7 +24,7 @@ Sim, num raio de 3 km, acima de R$ 30.
 
 def recado(*words: str, given: str | None = None) -> Any:
     """What a command answers; its error ends this one."""
-    done = subprocess.run(["recado", *words, "--json"], input=given, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603, S607
+    done = subprocess.run(["recado", *words, "--json"], input=given, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603, S607 - our own command
     return json.loads(done.stdout)
 
 

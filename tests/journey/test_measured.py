@@ -16,6 +16,7 @@ from recado import metrics
 from recado.channels.port import ErrorClass
 from recado.ids import age_s, new_id
 from recado.metrics import families, journey
+from recado.told import REFUSED
 from tests.journey.conftest import MODEL
 from tests.model_server import ModelServer, Reply, Request
 from tests.product import INBOUND, Company, Product
@@ -170,7 +171,7 @@ def test_what_is_no_news_fails_nothing(told: Told) -> None:
 
 
 def test_every_class_of_a_refusal_is_counted() -> None:
-    assert set(metrics.SEND_CLASSES) == {one.value for one in ErrorClass}
+    assert set(REFUSED) == {one.value for one in ErrorClass}
 
 
 def test_what_is_sent_without_being_a_reply_is_none() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from recado.metrics.families import Family, Labels, Level, Role, Values, counter, histogram, level, one_of
+from recado.told import REFUSED
 
 __all__ = ["ALL", "Family", "Level", "Role", "begin", "of_role"]
 
@@ -25,9 +26,6 @@ _OF_ROLE: Mapping[Role, Sequence[Labels]] = {
     "worker": [(step, "done") for step in ("understand", "answer", "deliver")],
 }
 #: What may come of Twilio's POST (`channels.port.ErrorClass`).
-SEND_CLASSES: Final = (
-    *("retry", "window", "configuration", "recipient", "content", "template", "quota", "look", "unknown"),
-)
 _STEPS = ("receive", "accept", "understand", "answer", "deliver", "confirm")
 #: A model's name is an owner's word: only what looks like a model's name is shown, and twenty of them.
 _MODEL: Final = Values(pattern=re.compile(r"[a-z][a-z0-9-]{0,30}:[A-Za-z][A-Za-z0-9._/-]{0,59}"), most=20)
@@ -84,7 +82,7 @@ TRIES = counter(
     operation=one_of("send", "model", "download", "transcribe"),
     error_class=one_of(
         "none",
-        *SEND_CLASSES,
+        *REFUSED,
         # Of a model.
         *("timed_out", "rate_limited", "unavailable", "unreachable", "quota_exhausted", "not_authorized", "not_found"),
         *("context_too_long", "rejected", "empty_answer", "not_configured", "unexpected"),

@@ -5,36 +5,15 @@ It takes figures and words of closed lists; ids only to see how long ago their m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from recado import metrics
 from recado.ids import age_s
 from recado.metrics.families import OTHER
-
-
-class Told(Protocol):
-    """What it is told; `recado.conversations.happenings.Happening` is one."""
-
-    @property
-    def step(self) -> str: ...
-    @property
-    def what(self) -> str: ...
-    @property
-    def message_id(self) -> UUID | None: ...
-    @property
-    def correlation_id(self) -> UUID | None: ...
-    @property
-    def duration_s(self) -> float | None: ...
-    @property
-    def age_s(self) -> float | None: ...
-    @property
-    def details(self) -> Mapping[str, Any]: ...
-
+from recado.told import REFUSED, UNDERSTOOD, Told
 
 _TURNS: Final = frozenset(metrics.TURNS.spec.labels["outcome"].known)
-_REFUSED: Final = frozenset(metrics.SEND_CLASSES)
 _ENDS: Final = {"delivered": "delivered", "read": "read", "failed": "failed", "undelivered": "failed"}
 
 
@@ -51,7 +30,7 @@ def _accept(told: Told) -> None:
 
 
 def _understand(told: Told) -> None:
-    if told.what in ("fetched", "transcribed", "not_understood"):
+    if told.what in UNDERSTOOD:
         _took(told, "failed" if told.what == "not_understood" else "done")
 
 
@@ -76,7 +55,7 @@ def _deliver(told: Told) -> None:
         # What answers nobody has an id of its own for the whole journey.
         if told.details.get("part") == 1 and told.correlation_id not in (None, told.message_id):
             _observe_age(told.correlation_id)
-    elif told.what in _REFUSED:
+    elif told.what in REFUSED:
         metrics.TRIES("send", told.what).inc()
         final = told.details.get("then") == "fail"
         _took(told, "failed" if final else "again")

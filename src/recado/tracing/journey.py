@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Final
 from uuid import UUID
 
 from recado import tracing
+from recado.told import REFUSED, UNDERSTOOD, Told
 from recado.tracing import Value
 
 #: Of a happening's details those that a span has: words of closed lists, codes and figures.
@@ -14,34 +14,7 @@ _KEPT: Final = (
     *("part", "tries", "code", "error_class", "then", "status", "moved", "new", "held_for", "why"),
     *("messages", "rounds", "model", "input_tokens", "output_tokens", "attachments", "count", "reason", "seconds"),
 )
-_UNDERSTOOD: Final = frozenset({"fetched", "transcribed", "not_understood"})
 _TURNS: Final = frozenset({"answered", "keyless", "apology", "silent", "budget", "unheard", "loop", "broken"})
-_REFUSED: Final = frozenset(
-    {"retry", "window", "configuration", "recipient", "content", "template", "quota", "look", "unknown"}
-)
-
-
-class Told(Protocol):
-    """What it is told; `recado.conversations.happenings.Happening` is one."""
-
-    @property
-    def step(self) -> str: ...
-    @property
-    def what(self) -> str: ...
-    @property
-    def owner_id(self) -> UUID | None: ...
-    @property
-    def conversation_id(self) -> UUID | None: ...
-    @property
-    def message_id(self) -> UUID | None: ...
-    @property
-    def correlation_id(self) -> UUID | None: ...
-    @property
-    def duration_s(self) -> float | None: ...
-    @property
-    def age_s(self) -> float | None: ...
-    @property
-    def details(self) -> Mapping[str, Any]: ...
 
 
 def relate(told: Told) -> None:
@@ -51,13 +24,13 @@ def relate(told: Told) -> None:
     trace = told.correlation_id
     if told.step == "accept" and told.what == "accepted":
         _accepted(told, trace)
-    elif told.step == "understand" and told.what in _UNDERSTOOD:
+    elif told.step == "understand" and told.what in UNDERSTOOD:
         failed = told.what == "not_understood"
         _step(told, trace, ("understand", told.message_id), took_s=told.duration_s, failed=failed)
     elif told.step == "answer" and told.what in _TURNS:
         failed = told.what in ("apology", "broken")
         _step(told, trace, ("answer", trace), took_s=told.duration_s, failed=failed)
-    elif told.step == "deliver" and (told.what == "sent" or told.what in _REFUSED):
+    elif told.step == "deliver" and (told.what == "sent" or told.what in REFUSED):
         _delivered(told, trace)
     elif told.step == "confirm" and told.what == "confirmed" and told.details.get("moved"):
         status = told.details.get("status")
