@@ -47,7 +47,7 @@ def test_an_operators_commands_have_the_units_secrets_but_for_the_one_that_chang
     assert (
         handed
         == set(re.findall(r"CREDENTIALS_DIRECTORY/(\w+)", text))
-        == {"database_url", "platform_url", "secret_keys"}
+        == {"database_url", "platform_url", "secret_keys", "openai_api_key"}
     )
     assert "User=recado" in text
     assert '"$@"' in text

@@ -31,7 +31,7 @@ async def front(database_url: str, tmp_path: Path) -> AsyncIterator[Front]:
 class Twilio(Contents):
     """An account's Content API with one approved template, or that tells nothing."""
 
-    def __init__(self, error: SendError | None = None) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.error = error
 
     async def create(self, definition: Mapping[str, Any]) -> str:
@@ -55,8 +55,9 @@ class Twilio(Contents):
         ]
 
 
+@pytest.mark.parametrize("error", [SendError(ErrorClass.CONFIGURATION, "no"), TypeError("no list")])
 async def test_templates_of_every_account_are_fetched_and_one_that_does_not_tell_holds_up_no_other(
-    front: Front,
+    front: Front, error: Exception
 ) -> None:
     wiring = front.wiring
     other = await establish(wiring, "AC" + "f" * 32, "token", "whatsapp:+14155550000")
@@ -66,11 +67,13 @@ async def test_templates_of_every_account_are_fetched_and_one_that_does_not_tell
 
     async def contents_of(owner_id: UUID, _: UUID) -> Contents:
         asked.append(owner_id)
-        return Twilio(SendError(ErrorClass.CONFIGURATION, "no") if owner_id == front.owner_id else None)
+        return Twilio(error if owner_id == front.owner_id else None)
 
     async with wiring.platform_pool() as platform:
         assert await chores.sync_templates(platform, wiring.pool, contents_of, SystemClock()) == 1
-    assert set(asked) == {front.owner_id, other}
+        assert set(asked) == {front.owner_id, other}
+        await chores.sync_templates(platform, wiring.pool, contents_of, SystemClock())
+    assert asked[2:] == [front.owner_id, other], "the one fetched longest ago comes first"
     async with scoped(wiring.pool, other) as scope:
         [found] = await templates.page(scope, after=None, limit=10)
     assert (found.content_sid, found.status) == (SID, "approved")

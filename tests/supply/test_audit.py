@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from email.message import Message
 from pathlib import Path
@@ -108,6 +109,9 @@ def credentials() -> dict[str, str]:
     }
 
 
+needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="there is no git")
+
+
 class TestSecrets:
     @pytest.mark.parametrize("name", tree.FORMS)
     def test_each_form_is_found_and_not_shown(self, name: str) -> None:
@@ -120,6 +124,7 @@ class TestSecrets:
         harmless = "sk-short ghp_x postgresql://user:...@db/x https://u:{password}@h AKIA123 hf_x auth_token=TOKEN"
         assert list(tree.found_in(Path("a"), harmless)) == []
 
+    @needs_git
     def test_a_file_that_git_would_take_in_is_looked_at_and_one_that_it_ignores_is_not(self, tmp_path: Path) -> None:
         subprocess.run(["git", "init", "-q", tmp_path], check=True)
         (tmp_path / ".gitignore").write_text("ignored\n")
@@ -129,6 +134,7 @@ class TestSecrets:
         assert finding.outcome == "failed"
         assert finding.lines == ("taken:1: has the form of a token of GitHub",)
 
+    @needs_git
     def test_where_git_names_no_files_nothing_was_looked_at(self, tmp_path: Path) -> None:
         subprocess.run(["git", "init", "-q", tmp_path], check=True)
         assert tree.check(tmp_path).outcome == "failed"

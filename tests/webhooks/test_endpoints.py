@@ -10,6 +10,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from recado.clock import SystemClock
+from recado.db.pool import connect
 from recado.db.scope import scoped
 from recado.errors import Conflict, UsageError
 from recado.ids import new_id
@@ -123,6 +124,18 @@ async def test_what_a_worker_says_of_an_endpoint_that_was_taken_out_of_its_hands
             await receiver.until(lambda it: [call.what for call in it.calls].count("e3") == 2)
             await post.until(made, lambda it: it.last_success_at is not None)
     assert [call.what for call in receiver.calls].count("e1") == 2
+
+
+async def test_an_endpoint_whose_row_is_locked_keeps_no_other_from_being_claimed(post: Post) -> None:
+    async with receiving() as locked, receiving() as other:
+        made = await post.add(locked.url)
+        await post.add(other.url)
+        async with await connect(post.url, "recado_platform") as conn, conn.transaction():
+            await conn.execute("SELECT FROM webhooks WHERE id = %s FOR UPDATE", [made.id])
+            async with post.worker():
+                await post.happen("e1")
+                await other.until(lambda it: it.whats() == ["e1"])
+        assert locked.calls == []
 
 
 async def test_of_two_workers_one_at_a_time_has_an_endpoint(post: Post) -> None:

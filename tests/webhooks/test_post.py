@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from ipaddress import ip_network
 
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 from bench.media import CDN, gives, internet, pours, redirects
 from recado.errors import UsageError
+from recado.media import guarded
 from recado.webhooks.addresses import canonical
 from recado.webhooks.post import LONGEST_WAIT_S, Posted, Poster, retry_after_s
 from tests.webhooks.receiver import receiving, silent, status
@@ -126,6 +130,55 @@ async def test_a_connection_that_was_closed_while_it_was_idle_is_made_anew_at_on
         call.writer.transport.abort()
         assert (await poster.post(receiver.url, "{}", {})).delivered
         await poster.aclose()
+
+
+async def test_names_whose_server_never_answers_keep_no_thread_that_others_share_and_one_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    over, looked = threading.Event(), []
+
+    def never(host: str, *_: object, **__: object) -> list[object]:
+        looked.append(host)
+        over.wait(60)
+        raise socket.gaierror("no answer")
+
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    monkeypatch.setattr(socket, "getaddrinfo", never)
+    poster = Poster(HERE, answer_s=60)
+    posts = [asyncio.create_task(poster.post(f"https://h{number % 10}.example/", "{}", {})) for number in range(80)]
+    try:
+        async with asyncio.timeout(60):
+            while len(set(looked)) < 10:
+                await asyncio.sleep(0.01)
+            assert await asyncio.to_thread(lambda: "done") == "done"
+    finally:
+        over.set()
+    assert {posted.outcome for posted in await asyncio.gather(*posts)} == {"unreachable"}
+    await poster.aclose()
+
+
+async def test_of_too_many_names_at_once_the_last_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def nothing(*_: object, **__: object) -> list[object]:
+        over.wait(60)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", nothing)
+    names = guarded.Names()
+    asked = [asyncio.create_task(names.resolve(f"h{number}.example")) for number in range(guarded.LOOKUPS)]
+    await asyncio.sleep(0)
+    try:
+        with pytest.raises(OSError, match="too many"):
+            await names.resolve("one-more.example")
+    finally:
+        over.set()
+    assert all(isinstance(one, OSError) for one in await asyncio.gather(*asked, return_exceptions=True))
+
+
+async def test_names_are_looked_up_as_the_system_knows_them() -> None:
+    found = await guarded.Names().resolve("localhost", 443)
+    assert [(one["host"], one["port"], one["hostname"]) for one in found] == [("127.0.0.1", 443, "localhost")]
 
 
 async def test_many_posts_at_once_share_a_poster() -> None:

@@ -11,7 +11,7 @@ import structlog
 from recado.channels.port import Contents, SendError
 from recado.clock import Clock
 from recado.conversations import templates
-from recado.db.pool import Pool
+from recado.db.pool import PASSING, Pool
 from recado.db.scope import scoped
 from recado.media.storage import Storage
 from recado.ops import retention
@@ -54,14 +54,17 @@ async def forget_webhook_secrets(platform: Pool) -> int:
 async def sync_templates(platform: Pool, pool: Pool, contents_of: ContentsOf, clock: Clock) -> int:
     """Make every active owner's templates those that Twilio has, account by account; answers of how many accounts.
 
-    One that Twilio does not tell of stays as it was: its owner finds why when it sends.
+    One that Twilio does not tell of, or whose answer can't be used, stays as it was: its owner finds why when it sends.
+    Those fetched longest ago come first: a run that was cut short is gone on with by the next.
     """
     async with platform.connection() as conn:
         rows = await (
             await conn.execute(
                 """
                 SELECT a.owner_id, a.id FROM twilio_accounts a JOIN owners o ON o.id = a.owner_id
-                WHERE a.removed_at IS NULL AND o.status = 'active' ORDER BY a.id
+                WHERE a.removed_at IS NULL AND o.status = 'active'
+                ORDER BY (SELECT max(t.synced_at) FROM templates t
+                          WHERE t.owner_id = a.owner_id AND t.account_id = a.id) NULLS FIRST, a.id
                 """
             )
         ).fetchall()
@@ -69,10 +72,14 @@ async def sync_templates(platform: Pool, pool: Pool, contents_of: ContentsOf, cl
     for row in rows:
         try:
             found = await (await contents_of(row["owner_id"], row["id"])).templates()
+            async with scoped(pool, row["owner_id"]) as scope:
+                await templates.sync(scope, row["id"], found, now=clock.now())
         except SendError as error:
             log.warning("templates_not_synced", task="templates", account_id=row["id"], error=error.error_class)
-            continue
-        async with scoped(pool, row["owner_id"]) as scope:
-            await templates.sync(scope, row["id"], found, now=clock.now())
-        synced += 1
+        except PASSING:
+            raise
+        except Exception as error:  # what one account's answer holds must not keep the others' from being fetched
+            log.exception("templates_not_synced", task="templates", account_id=row["id"], error=type(error).__name__)
+        else:
+            synced += 1
     return synced

@@ -248,14 +248,14 @@ async def replay(scope: Scope, webhook_id: UUID, since: datetime, *, now: dateti
     """
     if not _EARLIEST <= since <= now + timedelta(minutes=1):
         raise UsageError("the moment must be after 2000, and not in the future")
-    await get(scope, webhook_id, lock=True)
-    # Backwards from the newest: reads no more than will be posted.
+    # Before the row is locked, while nobody waits for it. Backwards from the newest: reads no more than will be posted.
     row = await (
         await scope.conn.execute(
             "SELECT id FROM events WHERE owner_id = %s AND at < %s ORDER BY id DESC LIMIT 1",
             [scope.owner_id, since - _OVERLAP],
         )
     ).fetchone()
+    await get(scope, webhook_id, lock=True)
     await scope.conn.execute(
         "DELETE FROM webhook_waiting WHERE owner_id = %s AND webhook_id = %s", [scope.owner_id, webhook_id]
     )

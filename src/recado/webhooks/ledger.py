@@ -33,10 +33,11 @@ _LOOKED_AT: Final = 500
 # An owner who is suspended is told nothing; it goes on where it stood.
 _DUE: Final = """
 SELECT w.owner_id::text AS owner, w.id FROM webhooks w JOIN owners o ON o.id = w.owner_id AND o.status = 'active'
+CROSS JOIN (SELECT events_settled() AS id) settled
 WHERE w.status = 'enabled' AND w.next_at <= clock_timestamp()
   AND (w.holder IS NULL OR w.held_until < clock_timestamp()
        OR NOT EXISTS (SELECT FROM executors e WHERE e.id = w.holder))
-  AND (EXISTS (SELECT FROM events e WHERE e.owner_id = w.owner_id AND e.id > w.reached)
+  AND (EXISTS (SELECT FROM events e WHERE e.owner_id = w.owner_id AND e.id > w.reached AND e.id <= settled.id)
        OR EXISTS (SELECT FROM webhook_waiting q WHERE q.owner_id = w.owner_id AND q.webhook_id = w.id
                   AND q.next_at <= clock_timestamp()))
 ORDER BY w.next_at, w.id LIMIT %s
@@ -44,7 +45,8 @@ ORDER BY w.next_at, w.id LIMIT %s
 _CLAIM: Final = """
 UPDATE webhooks w
 SET holder = %s, held_until = clock_timestamp() + make_interval(secs => %s), fence = fence + 1
-WHERE id = ANY(%s) AND status = 'enabled' AND next_at <= clock_timestamp()
+WHERE id IN (SELECT id FROM webhooks WHERE id = ANY(%s) FOR UPDATE SKIP LOCKED)
+  AND status = 'enabled' AND next_at <= clock_timestamp()
   AND (holder IS NULL OR held_until < clock_timestamp() OR NOT EXISTS (SELECT FROM executors e WHERE e.id = w.holder))
 RETURNING owner_id, id, url, types, secret, previous_secret, previous_until, reached, failures, fence,
           last_success_at

@@ -16,7 +16,7 @@ from dbos._dbos import _get_dbos_instance
 from sqlalchemy.exc import DBAPIError
 
 from recado import stopping, telemetry
-from recado.db.work import QUEUES, TURNS
+from recado.db.work import QUEUES
 from recado.ops.engine.claims import ask_less, claim_in_shares
 from recado.ops.engine.ledger import BEGUN_BY, NOW_MS, Ledger
 from recado.ops.engine.running import Runner, Work, known_to_dbos
@@ -176,8 +176,8 @@ def give_back_unstarted() -> int:
         ]
     running |= set(dbos._active_workflows_set.activeList())
     lost = [workflow_id for workflow_id in claimed if workflow_id not in running]
-    for workflow_id in lost:
-        dbos._sys_db.reenqueue_for_recovery(workflow_id, [DBOS.executor_id], TURNS)
     if lost:
+        with dbos._sys_db.engine.begin() as conn:
+            conn.exec_driver_sql(f"{_GIVE_BACK} AND workflow_uuid = ANY(%s)", (DBOS.executor_id, lost))
         log.warning("unstarted_given_back", task="recovery", workflows=len(lost))
     return len(lost)
