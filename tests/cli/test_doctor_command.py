@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from recado.ids import new_id
-from recado.ops.doctor import Finding, examine_settings
+from recado.ops.doctor import examine_settings
+from recado.ops.finding import Finding
 from recado.settings import load
 from tests.cli.conftest import Terminal
 from tests.cli.rows import ACCOUNT_SID, NUMBER, Rows, new_sid

@@ -9,7 +9,8 @@ import pytest
 from recado.db.embedded import Lease
 from recado.db.pool import connect
 from recado.errors import SettingsError
-from recado.ops.doctor import Finding, examine
+from recado.ops.doctor import examine
+from recado.ops.finding import Finding
 from recado.settings import Settings
 from recado.wiring import database, wire
 from tests.db.logins import external, migrated

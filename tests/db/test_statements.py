@@ -30,7 +30,7 @@ NOT_FOUND = {
     ("recado.db.scope", "scoped"): "the owner's id stands in it",
     ("recado.identity.plans", "meter_turn"): "as many calls of functions as there is to count",
     ("recado.identity.authority", "withdraw"): "table and columns are arguments of its callers",
-    ("recado.ops.doctor", "_rows"): "what its callers give it is found there",
+    ("recado.ops.finding", "answered"): "what its callers give it is found there",
     ("recado.ops.engine.claims", "_claim"): "one of the two in _FIND and _TAKE, which are found",
     ("recado.ops.engine.process", "give_back_unstarted"): "made by SQLAlchemy of the engine's own tables",
     ("recado.ops.privacy.erase", "_delete"): "made for each table of the map of personal data",

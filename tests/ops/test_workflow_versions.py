@@ -17,7 +17,8 @@ from recado.db import pool
 from recado.db.pool import Connection, connect
 from recado.errors import Conflict, NotFound
 from recado.ids import new_id
-from recado.ops import doctor, release
+from recado.ops import release
+from recado.ops.checks import installation
 from recado.ops.executors import Executor
 from tests.clock import TestClock
 
@@ -203,7 +204,7 @@ async def test_what_stands_still_is_named_with_what_to_do(
     await one.beat()
     problems = [what for what, _ in (await release.status(platform)).problems]
     assert "1 that no live worker takes: every version that has one drains" in problems
-    found = [finding for finding in await doctor._release(platform) if finding.state == "fail"]
+    found = [finding for finding in await installation.releases(platform) if finding.state == "fail"]
     assert len(found) == 2
 
 

@@ -18,7 +18,7 @@ from recado.errors import NotFound, RecadoError, SettingsError, UsageError
 if TYPE_CHECKING:
     from recado.channels.twilio.diagnosis import Diagnosis, Token
     from recado.db.pool import Connection, Role
-    from recado.ops.doctor import Finding
+    from recado.ops.finding import Finding
     from recado.settings import Settings
 
 BODY_LIMIT = 256 * 1024
@@ -55,7 +55,8 @@ def _report(findings: Sequence[Finding]) -> str:
 
 
 async def _examined() -> list[Finding]:
-    from recado.ops.doctor import examine_settings, fail, ok
+    from recado.ops.doctor import examine_settings
+    from recado.ops.finding import fail, ok
 
     try:
         settings = settings_for_command()
@@ -68,6 +69,7 @@ async def _database(settings: Settings) -> list[Finding]:
     """What only the database can tell; the embedded one is started for as long as that takes."""
     from recado.db.secrets import load_keyring
     from recado.ops import doctor as checks
+    from recado.ops.finding import fail
     from recado.wiring import database
 
     findings: list[Finding] = []
@@ -76,13 +78,13 @@ async def _database(settings: Settings) -> list[Finding]:
     try:
         keyring = load_keyring(settings)
     except SettingsError as error:
-        findings.append(checks.fail("keys", str(error), "set RECADO_SECRET_KEYS as every other process has it"))
+        findings.append(fail("keys", str(error), "set RECADO_SECRET_KEYS as every other process has it"))
     async with AsyncExitStack() as stack:
         opening = database(settings)
         try:
             there = await asyncio.to_thread(opening.__enter__)
         except RecadoError as error:
-            return [*findings, checks.fail("database", str(error), "start it, or set RECADO_DATABASE_URL")]
+            return [*findings, fail("database", str(error), "start it, or set RECADO_DATABASE_URL")]
         stack.push_async_callback(asyncio.to_thread, opening.__exit__, None, None, None)
         conn = await _connected(there.platform_url, "recado_platform")
         app = await _connected(there.url, "recado_app")
@@ -91,7 +93,7 @@ async def _database(settings: Settings) -> list[Finding]:
                 await stack.enter_async_context(opened)
         if isinstance(conn, str) or isinstance(app, str):
             fix = "start it, correct RECADO_DATABASE_URL and RECADO_PLATFORM_URL, or run `recado migrate` if it is new"
-            findings.append(checks.fail("database", conn if isinstance(conn, str) else str(app), fix))
+            findings.append(fail("database", conn if isinstance(conn, str) else str(app), fix))
         else:
             findings += await checks.examine(conn, app, keyring)
             if all(finding.state != "fail" for finding in findings if finding.name in ("database", "schema")):

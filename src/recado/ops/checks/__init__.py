@@ -1,0 +1,1 @@
+"""The checks of `recado doctor`, by what they look at; none changes anything."""
