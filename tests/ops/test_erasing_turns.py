@@ -15,7 +15,7 @@ import pytest
 from recado.channels.port import Eraser
 from recado.db.pool import Pool, open_pool
 from recado.media.folder import Folder
-from recado.media.storage import StorageUnavailable
+from recado.media.storage import StorageUnavailable, key_of
 from recado.ops.privacy import at_twilio, erase, running
 from recado.ops.privacy.running import EraseDesk, take
 from tests import lending
@@ -217,6 +217,24 @@ async def test_twilio_that_is_slow_for_one_erasure_lets_others_go_first(
         monkeypatch.setattr(erase, "MOST", 50)
         await erase.carry_on(desk)
     assert house.of(much)["status"] == "done"
+
+
+async def test_an_erasure_is_in_the_ledger_before_anything_of_it_is_done(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erase, "MOST", 1)
+    erasure_id = house.erasure(house.ours, "stopping")
+    async with house.desk() as desk:
+        house.storage.puts.opened.clear()
+        work = asyncio.create_task(erase.carry_on(desk))
+        async with asyncio.timeout(WAIT_S):
+            await house.storage.puts.reached.wait()
+        assert house.of(erasure_id)["status"] == "stopping"
+        house.storage.puts.opened.set()
+        await work
+    assert house.of(erasure_id)["status"] == "erasing"
+    assert house.left(house.ours) == 1
+    assert (house.home / key_of(UUID(int=0), erasure_id)).exists()
 
 
 async def test_who_comes_late_takes_an_erasure_no_step_back(house: House) -> None:

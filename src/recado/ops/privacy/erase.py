@@ -59,10 +59,11 @@ async def _advance(desk: EraseDesk, erasure: Taken) -> None:
     if erasure.status == "twilio":
         await at_twilio.delete(desk, erasure)
         return
+    # First of all: whoever restores a backup from before has to know of it, however far it came.
+    await ledger.keep(desk.storage, desk.platform, erasure)
     if erasure.status == "stopping":
         await _stop(desk, erasure)
         return
-    await ledger.keep(desk.storage, desk.platform, erasure)
     try:
         over = await _erase(desk, erasure)
     except errors.ForeignKeyViolation:
