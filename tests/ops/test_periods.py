@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 from psycopg import errors
+from structlog.testing import capture_logs
 
 from recado.db.pool import conninfo, open_pool
 from recado.db.scope import scoped
@@ -19,7 +21,7 @@ from recado.errors import UsageError
 from recado.identity import retention
 from recado.identity.retention import Periods
 from recado.media.folder import Folder
-from recado.media.storage import key_of
+from recado.media.storage import Storage, StorageUnavailable, key_of
 from recado.ops.privacy import periods
 from tests import lending
 from tests.db.owned_rows import Tenant, insert, settle
@@ -38,7 +40,7 @@ class House:
 
     def __init__(self, url: str, home: Path) -> None:
         self.url, self.home = url, home
-        self.storage = Folder(home)
+        self.storage: Storage = Folder(home)
         self.conn = psycopg.connect(url, autocommit=True, options="-c search_path=recado")
         self.ours, self.theirs = settle(self.conn), settle(self.conn)
         self.conn.execute("DELETE FROM retention")
@@ -202,6 +204,81 @@ async def test_a_period_that_is_too_short_or_long_is_none(house: House, days: di
     [(what, number)] = days.items()
     with pytest.raises(errors.CheckViolation):
         insert(house.conn, "retention", {"owner_id": house.ours.id, "what": what, "days": number})
+
+
+class AwayFor(Folder):
+    """A storage that does not answer for one owner's files."""
+
+    def __init__(self, root: Path, owner_id: UUID) -> None:
+        super().__init__(root)
+        self.owner_id = owner_id
+
+    async def delete(self, key: str) -> None:
+        if key.startswith(str(self.owner_id)):
+            raise StorageUnavailable("away")
+        await super().delete(key)
+
+
+async def test_a_storage_that_is_away_holds_up_nothing_but_what_needs_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(periods, "PAUSE_S", 0.0)
+    files: dict[UUID, UUID] = {}
+    for tenant in (house.ours, house.theirs):
+        files[tenant.id] = house.file(40, house.message(40, tenant), tenant)
+        insert(house.conn, "events", tenant.fresh("events") | {"at": NOW - timedelta(days=40)})
+        insert(house.conn, "audit", tenant.fresh("audit") | {"at": NOW - timedelta(days=40)})
+        for what in ("messages", "media", "events", "audit"):
+            insert(house.conn, "retention", {"owner_id": tenant.id, "what": what, "days": 31})
+    # Whoever comes first by id is who the storage is away for.
+    first, second = sorted(files)
+    house.storage = AwayFor(house.home, first)
+    with pytest.raises(StorageUnavailable):
+        await house.keep_to()
+    for table in ("events", "audit"):
+        old = f"SELECT FROM {table} WHERE at < %s"
+        assert lending.rows(house.url, old, NOW - timedelta(days=31)) == [], table
+    assert [house.has("media", files[one]) for one in (first, second)] == [True, False]
+
+
+async def test_a_storage_that_is_away_is_warned_of_once(house: House) -> None:
+    house.file(40, house.message(40))
+    await house.set(messages=30, media=30)
+    async with open_pool(house.url, "recado_platform", size=1) as platform:
+        with capture_logs() as logs:
+            await periods.sweep(platform, AwayFor(house.home, house.ours.id), now=NOW)
+    assert [one["event"] for one in logs] == ["storage_unavailable"]
+
+
+class Slow(Folder):
+    """A storage that deletes when it is let."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.reached, self.let = asyncio.Event(), asyncio.Event()
+
+    async def delete(self, key: str) -> None:
+        self.reached.set()
+        await self.let.wait()
+        await super().delete(key)
+
+
+@pytest.mark.parametrize("what", ["messages", "media"])
+async def test_while_the_storage_does_not_answer_others_have_the_connection(house: House, what: str) -> None:
+    file = house.file(40, house.message(40))
+    await house.set(**{what: 30})
+    slow = Slow(house.home)
+    async with open_pool(house.url, "recado_platform", size=1) as platform:
+        work = asyncio.create_task(periods.keep_to(platform, slow, now=NOW))
+        try:
+            async with asyncio.timeout(20):
+                await slow.reached.wait()
+                async with platform.connection(timeout=2) as conn:
+                    await conn.execute("SELECT 1")
+        finally:
+            slow.let.set()
+            await work
+    assert not (house.home / key_of(house.ours.id, file)).exists()
 
 
 def test_the_audit_of_the_last_month_is_deleted_by_nobody(database_url: str) -> None:

@@ -8,6 +8,7 @@ says how much and why.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +20,15 @@ import structlog
 
 from recado.channels.port import SendError
 from recado.channels.twilio.deleting import NOT_FINAL
-from recado.db.pool import Connection
-from recado.ops.privacy.running import GIVE_UP_DAYS, EraseDesk, Taken, note, wait
+from recado.db.pool import Connection, Pool
+from recado.ops.privacy.running import GIVE_UP_DAYS, TURN_S, EraseDesk, Taken, held, note, wait
 
 log = structlog.get_logger(__name__)
 
 #: Requests of one erasure that are under way at once, and what is asked for before anything is written down.
 AT_ONCE: Final = 10
 BATCH: Final = 100
-#: After so many the erasure lets others go first.
+#: After so many, or so long (`TURN_S`), the erasure lets others go first.
 MOST: Final = 1000
 #: The first pause for a message whose delivery has not ended, and for whatever else refuses; each doubles.
 NOT_FINAL_S, AGAIN_S, LONGEST_S = 60.0, 5.0, 3600.0
@@ -46,11 +47,13 @@ class _Done:
     code: int | None = None
 
 
-async def delete(desk: EraseDesk, conn: Connection, erasure: Taken) -> None:
-    """Delete what is due there; the erasure has ended when nothing waits any more."""
-    for _ in range(0, MOST, BATCH):
-        rows = await (await conn.execute(_DUE, _told(erasure) | {"most": BATCH})).fetchall()
-        if not rows:
+async def delete(desk: EraseDesk, erasure: Taken) -> None:
+    """Delete what is due there; the erasure has ended when nothing waits any more. No connection waits for Twilio."""
+    until = time.monotonic() + TURN_S
+    for count in range(0, MOST, BATCH):
+        async with desk.platform.connection() as conn:
+            rows = await (await conn.execute(_DUE, _told(erasure) | {"most": BATCH})).fetchall()
+        if not rows or (count and time.monotonic() > until):
             break
         at_once = asyncio.Semaphore(AT_ONCE)
 
@@ -58,10 +61,11 @@ async def delete(desk: EraseDesk, conn: Connection, erasure: Taken) -> None:
             async with at_once:
                 return await _delete(desk, erasure, row)
 
-        done = await asyncio.gather(*(one(row) for row in rows))
-        async with conn.transaction():
+        async with held(desk.platform, erasure):
+            done = await asyncio.gather(*(one(row) for row in rows))
+        async with desk.platform.connection() as conn, conn.transaction():
             await _settle(conn, erasure, done)
-    await _conclude(conn, erasure)
+    await _conclude(desk.platform, erasure)
 
 
 def _told(erasure: Taken) -> dict[str, Any]:
@@ -141,9 +145,9 @@ ON CONFLICT DO NOTHING
 """
 
 
-async def _conclude(conn: Connection, erasure: Taken) -> None:
+async def _conclude(platform: Pool, erasure: Taken) -> None:
     """End the erasure if nothing waits; else say when the next of it is due."""
-    async with conn.transaction():
+    async with platform.connection() as conn, conn.transaction():
         row = await (await conn.execute(_NEXT, _told(erasure))).fetchone()
         assert row is not None  # noqa: S101 - an aggregate
         if row["next_s"] is not None:

@@ -3,14 +3,17 @@
 `conversations/erasures.request` has stopped everything that would begin: nothing is sent any more. What is in work ends
 by itself, and what waits in the person's lanes is deleted there. Only then do rows and files go, in small transactions
 by the map of personal data (`where`), so that nobody waits for them; the SIDs of the messages are kept until Twilio has
-deleted them (`at_twilio`).
+deleted them (`at_twilio`). Connections are lent by the statement or transaction: none is kept while storage or Twilio
+answer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,59 +23,75 @@ from psycopg import errors, sql
 from recado.conversations.erasures import stop_work
 from recado.db.pool import Connection
 from recado.identity import kept_answers
-from recado.media.storage import StorageUnavailable, key_of
+from recado.media.storage import Storage, StorageUnavailable, key_of
 from recado.ops.privacy import at_twilio, ledger
-from recado.ops.privacy.running import EraseDesk, Taken, become, note, take, wait
+from recado.ops.privacy.running import TURN_S, EraseDesk, Taken, become, held, note, take, wait
 from recado.ops.privacy.where import Found, Table, found_by
 
 log = structlog.get_logger(__name__)
 
 #: Messages that go in one transaction.
 BATCH: Final = 500
-#: Erasures that one round goes on with at most; each is then due again if it is not done.
+#: Turns of erasures that one round has at most; each is then due again if it is not done.
 MOST: Final = 50
+#: Files that are being deleted at once.
+AT_ONCE: Final = 10
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 async def carry_on(desk: EraseDesk) -> int:
-    """Go on with the erasures that are due, each as far as it goes now; answers how many that were."""
+    """Go on with the erasures that are due, each for a turn of bounded length; answers how many turns that were."""
     for count in range(MOST):
         async with desk.platform.connection() as conn:
             erasure = await take(conn)
-            if erasure is None:
-                return count
-            try:
-                await _advance(desk, conn, erasure)
-            except StorageUnavailable as error:
-                log.warning("storage_unavailable", task="erase", error=type(error).__name__)
+        if erasure is None:
+            return count
+        try:
+            await _advance(desk, erasure)
+        except StorageUnavailable as error:
+            log.warning("storage_unavailable", task="erase", error=type(error).__name__)
+            async with desk.platform.connection() as conn:
                 await wait(conn, erasure, waits_for="storage", seconds=min(900, 10 * 2 ** min(erasure.tries, 7)))
     return MOST
 
 
-async def _advance(desk: EraseDesk, conn: Connection, erasure: Taken) -> None:
+async def _advance(desk: EraseDesk, erasure: Taken) -> None:
+    if erasure.status == "twilio":
+        await at_twilio.delete(desk, erasure)
+        return
+    # First of all: whoever restores a backup from before has to know of it, however far it came.
+    await ledger.keep(desk.storage, desk.platform, erasure)
     if erasure.status == "stopping":
-        await _stop(conn, erasure)
-    elif erasure.status == "erasing":
-        await ledger.keep(desk.storage, conn, erasure)
-        try:
-            await _erase(desk, conn, erasure)
-        except errors.ForeignKeyViolation:
-            # A message that was being accepted when it was asked for has come to them meanwhile.
-            await become(conn, erasure, "stopping")
+        await _stop(desk, erasure)
+        return
+    try:
+        over = await _erase(desk, erasure)
+    except errors.ForeignKeyViolation:
+        # A message that was being accepted when it was asked for has come to them meanwhile.
+        await _become(desk, erasure, "stopping")
     else:
-        await at_twilio.delete(desk, conn, erasure)
+        if not over:
+            await _become(desk, erasure, "erasing")
 
 
-async def _stop(conn: Connection, erasure: Taken) -> None:
+async def _become(desk: EraseDesk, erasure: Taken, status: str) -> None:
+    async with desk.platform.connection() as conn:
+        await become(conn, erasure, status)
+
+
+async def _stop(desk: EraseDesk, erasure: Taken) -> None:
     """Delete what waits in the person's lanes; once nothing is in work there, their rows can go."""
-    async with conn.transaction():
+    async with desk.platform.connection() as conn, conn.transaction():
         await stop_work(conn, erasure.owner_id, erasure.contact_ids)
         work = await _work(conn, erasure, ended=False)
         await note(conn, erasure, {"workflows": work["gone"]})
         if work["in_work"]:
             await wait(conn, erasure, waits_for="work", seconds=min(5.0, 0.5 * (erasure.tries + 1)))
-        else:
-            await become(conn, erasure, "erasing")
+            return
+    async with desk.platform.connection() as conn:
+        # Here and not later: it needs the ids of all that goes.
+        await _empty_answers(desk, conn, erasure)
+        await become(conn, erasure, "erasing")
 
 
 _WORK: Final = """
@@ -89,28 +108,39 @@ async def _work(conn: Connection, erasure: Taken, *, ended: bool) -> dict[str, A
     return row
 
 
-async def _erase(desk: EraseDesk, conn: Connection, erasure: Taken) -> None:
-    """Delete everything that is here. Raises ForeignKeyViolation when something has come to them meanwhile."""
-    cursor = await conn.execute(
-        "SELECT id FROM conversations WHERE owner_id = %s AND contact_id = ANY(%s) ORDER BY id",
-        [erasure.owner_id, erasure.contact_ids],
-    )
-    conversations = [row["id"] for row in await cursor.fetchall()]
-    await _empty_answers(desk, conn, erasure, conversations)
+async def _erase(desk: EraseDesk, erasure: Taken) -> bool:
+    """Delete what is here; whether it is all of it, for after `TURN_S` it ends.
+
+    Raises ForeignKeyViolation when something has come to them meanwhile.
+    """
+    until = time.monotonic() + TURN_S
+    async with desk.platform.connection() as conn:
+        conversations = await _conversations(conn, erasure)
     for conversation_id in conversations:
-        while ids := await _messages(conn, erasure, conversation_id):
-            await _erase_messages(desk, conn, erasure, ids)
+        while await _erase_messages(desk, erasure, conversation_id):
+            if time.monotonic() > until:
+                return False
     for start in range(0, len(conversations), BATCH):
         some = conversations[start : start + BATCH]
-        async with conn.transaction():
+        async with desk.platform.connection() as conn, conn.transaction():
             await note(conn, erasure, {"workflows": (await _work(conn, erasure, ended=True))["gone"]})
             await note(conn, erasure, await _delete(conn, erasure, found_by("conversation"), some))
-    await _settle_shared(desk, conn, erasure)
-    async with conn.transaction():
+    if not await _settle_shared(desk, erasure, until):
+        return False
+    async with desk.platform.connection() as conn, conn.transaction():
         await note(conn, erasure, await _delete(conn, erasure, found_by("contact"), erasure.contact_ids))
         await conn.execute(_TELL, {"owner": erasure.owner_id, "id": erasure.id, "contacts": erasure.contact_ids})
         await become(conn, erasure, "twilio")
     log.info("erased", task="erase", owner_id=erasure.owner_id, erasure_id=erasure.id)
+    return True
+
+
+async def _conversations(conn: Connection, erasure: Taken) -> list[UUID]:
+    cursor = await conn.execute(
+        "SELECT id FROM conversations WHERE owner_id = %s AND contact_id = ANY(%s) ORDER BY id",
+        [erasure.owner_id, erasure.contact_ids],
+    )
+    return [row["id"] for row in await cursor.fetchall()]
 
 
 # For whoever has copied what was theirs: they have to forget it too.
@@ -121,17 +151,9 @@ VALUES (%(owner)s, 'privacy', 'contact_erased',
 """
 
 
-async def _messages(conn: Connection, erasure: Taken, conversation_id: UUID) -> list[UUID]:
-    """The newest messages of a conversation: what answers another one goes before it."""
-    cursor = await conn.execute(
-        "SELECT id FROM messages WHERE owner_id = %s AND conversation_id = %s ORDER BY id DESC LIMIT %s",
-        [erasure.owner_id, conversation_id, BATCH],
-    )
-    return [row["id"] for row in await cursor.fetchall()]
-
-
-async def _empty_answers(desk: EraseDesk, conn: Connection, erasure: Taken, conversations: list[UUID]) -> None:
+async def _empty_answers(desk: EraseDesk, conn: Connection, erasure: Taken) -> None:
     """Empty the answers that are kept for an `Idempotency-Key` and name the person, or what was said with them."""
+    conversations = await _conversations(conn, erasure)
     cursor = await conn.execute(
         """
         SELECT id::text FROM messages WHERE owner_id = %(owner)s AND conversation_id = ANY(%(conversations)s)
@@ -156,18 +178,23 @@ async def _empty_answers(desk: EraseDesk, conn: Connection, erasure: Taken, conv
     await note(conn, erasure, {"kept_answers": emptied})
 
 
-async def _erase_messages(desk: EraseDesk, conn: Connection, erasure: Taken, ids: list[UUID]) -> None:
-    """Delete these messages: files first, for the rows say where they are."""
-    told = {"owner": erasure.owner_id, "erasure": erasure.id, "ids": ids}
-    cursor = await conn.execute(
-        "SELECT id, storage_key FROM media WHERE owner_id = %(owner)s AND message_id = ANY(%(ids)s)", told
-    )
-    files = await cursor.fetchall()
-    for row in files:
-        # Under its key also where the row was not told yet that it is kept.
-        for key in {key_of(erasure.owner_id, row["id"]), row["storage_key"]} - {None}:
-            await desk.storage.delete(key)
-    async with conn.transaction():
+async def _erase_messages(desk: EraseDesk, erasure: Taken, conversation_id: UUID) -> int:
+    """Delete the newest messages of a conversation, for what answers another one goes before it; how many.
+
+    Files go first: the rows say where they are.
+    """
+    told: dict[str, Any] = {"owner": erasure.owner_id, "conversation": conversation_id, "most": BATCH}
+    async with desk.platform.connection() as conn:
+        ids = [row["id"] for row in await (await conn.execute(_NEWEST, told)).fetchall()]
+        if not ids:
+            return 0
+        told = {"owner": erasure.owner_id, "erasure": erasure.id, "ids": ids}
+        files = await (await conn.execute(_FILES, told)).fetchall()
+    # Under its key also where the row was not told yet that it is kept.
+    keys = {key_of(erasure.owner_id, row["id"]) for row in files} | {row["storage_key"] for row in files}
+    async with held(desk.platform, erasure):
+        await _delete_files(desk.storage, keys - {None})
+    async with desk.platform.connection() as conn, conn.transaction():
         for remember in (_SIDS, _LOOKUPS, _CONTENTS, _UPLOADS):
             await conn.execute(remember, told)
         await conn.execute(_ANSWERS_TO_NOTHING, told)
@@ -177,8 +204,29 @@ async def _erase_messages(desk: EraseDesk, conn: Connection, erasure: Taken, ids
         correlated = [row["correlation_id"] for row in await cursor.fetchall()]
         gone = await _delete(conn, erasure, found_by("message"), ids, correlated)
         await note(conn, erasure, {**gone, "files": sum(row["storage_key"] is not None for row in files)})
+    return len(ids)
 
 
+async def _delete_files(storage: Storage, keys: Iterable[str]) -> None:
+    """Delete these files, some at once. Raises StorageUnavailable when one can't be, once nothing is under way."""
+    waiting = iter(keys)
+
+    async def some() -> None:
+        for key in waiting:
+            await storage.delete(key)
+
+    for error in await asyncio.gather(*(some() for _ in range(AT_ONCE)), return_exceptions=True):
+        if error is not None:
+            raise error
+
+
+_NEWEST: Final = """
+SELECT id FROM messages WHERE owner_id = %(owner)s AND conversation_id = %(conversation)s
+ORDER BY id DESC LIMIT %(most)s
+"""
+_FILES: Final = """
+SELECT id, storage_key FROM media WHERE owner_id = %(owner)s AND message_id = ANY(%(ids)s)
+"""
 # What Twilio has of them. A message's files are looked for where it may have some.
 _SIDS: Final = """
 INSERT INTO erasure_items (owner_id, id, erasure_id, account_id, kind, what, has_media, look_again_at)
@@ -257,19 +305,28 @@ async def _delete(
     return gone
 
 
-async def _settle_shared(desk: EraseDesk, conn: Connection, erasure: Taken) -> None:
-    """Delete uploads and buttons that nobody else was sent; what others have too stays, and is counted."""
+async def _settle_shared(desk: EraseDesk, erasure: Taken, until: float) -> bool:
+    """Delete uploads and buttons that nobody else was sent; what others have too stays, and is counted.
+
+    Whether they are all settled, for at `until` it ends.
+    """
     told = {"owner": erasure.owner_id, "erasure": erasure.id}
-    for row in await (await conn.execute(_UPLOADS_LEFT, told)).fetchall():
+    async with desk.platform.connection() as conn:
+        uploads = await (await conn.execute(_UPLOADS_LEFT, told)).fetchall()
+    for row in uploads:
         if not row["shared"]:
-            await desk.storage.delete(key_of(erasure.owner_id, UUID(row["what"])))
-        async with conn.transaction():
+            async with held(desk.platform, erasure):
+                await desk.storage.delete(key_of(erasure.owner_id, UUID(row["what"])))
+        async with desk.platform.connection() as conn, conn.transaction():
             done = await conn.execute(_UPLOAD_DONE, {**told, "what": row["what"], "shared": row["shared"]})
             await note(conn, erasure, {"uploads_shared" if row["shared"] else "files": done.rowcount})
-    async with conn.transaction():
+        if time.monotonic() > until:
+            return False
+    async with desk.platform.connection() as conn, conn.transaction():
         shared = await conn.execute(_CONTENTS_SHARED, told)
         await conn.execute(_CONTENTS_FORGOTTEN, told)
         await note(conn, erasure, {"contents_shared": shared.rowcount})
+    return True
 
 
 _UPLOADS_LEFT: Final = """

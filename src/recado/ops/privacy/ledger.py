@@ -20,12 +20,12 @@ from uuid import UUID
 import structlog
 
 from recado.conversations import erased, erasures
-from recado.db.pool import Connection, Pool
+from recado.db.pool import Pool
 from recado.db.scope import Scope, scoped
 from recado.db.secrets import Keyring
 from recado.errors import NotFound, SecretError
 from recado.media.storage import Storage, is_key, key_of
-from recado.ops.privacy.running import Taken
+from recado.ops.privacy.running import Taken, held
 
 log = structlog.get_logger(__name__)
 
@@ -50,12 +50,13 @@ class Entry:
     suppressed_why: str | None
 
 
-async def keep(storage: Storage, platform: Connection, erasure: Taken) -> None:
+async def keep(storage: Storage, platform: Pool, erasure: Taken) -> None:
     """Write the erasure into the ledger; again it is the same entry. Raises StorageUnavailable."""
-    cursor = await platform.execute(
-        "SELECT sealed FROM erasure_keys WHERE owner_id = %s AND id = %s", [erasure.owner_id, erasure.owner_id]
-    )
-    key = await cursor.fetchone()
+    async with platform.connection() as conn:
+        cursor = await conn.execute(
+            "SELECT sealed FROM erasure_keys WHERE owner_id = %s AND id = %s", [erasure.owner_id, erasure.owner_id]
+        )
+        key = await cursor.fetchone()
     assert key is not None  # noqa: S101 - the request has made it
     written = {
         "form": _FORM,
@@ -69,7 +70,8 @@ async def keep(storage: Storage, platform: Connection, erasure: Taken) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "entry"
         path.write_text(json.dumps(written))
-        await storage.put(key_of(_NOBODY, erasure.id), path, content_type="application/json")
+        async with held(platform, erasure):
+            await storage.put(key_of(_NOBODY, erasure.id), path, content_type="application/json")
 
 
 async def entries(storage: Storage) -> AsyncIterator[Entry]:

@@ -1,8 +1,8 @@
 """Deleting what an owner keeps no longer: by the periods that the owner has set, in small transactions.
 
 Nobody waits for it: rows that somebody has locked are left for the next round, owners take turns, and each transaction
-is short. What still waits, for an answer or for people, is not deleted however old it is. `count` says beforehand how
-much would go: its conditions are those by which it goes.
+is short; no connection is kept while files are deleted. What still waits, for an answer or for people, is not deleted
+however old it is. `count` says beforehand how much would go: its conditions are those by which it goes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 from psycopg import errors
 
-from recado.db.pool import Connection, Pool
+from recado.db.pool import Pool
 from recado.db.scope import Scope
 from recado.identity.retention import Periods
 from recado.media.storage import Storage, StorageUnavailable, key_of
@@ -77,9 +77,13 @@ async def count(scope: Scope, periods: Periods, *, now: datetime) -> dict[str, i
 
 
 async def keep_to(platform: Pool, storage: Storage, *, now: datetime) -> Counter[str]:
-    """Delete what is older than its owner wants, of all owners; answers how much went. Raises StorageUnavailable."""
+    """Delete what is older than its owner wants, of all owners; answers how much went.
+
+    Raises StorageUnavailable, but only when everything else has gone: files of others, and what needs no storage.
+    """
     async with platform.connection() as conn:
-        rows = await (await conn.execute("SELECT owner_id, what, days FROM retention ORDER BY 1, 2")).fetchall()
+        rows = await (await conn.execute(_PERIODS)).fetchall()
+    away: StorageUnavailable | None = None
     waiting = [
         _Run(owner_id=row["owner_id"], what=row["what"], before=now - timedelta(days=row["days"])) for row in rows
     ]
@@ -88,10 +92,12 @@ async def keep_to(platform: Pool, storage: Storage, *, now: datetime) -> Counter
         going_on = []
         for run in waiting:
             try:
-                async with platform.connection() as conn:
-                    more = await _BATCHES[run.what](conn, storage, run)
+                more = await _BATCHES[run.what](platform, storage, run)
             except (errors.LockNotAvailable, errors.ForeignKeyViolation):
                 continue  # somebody is at it: the next round comes
+            except StorageUnavailable as error:
+                away = error
+                continue
             if more:
                 gone += more
                 going_on.append(run)
@@ -99,7 +105,15 @@ async def keep_to(platform: Pool, storage: Storage, *, now: datetime) -> Counter
         waiting = going_on
     if gone:
         log.info("period_over", task="retention", rows=sum(gone.values()))
+    if away is not None:
+        raise away
     return gone
+
+
+# First what needs no storage: one that does not answer would be waited for.
+_PERIODS: Final = """
+SELECT owner_id, what, days FROM retention ORDER BY what IN ('messages', 'media'), owner_id, what
+"""
 
 
 class _Run:
@@ -127,17 +141,19 @@ WHERE m.id = ANY(%(ids)s) AND {_OLD_MESSAGES} ORDER BY m.id FOR UPDATE SKIP LOCK
 """  # noqa: S608 - constants
 
 
-async def _messages(conn: Connection, storage: Storage, run: _Run) -> Counter[str]:
+async def _messages(platform: Pool, storage: Storage, run: _Run) -> Counter[str]:
     """The oldest messages with what belongs to them, then conversations and contacts of whom nothing is left.
 
     Files go first, outside the transaction: what is left of a run that ends here is deleted by the next.
     """
-    found = [row["id"] for row in await (await conn.execute(_MESSAGES, run.told)).fetchall()]
-    if not found:
-        return Counter()
-    for row in await (await conn.execute(_FILES_OF, {**run.told, "ids": found})).fetchall():
+    async with platform.connection() as conn:
+        found = [row["id"] for row in await (await conn.execute(_MESSAGES, run.told)).fetchall()]
+        if not found:
+            return Counter()
+        files = await (await conn.execute(_FILES_OF, {**run.told, "ids": found})).fetchall()
+    for row in files:
         await storage.delete(key_of(run.owner_id, row["id"]))
-    async with conn.transaction():
+    async with platform.connection() as conn, conn.transaction():
         await conn.execute(_LOCK_TIMEOUT)
         rows = await (await conn.execute(_MESSAGES_LOCKED, {**run.told, "ids": found})).fetchall()
         told = {**run.told, "ids": [row["id"] for row in rows]}
@@ -206,15 +222,16 @@ WHERE owner_id = %(owner)s AND id = ANY(%(ids)s) AND message_id IS NOT NULL
 _UPLOADS: Final = "DELETE FROM media WHERE owner_id = %(owner)s AND id = ANY(%(ids)s) AND message_id IS NULL"
 
 
-async def _media(conn: Connection, storage: Storage, run: _Run) -> Counter[str]:
+async def _media(platform: Pool, storage: Storage, run: _Run) -> Counter[str]:
     """The oldest files, and what documents said; of uploads those that were not sent lately."""
-    rows = await (await conn.execute(_MEDIA, run.told)).fetchall()
+    async with platform.connection() as conn:
+        rows = await (await conn.execute(_MEDIA, run.told)).fetchall()
     if not rows:
         return Counter()
     for row in rows:
         await storage.delete(key_of(run.owner_id, row["id"]))
     told = {**run.told, "ids": [row["id"] for row in rows]}
-    async with conn.transaction():
+    async with platform.connection() as conn, conn.transaction():
         await conn.execute(_LOCK_TIMEOUT)
         await conn.execute(_EXPIRE, told)
         await conn.execute(_UPLOADS, told)
@@ -235,15 +252,17 @@ WHERE a.owner_id = %(owner)s AND a.id = oldest.id AND oldest.at < %(before)s
 """
 
 
-async def _events(conn: Connection, _storage: Storage, run: _Run) -> Counter[str]:
-    return +Counter(events=(await conn.execute(_EVENTS, run.told)).rowcount)
+async def _events(platform: Pool, _storage: Storage, run: _Run) -> Counter[str]:
+    async with platform.connection() as conn:
+        return +Counter(events=(await conn.execute(_EVENTS, run.told)).rowcount)
 
 
-async def _audit(conn: Connection, _storage: Storage, run: _Run) -> Counter[str]:
-    return +Counter(audit=(await conn.execute(_AUDIT, run.told)).rowcount)
+async def _audit(platform: Pool, _storage: Storage, run: _Run) -> Counter[str]:
+    async with platform.connection() as conn:
+        return +Counter(audit=(await conn.execute(_AUDIT, run.told)).rowcount)
 
 
-_BATCHES: Final[Mapping[str, Callable[[Connection, Storage, _Run], Awaitable[Counter[str]]]]] = {
+_BATCHES: Final[Mapping[str, Callable[[Pool, Storage, _Run], Awaitable[Counter[str]]]]] = {
     "messages": _messages,
     "media": _media,
     "events": _events,

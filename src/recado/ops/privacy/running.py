@@ -1,26 +1,34 @@
 """Who goes on with which erasure, and what is written down of it.
 
 An erasure's state is its rows, so any worker goes on where another has stopped or died: it takes one that is due for a
-while, which every transaction of its work prolongs. Two at once would do no harm: each thing is counted by whoever
-deletes its row.
+while, which every transaction of its work prolongs, and so does its waiting for storage or Twilio (`held`). Two at once
+would do no harm: each thing is counted by whoever deletes its row.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from recado.channels.port import Eraser
-from recado.db.pool import Connection, Pool
+from recado.db.pool import PASSING, Connection, Pool
 from recado.db.secrets import Keyring
 from recado.media.storage import Storage
 
+log = structlog.get_logger(__name__)
+
 #: So long nobody else goes on with an erasure that a worker has last written of.
-HELD_S: Final = 30
+HELD_S: Final = 30.0
+#: After so long the erasure lets others go first; what has begun is finished before.
+TURN_S: Final = 20.0
 #: What Twilio does not let be deleted in this time is left, and said.
 GIVE_UP_DAYS: Final = 3
 
@@ -83,6 +91,40 @@ async def note(platform: Connection, erasure: Taken, more: Mapping[str, int]) ->
     )
 
 
+_HOLD: Final = """
+UPDATE erasures SET look_again_at = clock_timestamp() + make_interval(secs => %(held_s)s)
+WHERE owner_id = %(owner)s AND id = %(id)s
+"""
+
+
+@asynccontextmanager
+async def held(platform: Pool, erasure: Taken) -> AsyncIterator[None]:
+    """Nobody else goes on with the erasure meanwhile, however long storage or Twilio take; no connection is kept."""
+    ended = asyncio.Event()
+    holding = asyncio.create_task(_hold(platform, erasure, ended))
+    try:
+        yield
+    finally:
+        # A statement is never cut off: what is written next is not overtaken by it.
+        ended.set()
+        await holding
+
+
+async def _hold(platform: Pool, erasure: Taken, ended: asyncio.Event) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(HELD_S / 3):
+                await ended.wait()
+            return
+        except TimeoutError:
+            pass
+        try:
+            async with platform.connection() as conn:
+                await conn.execute(_HOLD, {"held_s": HELD_S, "owner": erasure.owner_id, "id": erasure.id})
+        except PASSING as error:
+            log.warning("database_unavailable", task="erase", error=type(error).__name__)
+
+
 async def wait(platform: Connection, erasure: Taken, *, waits_for: str, seconds: float) -> None:
     """Nothing more can be done for so long."""
     await platform.execute(
@@ -93,9 +135,13 @@ async def wait(platform: Connection, erasure: Taken, *, waits_for: str, seconds:
 
 
 async def become(platform: Connection, erasure: Taken, status: str) -> None:
-    """The erasure is a step further, or back at `stopping`; it is due at once."""
+    """The erasure is a step further, back at `stopping`, or at the same step still; it is due at once, after others.
+
+    Where somebody else has brought it to another step meanwhile, it stays there.
+    """
     await platform.execute(
         "UPDATE erasures SET status = %s, waits_for = NULL, tries = 0, look_again_at = clock_timestamp(), "
-        "erased_at = CASE WHEN %s THEN clock_timestamp() ELSE erased_at END WHERE owner_id = %s AND id = %s",
-        [status, status == "twilio", erasure.owner_id, erasure.id],
+        "erased_at = CASE WHEN %s THEN clock_timestamp() ELSE erased_at END "
+        "WHERE owner_id = %s AND id = %s AND status = %s",
+        [status, status == "twilio", erasure.owner_id, erasure.id, erasure.status],
     )
